@@ -1,0 +1,1 @@
+//! A digest over a multiset of rows.

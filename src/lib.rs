@@ -1,0 +1,13 @@
+//! tidegate: event-time stream pipelines on timely and differential dataflow.
+//!
+//! The promise is **same log, same answer**: the final results of a pipeline are a function of the
+//! Kafka log alone, bit for bit, whatever the number of workers, the interleaving of partitions or
+//! the size of batches. `ARCHITECTURE.md` says how; the modules below are in reading order.
+
+pub mod decode;
+pub mod digest;
+pub mod record;
+pub mod rows;
+pub mod sink;
+pub mod source;
+pub mod time;

@@ -1,0 +1,81 @@
+//! Where results go: the contract of a sink, and its implementations.
+//!
+//! An epoch is decided by one write, its manifest. A sink therefore works in three steps:
+//!
+//! ```text
+//! write*  ──►  prepare  ──►  (the run writes the manifest)  ──►  commit  (as often as it takes)
+//! staged       durable         decides the epoch                 visible
+//! ```
+//!
+//! * [`Sink::write`] takes output of an epoch and keeps it where no reader sees it.
+//! * [`Sink::prepare`] makes what was staged durable and describes it; the description goes into the manifest.
+//! * [`Sink::commit`] makes exactly the described content visible. It may be called again after a crash,
+//!   by another process: the sink's own mark makes the second time a no-op.
+
+use thiserror::Error;
+
+/// A place for results that delivers whole epochs.
+pub trait Sink {
+    /// What it takes at a time.
+    type Batch;
+
+    /// Stages `batch` as output of `epoch`.
+    ///
+    /// # Errors
+    /// See [`SinkError`]; whether to try again is [`SinkError::is_retriable`].
+    fn write(&mut self, epoch: u64, batch: Self::Batch) -> Result<(), SinkError>;
+
+    /// Makes all that was staged for `epoch` durable, and describes it for the manifest.
+    ///
+    /// # Errors
+    /// As for [`Sink::write`].
+    fn prepare(&mut self, epoch: u64) -> Result<Staged, SinkError>;
+
+    /// Makes the described content of `epoch` visible; a no-op where it is already.
+    ///
+    /// # Errors
+    /// As for [`Sink::write`]; [`SinkError::Fenced`] when a newer generation has committed.
+    fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError>;
+}
+
+/// What a sink staged for an epoch: opaque to the engine, kept in the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Staged(pub Vec<u8>);
+
+/// Why a sink could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum SinkError {
+    /// The target cannot be reached or is busy: try again later.
+    #[error("sink {sink:?} is not available: {cause}")]
+    Unavailable {
+        /// The sink's name.
+        sink: String,
+        /// What happened.
+        cause: String,
+    },
+    /// The target refuses what it is given, whatever the number of tries: stop and look.
+    #[error("sink {sink:?} failed: {cause}")]
+    Failed {
+        /// The sink's name.
+        sink: String,
+        /// What happened, where, and what to do.
+        cause: String,
+    },
+    /// A newer run has taken over: this one must stop.
+    #[error("sink {sink:?} was taken over by generation {newer}; this run is generation {ours}")]
+    Fenced {
+        /// The sink's name.
+        sink: String,
+        /// Our generation.
+        ours: u64,
+        /// The generation that committed after us.
+        newer: u64,
+    },
+}
+
+impl SinkError {
+    /// Whether trying again can help.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, SinkError::Unavailable { .. })
+    }
+}

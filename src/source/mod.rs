@@ -1,0 +1,111 @@
+//! Where records come from: the contract of a source, and its implementations.
+//!
+//! A [`Source`] knows its partitions. Each worker asks it for a [`Reader`] of the partitions that the
+//! worker owns and polls that reader; every record reaches the engine through the same call.
+//!
+//! ```text
+//! Source::partitions ──► engine assigns ──► Source::reader(assignment) ──► Reader::poll(lane) ──► visit(record)
+//! ```
+//!
+//! A reader is divided into **lanes**, each an ordered stream of records that can be read on its own.
+//! Records of one partition lie in one lane and come in log order. Which lane is polled next is the
+//! engine's choice, so that it can keep partitions together in event time and hold back those ahead.
+
+use thiserror::Error;
+
+use crate::record::{Partition, Record};
+
+/// What a source knows of a partition before reading it.
+#[derive(Clone, Debug)]
+pub struct PartitionInfo {
+    /// Which partition.
+    pub id: Partition,
+    /// Roughly how many records it holds, for progress display only.
+    pub records_hint: u64,
+}
+
+/// A partition that a worker owns, and where to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Assignment {
+    /// Index into [`Source::partitions`].
+    pub partition: usize,
+    /// Records with an offset below this may be left out.
+    pub from_offset: i64,
+}
+
+/// Something that holds Kafka partitions.
+pub trait Source: Send + Sync {
+    /// All partitions, in the order of [`Partition`].
+    fn partitions(&self) -> &[PartitionInfo];
+
+    /// A reader of the assigned partitions, for one worker.
+    ///
+    /// # Errors
+    /// When something that the reader needs cannot be opened.
+    fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError>;
+}
+
+/// What the engine says to a record that it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// It was taken: go on.
+    Taken,
+    /// It was not taken: end this poll and show the same record first at the next.
+    Stop,
+}
+
+/// How a poll ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// There is more to read at once (or the engine said [`Visit::Stop`]).
+    More,
+    /// Nothing now; more may come (live sources).
+    Idle,
+    /// The lane has ended; it is not polled again.
+    End,
+}
+
+/// A worker's cursor over its partitions.
+pub trait Reader {
+    /// How many lanes there are.
+    fn lanes(&self) -> usize;
+
+    /// The partitions (indices into [`Source::partitions`]) whose records come through `lane`.
+    fn lane_partitions(&self, lane: usize) -> &[usize];
+
+    /// Shows at most `budget` records of `lane` to `visit`, in order, each with its partition's index.
+    ///
+    /// # Errors
+    /// When the input is damaged or cannot be read. Records shown before stay valid; nothing of the
+    /// damaged record is shown.
+    fn poll(
+        &mut self,
+        lane: usize,
+        budget: usize,
+        visit: &mut dyn FnMut(usize, &Record<'_>) -> Visit,
+    ) -> Result<Poll, SourceError>;
+}
+
+/// Why a source cannot go on. Each ends the run: what was read before stays exact, and nothing is guessed.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The operating system refused a file or a read. Mend the path or its permissions and start again.
+    #[error("cannot read {path:?}: {cause}")]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A file does not hold what it should at a position. Copy the file again from where it came.
+    #[error("{path:?} is damaged at {position}: {what}")]
+    Damaged {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Where: `line 12` or `byte 4096`.
+        position: String,
+        /// What is wrong there.
+        what: String,
+    },
+}

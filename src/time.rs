@@ -1,0 +1,1 @@
+//! Event time: microseconds since the epoch in UTC, as text and back.
