@@ -1,1 +1,9 @@
-//! A digest over a multiset of rows.
+//! stand-in
+use crate::rows::Cell;
+/// d
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Digest(u64);
+impl Digest {
+    /// r
+    pub fn add_row<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) { self.0 += cells.into_iter().count() as u64; }
+}

@@ -12,6 +12,8 @@
 //! * [`Sink::commit`] makes exactly the described content visible. It may be called again after a crash,
 //!   by another process: the sink's own mark makes the second time a no-op.
 
+pub mod topic;
+
 use thiserror::Error;
 
 /// A place for results that delivers whole epochs.
