@@ -4,6 +4,7 @@
 //! Kafka log alone, bit for bit, whatever the number of workers, the interleaving of partitions or
 //! the size of batches. `ARCHITECTURE.md` says how; the modules below are in reading order.
 
+pub mod aggregate;
 pub mod decode;
 pub mod digest;
 pub mod record;
