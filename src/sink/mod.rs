@@ -12,7 +12,14 @@
 //! * [`Sink::commit`] makes exactly the described content visible. It may be called again after a crash,
 //!   by another process: the sink's own mark makes the second time a no-op.
 
-pub mod topic;
+mod disk;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod staged;
+#[cfg(test)]
+mod trial;
+
+pub use disk::Durability;
 
 use thiserror::Error;
 
