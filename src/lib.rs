@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod decode;
+pub mod delivery;
 pub mod digest;
 pub mod ingest;
 pub mod keys;

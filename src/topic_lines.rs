@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::ingest::Edge;
 use crate::record::{Partition, Record};
-use crate::rows::Cell;
-use crate::sink::topic::kcat_line;
+use crate::sink::kcat::{Line, kcat_line};
 
 /// A block is sent on when it has reached this size.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -47,12 +46,13 @@ pub struct TopicLines {
     /// From input topic to (index, name) of the topic that takes its lines.
     topics: HashMap<Arc<str>, (u32, Arc<str>)>,
     open: Vec<Option<Open>>,
+    encoded: Vec<u8>,
 }
 
 impl TopicLines {
     /// Lines made from records of the input topics `topics` go to the topics with the given index and name.
     pub fn new(topics: impl IntoIterator<Item = (Arc<str>, (u32, Arc<str>))>) -> Self {
-        TopicLines { topics: topics.into_iter().collect(), open: Vec::new() }
+        TopicLines { topics: topics.into_iter().collect(), open: Vec::new(), encoded: Vec::new() }
     }
 
     /// Adds the line made from `record`.
@@ -83,18 +83,19 @@ impl TopicLines {
                 digest: Digest::default(),
             }
         });
-        let offset = open.next_offset;
-        kcat_line(
-            &mut open.lines,
-            &open.name,
-            open.partition,
-            offset,
-            record.kafka_time,
+        let line = Line {
+            topic: &open.name,
+            partition: open.partition,
+            offset: open.next_offset,
+            kafka_time: record.kafka_time,
             headers,
-            record.key,
+            key: record.key,
             payload,
-        );
-        open.digest.add_row(line_cells(open.partition, offset, record, headers, payload));
+        };
+        kcat_line(&mut open.lines, &line);
+        self.encoded.clear();
+        line.encode(&mut self.encoded);
+        open.digest.add_encoded(&self.encoded);
         open.next_offset += 1;
         open.count += 1;
     }
@@ -114,24 +115,4 @@ impl TopicLines {
             }
         }
     }
-}
-
-/// A line as a row of the digest: partition, offset, timestamp, key, payload, then header names and values.
-fn line_cells<'a>(
-    partition: i32,
-    offset: i64,
-    record: &'a Record<'_>,
-    headers: &'a [(&'a str, &'a [u8])],
-    payload: Option<&'a [u8]>,
-) -> impl Iterator<Item = Cell<'a>> {
-    let text = |bytes: Option<&'a [u8]>| bytes.map_or(Cell::Null, Cell::Text);
-    [
-        Cell::Int(partition.into()),
-        Cell::Int(offset),
-        record.kafka_time.ms().map_or(Cell::Null, Cell::Int),
-        text(record.key),
-        text(payload),
-    ]
-    .into_iter()
-    .chain(headers.iter().flat_map(|(name, value)| [Cell::Text(name.as_bytes()), Cell::Text(value)]))
 }
