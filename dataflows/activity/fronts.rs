@@ -1,7 +1,7 @@
 //! The near ends of the pipeline's outputs.
 
 use serde::{Deserialize, Serialize};
-use tidegate::aggregate::Count;
+use tidegate::aggregate::{Count, DistinctApprox};
 use tidegate::ingest::{Edge, Front, LakeRow, Position, Render, Verdict, Verdicts};
 use tidegate::keys::key_hash;
 use tidegate::operators::keyed::{KeyedBlock, KeyedRouter};
@@ -30,6 +30,14 @@ impl Measure<ActivityDecoder> for PageViews {
 
 /// Everybody is one group: counts users without a key, for HyperLogLog.
 pub(super) struct AllUsers;
+
+impl Measure<ActivityDecoder> for AllUsers {
+    type Aggregate = DistinctApprox;
+
+    fn measure<'e>(&self, _at: &Position<'_>, event: &'e ActivityEvent<'_>) -> Option<(&'e [u8], &'e [u8])> {
+        Some((b"", event.user_id()))
+    }
+}
 
 /// What an event means to its user's windows and session.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -99,7 +107,7 @@ impl Render<ActivityDecoder> for Enriched {
             None => self.processed_at.extend_from_slice(b"null"),
             Some(ms) => {
                 self.processed_at.push(b'"');
-                time::format_rfc3339(ms.saturating_mul(1000), &mut self.processed_at);
+                self.processed_at.extend_from_slice(&time::format(ms.saturating_mul(1000)));
                 self.processed_at.push(b'"');
             }
         }
@@ -112,9 +120,7 @@ pub(super) struct ActivityRow;
 
 impl LakeRow<ActivityDecoder, 9> for ActivityRow {
     fn directory(&self, day: i64) -> String {
-        let mut directory = b"event_date=".to_vec();
-        time::format_date(day * DAY_US, &mut directory);
-        String::from_utf8_lossy(&directory).into_owned()
+        format!("event_date={}", String::from_utf8_lossy(&time::format_date(day * DAY_US)))
     }
 
     fn row<'e>(&self, at: &'e Position<'_>, event: &'e ActivityEvent<'_>) -> (i64, [Cell<'e>; 9]) {
