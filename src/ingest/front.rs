@@ -137,7 +137,10 @@ pub trait FrontSet<D: Decode>: 'static {
     type Ports: 'static;
 
     /// Makes an output of the source operator for each front.
-    fn open<'scope>(&self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Ports, Self::Streams<'scope>);
+    fn open<'scope>(
+        &self,
+        builder: &mut OperatorBuilder<'scope, Tick>,
+    ) -> (Self::Ports, Self::Streams<'scope>);
     /// Shows an event to each.
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>);
     /// Drains each into its port.

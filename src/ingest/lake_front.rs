@@ -146,9 +146,11 @@ impl<D: Decode, R: LakeRow<D, N>, const N: usize> Front<D> for LakeFront<R, N> {
                 block.rows.add_column(ColumnType::Text);
             }
         }
-        let named = extras.columns.iter().flat_map(|(name, value)| [Cell::Text(name.as_bytes()), Cell::Text(value)]);
+        let named =
+            extras.columns.iter().flat_map(|(name, value)| [Cell::Text(name.as_bytes()), Cell::Text(value)]);
         block.digest.add_row(fixed.iter().copied().chain(named));
-        let others = block.extras.iter().map(|name| extras.columns.get(name).map_or(Cell::Null, |v| Cell::Text(v)));
+        let others =
+            block.extras.iter().map(|name| extras.columns.get(name).map_or(Cell::Null, |v| Cell::Text(v)));
         block.rows.push_cells(fixed.into_iter().chain(others));
         extras.columns.clear();
 

@@ -182,7 +182,9 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
             .collect();
         let random = match settings.interleave {
             Interleave::Aligned => 0,
-            Interleave::Shuffled(seed) => seed ^ (scope.index() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            Interleave::Shuffled(seed) => {
+                seed ^ (scope.index() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+            }
         };
         let run = Arc::clone(run);
         Some(Worker { run, settings, reader, lanes, partitions, decoder, fronts, ledger, side, random })
@@ -228,7 +230,8 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
             let lane = self.draw() as usize % self.lanes.len();
             return (lane, 1 + self.draw() as usize % self.settings.batch);
         }
-        let behind = |lane: &Lane| lane.partitions.iter().map(|p| self.watermark(*p)).min().unwrap_or(i64::MIN);
+        let behind =
+            |lane: &Lane| lane.partitions.iter().map(|p| self.watermark(*p)).min().unwrap_or(i64::MIN);
         let open = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.ended);
         let first = open.min_by_key(|(_, lane)| behind(lane)).map_or(0, |(index, _)| index);
         (first, self.settings.batch)

@@ -25,7 +25,8 @@ impl SideTopics {
 
     /// Keeps a record that is late for the outputs in the bit set `late`.
     pub(super) fn late(&mut self, at: &Position<'_>, late: u32) {
-        let names = self.outputs.iter().enumerate().filter(|(i, _)| late >> i & 1 == 1).map(|(_, name)| *name);
+        let names =
+            self.outputs.iter().enumerate().filter(|(i, _)| late >> i & 1 == 1).map(|(_, name)| *name);
         let names = names.collect::<Vec<_>>().join(",");
         let late_by_us = i128::from(at.watermark_us) - i128::from(at.time_us);
         let late_by_ms = late_by_us.div_euclid(1000) + i128::from(late_by_us.rem_euclid(1000) != 0);

@@ -1,7 +1,7 @@
 //! A topic made from a pipeline's records, one line a record.
 
-use super::front::{Edge, Front, Position, Verdicts};
 use super::Decode;
+use super::front::{Edge, Front, Position, Verdicts};
 use crate::topic_lines::{TopicBlock, TopicLines};
 
 /// Renders the payload of a record's line.

@@ -70,10 +70,8 @@ impl DistinctCounter {
             let high = last.min(index << 6 | 63) & 63;
             let run = (u64::MAX >> (63 - high)) & (u64::MAX << low);
             let bound = self.keys.bound();
-            let word = self
-                .words
-                .entry(index)
-                .or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
+            let word =
+                self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
             let mut fresh = 0;
             let new_here = word.seen.update(id, |seen| {
                 fresh = run & !seen.0;
@@ -118,7 +116,8 @@ impl DistinctCounter {
 
     /// Bytes held.
     pub fn heap_bytes(&self) -> usize {
-        self.keys.heap_bytes() + self.words.values().map(|w| w.seen.heap_bytes() + size_of::<Word>()).sum::<usize>()
+        self.keys.heap_bytes()
+            + self.words.values().map(|w| w.seen.heap_bytes() + size_of::<Word>()).sum::<usize>()
     }
 }
 
@@ -139,7 +138,12 @@ pub trait DistinctKeys<'scope, P> {
     /// A bit per (key, open window), in words of 64 windows, freed when all windows of a word have closed.
     /// # Errors
     /// None.
-    fn distinct_keys<W>(self, name: &str, spec: WindowSpec, windows: W) -> StreamVec<'scope, Tick, (i64, u64)>
+    fn distinct_keys<W>(
+        self,
+        name: &str,
+        spec: WindowSpec,
+        windows: W,
+    ) -> StreamVec<'scope, Tick, (i64, u64)>
     where
         W: Fn(&P) -> Option<(i64, i64)> + 'static;
 }

@@ -8,8 +8,6 @@
 
 use std::marker::PhantomData;
 
-
-
 use timely::ExchangeData;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;

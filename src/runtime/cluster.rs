@@ -82,7 +82,8 @@ impl Cluster {
 fn read_hosts(path: &Path, processes: usize) -> Result<Vec<String>, ClusterError> {
     let text = std::fs::read_to_string(path)
         .map_err(|cause| ClusterError::HostFile { path: path.to_owned(), cause })?;
-    let hosts: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let hosts: Vec<_> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if hosts.len() < processes {
         return Err(ClusterError::Nonsense(format!(
             "the host file {path:?} names {} hosts for {processes} processes; it needs one host:port a line",

@@ -293,7 +293,8 @@ impl<A: Aggregate> PaneStore<A> {
 
     /// Bytes held by keys and panes.
     pub fn heap_bytes(&self) -> usize {
-        self.keys.heap_bytes() + self.index.values().map(|slot| self.tables[*slot as usize].heap_bytes()).sum::<usize>()
+        self.keys.heap_bytes()
+            + self.index.values().map(|slot| self.tables[*slot as usize].heap_bytes()).sum::<usize>()
     }
 }
 

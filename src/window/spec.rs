@@ -21,7 +21,9 @@ pub struct WindowSpec {
 
 /// A size or slide that makes no windows.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("a window needs 0 < slide <= size, both at most 1,000 years, not size {size_us} us and slide {slide_us} us")]
+#[error(
+    "a window needs 0 < slide <= size, both at most 1,000 years, not size {size_us} us and slide {slide_us} us"
+)]
 pub struct BadWindow {
     size_us: i64,
     slide_us: i64,

@@ -159,7 +159,8 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
                                 machine.observe(hash, key, event);
                             }
                         }
-                        final_watermark_us = final_watermark_us.max(block.final_watermark_us.unwrap_or(i64::MIN));
+                        final_watermark_us =
+                            final_watermark_us.max(block.final_watermark_us.unwrap_or(i64::MIN));
                     }
                 });
                 let frontier = frontier.frontier();
