@@ -115,7 +115,7 @@ pub trait Retract: Aggregate {
     /// The partials that are in, combined so that they can leave in any order.
     ///
     /// Not serialisable: it is rebuilt by entering the window's panes, which are in the checkpoint.
-    type Running: Default;
+    type Running: Default + 'static;
 
     /// Takes a pane's partial in.
     fn enter(running: &mut Self::Running, partial: &Self);
