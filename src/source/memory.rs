@@ -97,7 +97,8 @@ impl Source for MemorySource {
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
         let lanes = assigned.iter().map(|assignment| {
             let records = Arc::clone(&self.records[assignment.partition]);
-            let next = records.iter().take_while(|(record, _)| record.offset < assignment.from_offset).count();
+            let next =
+                records.iter().take_while(|(record, _)| record.offset < assignment.from_offset).count();
             MemoryLane { partition: assignment.partition, records, next }
         });
         Ok(Box::new(MemoryReader { lanes: lanes.collect() }))
@@ -265,6 +266,56 @@ impl Reader for NdjsonReader {
     }
 }
 
+/// Records of every kind, for property tests.
+#[cfg(test)]
+pub(crate) mod any {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            3 => "[ -~é\\n]{0,80}".prop_map(String::into_bytes),
+            1 => Just(Vec::new()),
+            1 => vec(any::<u8>(), 0..20),
+            1 => (any::<u8>(), 0usize..400).prop_map(|(byte, len)| vec![byte; len]),
+        ]
+    }
+
+    /// A record at any offset.
+    pub(crate) fn any_record() -> impl Strategy<Value = OwnedRecord> {
+        let time = prop_oneof![
+            Just(KafkaTime::None),
+            (0..=i64::MAX).prop_map(KafkaTime::Create),
+            (0i64..5).prop_map(KafkaTime::LogAppend),
+        ];
+        let headers = vec((bytes(), option::of(bytes())), 0..3);
+        (0..=i64::MAX, time, option::of(bytes()), option::of(bytes()), headers).prop_map(
+            |(offset, kafka_time, key, value, headers)| OwnedRecord {
+                offset,
+                kafka_time,
+                key,
+                value,
+                headers,
+            },
+        )
+    }
+
+    /// A partition's log: offsets ascend, with gaps.
+    pub(crate) fn any_log(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<OwnedRecord>> {
+        vec((any_record(), 1i64..4), len).prop_map(|steps| {
+            let mut next = -1;
+            let place = |(record, gap)| {
+                next += gap;
+                OwnedRecord { offset: next, ..record }
+            };
+            steps.into_iter().map(place).collect()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,8 +361,11 @@ mod tests {
     fn each_line_is_a_value_and_its_number_the_offset() {
         for text in ["{}\n\n[]", "{}\n\n[]\n"] {
             let source = NdjsonSource::new([(Partition::new("t", 0), text.into())].into());
-            let lines: Vec<OwnedRecord> =
-                ["{}", "", "[]"].into_iter().zip(0..).map(|(line, n)| OwnedRecord::of_value(n, line)).collect();
+            let lines: Vec<OwnedRecord> = ["{}", "", "[]"]
+                .into_iter()
+                .zip(0..)
+                .map(|(line, n)| OwnedRecord::of_value(n, line))
+                .collect();
             for budget in 1..5 {
                 assert_eq!(read(&source, 0, budget), lines);
                 assert_eq!(read(&source, 2, budget), lines[2..]);
