@@ -12,6 +12,16 @@
 //! * [`Sink::commit`] makes exactly the described content visible. It may be called again after a crash,
 //!   by another process: the sink's own mark makes the second time a no-op.
 
+mod disk;
+pub mod kcat;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod staged;
+#[cfg(test)]
+mod trial;
+
+pub use disk::Durability;
+
 use thiserror::Error;
 
 /// A place for results that delivers whole epochs.
