@@ -70,18 +70,12 @@ impl From<&Record<'_>> for OwnedRecord {
 /// Partitions given as records; each is a lane of its own.
 pub struct MemorySource {
     partitions: Vec<PartitionInfo>,
-<<<<<<< HEAD
-    records: Vec<Arc<[(OwnedRecord, Vec<u8>)]>>,
-}
-
-=======
     logs: Vec<Log>,
 }
 
 /// A partition's records, each with its headers in wire form.
 type Log = Arc<[(OwnedRecord, Vec<u8>)]>;
 
->>>>>>> fixture
 impl MemorySource {
     /// A source of these partitions, whose records are in log order.
     pub fn new(partitions: BTreeMap<Partition, Vec<OwnedRecord>>) -> MemorySource {
@@ -94,11 +88,7 @@ impl MemorySource {
             infos.push(PartitionInfo { id, records_hint: records.len() as u64 });
             all.push(records.into_iter().map(with_wire).collect());
         }
-<<<<<<< HEAD
-        MemorySource { partitions: infos, records: all }
-=======
         MemorySource { partitions: infos, logs: all }
->>>>>>> fixture
     }
 }
 
@@ -109,11 +99,7 @@ impl Source for MemorySource {
 
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
         let lanes = assigned.iter().map(|assignment| {
-<<<<<<< HEAD
-            let records = Arc::clone(&self.records[assignment.partition]);
-=======
             let records = Arc::clone(&self.logs[assignment.partition]);
->>>>>>> fixture
             let next =
                 records.iter().take_while(|(record, _)| record.offset < assignment.from_offset).count();
             MemoryLane { partition: assignment.partition, records, next }
@@ -128,11 +114,7 @@ struct MemoryReader {
 
 struct MemoryLane {
     partition: usize,
-<<<<<<< HEAD
-    records: Arc<[(OwnedRecord, Vec<u8>)]>,
-=======
     records: Log,
->>>>>>> fixture
     next: usize,
 }
 
