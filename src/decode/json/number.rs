@@ -245,17 +245,14 @@ mod tests {
     fn agree(text: &str) {
         let slab = format!("{text},");
         let slow = shape(slab.as_bytes(), 0);
-        if let Some((value, end)) = read_quick(&slab) {
-            if !matches!(slab.as_bytes()[end], b'e' | b'E' | b'.') {
-                assert_eq!(slow.unwrap().end, end, "{text}");
-                assert_eq!(value.to_bits(), float(&slab.as_bytes()[..end]).to_bits(), "{text}");
-            }
+        let ends = |end: usize| !matches!(slab.as_bytes()[end], b'e' | b'E' | b'.');
+        if let Some((value, end)) = read_quick(&slab).filter(|(_, end)| ends(*end)) {
+            assert_eq!(slow.unwrap().end, end, "{text}");
+            assert_eq!(value.to_bits(), float(&slab.as_bytes()[..end]).to_bits(), "{text}");
         }
-        if let Some((value, end)) = read_quick_integer(&slab) {
-            if !matches!(slab.as_bytes()[end], b'e' | b'E' | b'.') {
-                assert_eq!(slow, Ok(Shape { end, integer: true }), "{text}");
-                assert_eq!(Some(value), integer(&slab.as_bytes()[..end]), "{text}");
-            }
+        if let Some((value, end)) = read_quick_integer(&slab).filter(|(_, end)| ends(*end)) {
+            assert_eq!(slow, Ok(Shape { end, integer: true }), "{text}");
+            assert_eq!(Some(value), integer(&slab.as_bytes()[..end]), "{text}");
         }
     }
 
