@@ -93,7 +93,7 @@ pub fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
 #[inline(always)]
 fn write_block(window: &[u8; 2 * BLOCK], len: usize, out: &mut Vec<u8>, end: usize) -> usize {
     if out.len() < end + BLOCK_ROOM + 1 {
-        out.resize(2 * (end + BLOCK_ROOM), 0);
+        out.resize(end + 8 * BLOCK_ROOM, 0);
     }
     let room = &mut out[end..end + BLOCK_ROOM];
     let mut stops = u32::MAX >> (BLOCK - len);
