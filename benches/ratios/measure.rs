@@ -104,12 +104,12 @@ impl Engine {
         Engine { source: Arc::new(open(dir.path())), _dir: Some(dir) }
     }
 
-    fn measure(&self, workers: usize, batch: usize, config: Config) -> Timed {
+    fn measure(&self, workers: usize, batch: usize, config: Config, count_only: bool) -> Timed {
         let run = Arc::new(Run::new(Arc::clone(&self.source), Arc::new(SystemClock), Pace::Max));
         let tallies = Arc::new(Tallies::new(OUTPUTS.len()));
         let outputs: Outputs<SqliteTables, ParquetLake, TopicFiles> =
             Outputs { tables: None, lake: None, topics: None, tallies: Arc::clone(&tallies) };
-        let plan = Plan { cluster: Cluster::threads(workers), batch, interleave: Interleave::Aligned };
+        let plan = Plan { cluster: Cluster::threads(workers), batch, interleave: Interleave::Aligned, count_only };
         Timed::of(|| {
             let counts = activity::execute(&config, &plan, &run, outputs).expect("workers start");
             let counts = counts.expect("worker 0 is here").expect("every process is well");
@@ -125,14 +125,19 @@ impl Engine {
 
     /// The selected outputs, rows counted and not written.
     pub fn run(&self, workers: usize, outputs: Selection) -> Timed {
-        self.measure(workers, BATCH, Config { outputs, ..Config::default() })
+        self.measure(workers, BATCH, Config { outputs, ..Config::default() }, false)
+    }
+
+    /// As [`Engine::run`], with results counted when they leave their windows and not made into rows.
+    pub fn run_counted(&self, workers: usize, outputs: Selection) -> Timed {
+        self.measure(workers, BATCH, Config { outputs, ..Config::default() }, true)
     }
 
     /// Page views in windows of 5 minutes that slide by 1 second.
     pub fn run_sliding(&self, workers: usize) -> Timed {
         let windows = WindowSpec::sliding(300_000_000, 1_000_000).expect("a window");
         let outputs = Selection { page_views: true, ..Engine::NOTHING };
-        self.measure(workers, BATCH, Config { outputs, page_view_windows: windows, ..Config::default() })
+        self.measure(workers, BATCH, Config { outputs, page_view_windows: windows, ..Config::default() }, true)
     }
 
     /// The share of the time that progress tracking and the ledger take: what batches 16 times larger save,
@@ -140,8 +145,8 @@ impl Engine {
     pub fn overhead(&self, outputs: Selection, records: u64, rounds: usize) -> f64 {
         let config = || Config { outputs, ..Config::default() };
         let [fine, coarse] = best_of(rounds, [
-            &mut || self.measure(1, BATCH, config()),
-            &mut || self.measure(1, BATCH * COARSER, config()),
+            &mut || self.measure(1, BATCH, config(), false),
+            &mut || self.measure(1, BATCH * COARSER, config(), false),
         ]);
         let progress = (fine.cpu - coarse.cpu).max(0.0) * COARSER as f64 / (COARSER - 1) as f64;
         let ledger = Timed::of(|| {
@@ -173,7 +178,7 @@ impl Engine {
         });
         let outputs: Outputs<SqliteTables, ParquetLake, TopicFiles> =
             Outputs { tables: None, lake: None, topics: None, tallies: Arc::new(Tallies::new(OUTPUTS.len())) };
-        let plan = Plan { cluster: Cluster::threads(1), batch: BATCH, interleave: Interleave::Aligned };
+        let plan = Plan { cluster: Cluster::threads(1), batch: BATCH, interleave: Interleave::Aligned, count_only: false };
         let config = Config { outputs: Selection::default(), ..Config::default() };
         activity::execute(&config, &plan, &run, outputs).expect("a worker starts");
         watcher.join().expect("the watcher ends with the first record")
