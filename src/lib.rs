@@ -11,4 +11,5 @@ pub mod record;
 pub mod rows;
 pub mod sink;
 pub mod source;
+pub mod spill;
 pub mod time;
