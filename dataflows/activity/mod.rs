@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tidegate::delivery::{SharedSink, TableBlock, TableRows, Tallies, deliver};
 use tidegate::ingest::{
-    Ingested, Interleave, LakeBlock, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest,
+    Counts, Ingested, Interleave, LakeBlock, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest,
 };
 use tidegate::operators::distinct::DistinctKeys;
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
@@ -26,7 +26,7 @@ use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::latest::LatestByKey;
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
-use tidegate::runtime::{Cluster, Run};
+use tidegate::runtime::{Cluster, ClusterError, Run, gather};
 use tidegate::sink::Sink;
 use tidegate::sink::lake::LakeBatch;
 use tidegate::sink::sqlite::TableBatch;
@@ -34,7 +34,7 @@ use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::{TopicBlock, TopicLines};
 use timely::dataflow::Scope;
-use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
 pub use config::{Config, DistinctMode, Selection};
@@ -95,12 +95,10 @@ pub fn build<T, L, P>(
     let (peers, on) = (scope.peers(), config.outputs);
     let exact = on.active_users && config.distinct == DistinctMode::Exact;
     let approximate = on.active_users && config.distinct == DistinctMode::Hll;
+    let names = topics(&config.topic);
     let lines = |output: usize| {
-        let [(_, name)] = topics(&config.topic).iter().filter(|(o, _)| *o == output).cloned().collect::<Vec<_>>()[..]
-        else {
-            unreachable!("every topic output has one name")
-        };
-        TopicLines::new([(Arc::from(config.topic.as_str()), (output as u32, name))])
+        let (_, name) = &names[output - ENRICHED];
+        TopicLines::new([(Arc::from(config.topic.as_str()), (output as u32, Arc::clone(name)))])
     };
     let fronts = (
         on.page_views.then(|| WindowFront::new(config.page_view_windows, PageViews, PAGE_VIEW_COUNTS, peers)),
@@ -146,7 +144,7 @@ pub fn build<T, L, P>(
         .table_rows(USER_SESSIONS as u32, user_sessions, tables::user_session);
     let history = sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history);
 
-    let rows = views.concatenate([active, latest, history]);
+    let rows = views.concat(active).concat(latest).concat(history);
     let table_of = |block: &TableBlock| block.table as usize;
     deliver(
         rows,
@@ -183,6 +181,46 @@ pub fn build<T, L, P>(
             count: block.count,
         },
     );
+}
+
+/// Runs the pipeline on this process's workers to the end of its input.
+///
+/// Returns the counts of all workers of all processes on the process with worker 0; or, in their place, what
+/// went wrong on another process.
+///
+/// # Errors
+/// When the workers cannot be started or one ends early. What went wrong in reading or writing here is in
+/// [`Run::outcome`].
+pub fn execute<T, L, P>(
+    config: &Config,
+    plan: &Plan,
+    run: &Arc<Run>,
+    outputs: Outputs<T, L, P>,
+) -> Result<Option<Result<Counts, String>>, ClusterError>
+where
+    T: Sink<Batch = TableBatch> + Send + 'static,
+    L: Sink<Batch = LakeBatch> + Send + 'static,
+    P: Sink<Batch = TopicBatch> + Send + 'static,
+{
+    let (config, plan, run) = (config.clone(), plan.clone(), Arc::clone(run));
+    let cluster = plan.cluster.clone();
+    let process = cluster.process;
+    let results = tidegate::runtime::execute(&cluster, move |worker| {
+        let ledger = Ledger::new(JUDGED);
+        worker.dataflow(|scope| build(scope, &config, &plan, &run, &ledger, &outputs));
+        while worker.has_dataflows() {
+            worker.step_or_park(Some(std::time::Duration::from_millis(5)));
+        }
+        let trouble = run.stopping().then(|| format!("process {process} stopped early"));
+        let mut all = Counts::default();
+        let mut failed = None;
+        for (counts, trouble) in gather(worker, (ledger.counts(), trouble)) {
+            all.merge(&counts);
+            failed = failed.or(trouble);
+        }
+        (worker.index() == 0).then_some(failed.map_or(Ok(all), Err))
+    })?;
+    Ok(results.into_iter().flatten().next())
 }
 
 fn micros(duration: std::time::Duration) -> i64 {

@@ -311,18 +311,24 @@ impl<const LANE: usize, const WIDE: usize, const BITS: i32, const SCALE: i32, co
         if first == 0 || padded || zeros + digits.len() > 8 * WIDE {
             return None;
         }
-        let mut whole = Box::new([0; WIDE]);
-        for (i, limb) in whole.iter_mut().enumerate() {
-            let byte = |at: usize| match at.checked_sub(zeros) {
-                None => 0,
-                Some(at) => digits.get(at).copied().unwrap_or(sign_byte(last)),
-            };
-            *limb = u64::from_le_bytes(std::array::from_fn(|j| byte(8 * i + j)));
+        let mut number = Self::default();
+        match zeros.checked_sub(8 * BELOW) {
+            Some(zeros) if zeros + digits.len() <= 8 * LANE => place(&mut number.lane, zeros, digits),
+            _ => place(number.widened(), zeros, digits),
         }
-        let mut number = Fixed { lane: [0; LANE], wide: Some(whole) };
-        number.settle();
         Some(number)
     }
+}
+
+/// Fills `limbs`, which are zero, with `digits` after `zeros` zero bytes, sign-extended.
+fn place(limbs: &mut [u64], zeros: usize, digits: &[u8]) {
+    let sign = u64::from(digits.last().map_or(0, |&top| sign_byte(top)));
+    let end = zeros + digits.len();
+    let extension = (end..end.next_multiple_of(8)).map(|_| sign as u8);
+    for (at, digit) in (zeros..).zip(digits.iter().copied().chain(extension)) {
+        limbs[at / 8] |= u64::from(digit) << (8 * (at % 8));
+    }
+    limbs[end.div_ceil(8)..].fill(sign * 0x0101_0101_0101_0101);
 }
 
 /// The byte that continues `top` upwards in two's complement.

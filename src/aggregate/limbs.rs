@@ -53,7 +53,7 @@ pub(super) fn product(a: &[u64], b: &[u64]) -> Vec<u64> {
 }
 
 /// `a` − `b` in place; `false`, with `a` spoilt, when `b` is the larger.
-pub(super) fn subtract(a: &mut Vec<u64>, b: &[u64]) -> bool {
+pub(super) fn subtract(a: &mut [u64], b: &[u64]) -> bool {
     let b = trimmed(b);
     if a.len() < b.len() {
         return false;
@@ -149,11 +149,11 @@ mod tests {
 
     #[test]
     fn subtraction_says_when_it_cannot() {
-        let mut a = vec![0, 1];
+        let mut a = [0, 1];
         assert!(subtract(&mut a, &[1]));
         assert_eq!(a, [u64::MAX, 0]);
-        assert!(!subtract(&mut vec![1], &[2]));
-        assert!(!subtract(&mut vec![1], &[0, 1]));
-        assert!(subtract(&mut vec![1], &[1, 0]));
+        assert!(!subtract(&mut [1], &[2]));
+        assert!(!subtract(&mut [1], &[0, 1]));
+        assert!(subtract(&mut [1], &[1, 0]));
     }
 }

@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import kcat
+import fixture
 import strict_json
 import times
 
@@ -79,7 +79,7 @@ class Answer:
 
 def answer(directory):
     """The expected answer to the fixture in `directory`."""
-    return compute(kcat.read_directory(directory))
+    return compute(fixture.read_directory(directory))
 
 
 def compute(records):

@@ -2,5 +2,6 @@
 
 mod oracle;
 
+mod laws;
 mod moments;
 mod sums;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::oracle::{any_bits, assert_nearest, awkward, decimal, finite, mean, variance};
 use crate::aggregate::Moments;
 
-fn moments(values: &[f64]) -> Moments {
+pub(super) fn moments(values: &[f64]) -> Moments {
     let mut moments = Moments::default();
     values.iter().for_each(|&value| moments.add(finite(value)));
     moments
@@ -120,7 +120,7 @@ fn retracting_what_was_never_added_does_not_panic() {
     let mut moments = moments(&[3.0, 4.0, 5.0]);
     moments.retract(finite(100.0));
     assert_eq!(moments.deviation(), Some(0.0));
-    moments.unmerge(&super::moments::moments(&[1.0, 2.0, 3.0, 4.0]));
+    moments.unmerge(&self::moments(&[1.0, 2.0, 3.0, 4.0]));
     assert!(moments.deviation().is_some());
 }
 
