@@ -370,14 +370,15 @@ def lake(events):
         }
         names = names_of.setdefault(record.partition, set())
         rest = []
-        for name, token, node in event.extras:
+        for name, _, node in event.extras:
             # A member called "rest" would take the place of the column for the rest: it goes in there.
             if name not in names and len(names) < MAX_COLUMNS and name != "rest":
                 names.add(name)
             if name in names:
                 row["x_" + name] = node.compact
             else:
-                rest.append(token + ":" + node.compact)
+                # The value as it was written; the name in its shortest form.
+                rest.append(json.dumps(name, ensure_ascii=False) + ":" + node.compact)
         if rest:
             row["x_rest"] = "{" + ",".join(rest) + "}"
         rows.append(row)

@@ -245,6 +245,22 @@ impl<const N: usize> JsonDecoder<N> {
     }
 }
 
+/// Where a member of an object begins and ends: from its name's opening quote to the end of its value.
+pub(super) type MemberSpan = (usize, usize);
+
+/// The members of `object` in document order, and the index of the one called `name`; `None` when it is not
+/// one JSON object as the decoder understands it.
+pub(super) fn find_member(object: &[u8], name: &str) -> Option<(Vec<MemberSpan>, Option<usize>)> {
+    if object.len() > RECORD_MAX_BYTES {
+        return None;
+    }
+    let mut document = Document::default();
+    document.read(object, &[]).ok()?;
+    let found = document.entries.iter().position(|entry| document.name(entry, object) == name.as_bytes());
+    let spans = document.entries.iter().map(|entry| (entry.start as usize, entry.value.end as usize));
+    Some((spans.collect(), found))
+}
+
 /// The members of a document, borrowed from it and from its decoder.
 ///
 /// Indices are those of the declared members. Asking a member for what it is not declared as gives
