@@ -13,6 +13,7 @@ mod config;
 mod event;
 mod fronts;
 mod tables;
+mod topology;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvents};
 use tables::{
     ACTIVE_USERS, DEAD, ENRICHED, JUDGED, LAKE_OUTPUT, LATE, PAGE_VIEW_COUNTS, SESSION_HISTORY, USER_SESSIONS,
 };
+pub use topology::topology;
 pub use tables::{LAKE, OUTPUTS, TABLES, lake_schema, table_schemas, topics};
 
 /// A worker this far ahead of the others in event time waits for them.
