@@ -44,8 +44,8 @@ use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvents};
 use tables::{
     ACTIVE_USERS, DEAD, ENRICHED, JUDGED, LAKE_OUTPUT, LATE, PAGE_VIEW_COUNTS, SESSION_HISTORY, USER_SESSIONS,
 };
-pub use topology::topology;
 pub use tables::{LAKE, OUTPUTS, TABLES, lake_schema, table_schemas, topics};
+pub use topology::topology;
 
 /// A worker this far ahead of the others in event time waits for them.
 const MAX_SKEW_US: i64 = 600_000_000;

@@ -309,7 +309,8 @@ fn at_least_1(text: &str) -> Result<usize, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write a number with a unit, such as 30s or 2m"))
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number with a unit, such as 30s or 2m"))
 }
 
 fn instant_ms(text: &str) -> Result<i64, String> {
@@ -344,7 +345,9 @@ mod tests {
 
     #[test]
     fn no_command_is_a_replay_with_the_defaults() {
-        let Ok(Cli { command: Some(Command::Replay(parsed)), .. }) = Cli::try_parse_from(["tidegate", "replay"]) else {
+        let Ok(Cli { command: Some(Command::Replay(parsed)), .. }) =
+            Cli::try_parse_from(["tidegate", "replay"])
+        else {
             panic!("replay needs no argument")
         };
         assert_eq!(format!("{parsed:?}"), format!("{:?}", ReplayArgs::default()));

@@ -22,7 +22,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GenerateArgs) -> Result<(), F
         return Err(Failure::comes_later("--bootstrap-servers", "write a fixture: --fixture DIR"));
     }
     let Some(dir) = &args.fixture else {
-        return Err(Failure::usage("there is nowhere to write to").mend("name a new directory: --fixture DIR"));
+        return Err(
+            Failure::usage("there is nowhere to write to").mend("name a new directory: --fixture DIR")
+        );
     };
     let form = form(args)?;
     let mut events = Clickstream::new(spec(args)).map_err(Failure::usage)?;

@@ -18,7 +18,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GraphArgs) -> Result<(), Fail
     };
     let all = [activity::topology(&settings.activity)];
     let chosen = |pipeline: &str| args.pipeline.as_deref().is_none_or(|name| name == pipeline);
-    let drawn: Vec<String> =
-        all.iter().filter(|topology| chosen(&topology.pipeline)).map(|topology| topology.draw(format)).collect();
+    let drawn: Vec<String> = all
+        .iter()
+        .filter(|topology| chosen(&topology.pipeline))
+        .map(|topology| topology.draw(format))
+        .collect();
     ui.result(drawn.join("\n"))
 }

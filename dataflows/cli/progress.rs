@@ -101,7 +101,13 @@ impl At {
 
     fn line(&self, ui: &Ui, pipeline: &str) {
         if ui.is_json() {
-            info!(pipeline, records = self.records, expected = self.expected, per_second = self.rate() as u64, "progress");
+            info!(
+                pipeline,
+                records = self.records,
+                expected = self.expected,
+                per_second = self.rate() as u64,
+                "progress"
+            );
             return;
         }
         let percent = match self.expected {

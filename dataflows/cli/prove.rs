@@ -54,13 +54,19 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ProveArgs) -> Result<(), Fail
 fn failure(error: ProveError) -> Failure {
     let mend = match &error {
         ProveError::Differs { run, .. } => {
-            format!("this is a defect of tidegate: report it with the fixture; to see it: tidegate replay … {run}")
+            format!(
+                "this is a defect of tidegate: report it with the fixture; to see it: tidegate replay … {run}"
+            )
         }
         ProveError::Failed { run, .. } | ProveError::NoSummary { run, .. } => {
             format!("to see it alone: tidegate replay … {run}")
         }
-        ProveError::TimedOut { .. } => "give it more time with --timeout, or take a smaller fixture".to_owned(),
-        ProveError::Io { .. } => "see to space and permissions, or name another place with --scratch DIR".to_owned(),
+        ProveError::TimedOut { .. } => {
+            "give it more time with --timeout, or take a smaller fixture".to_owned()
+        }
+        ProveError::Io { .. } => {
+            "see to space and permissions, or name another place with --scratch DIR".to_owned()
+        }
         ProveError::Cancelled => "start it again".to_owned(),
     };
     Failure::running(error).mend(mend)

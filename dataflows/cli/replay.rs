@@ -21,7 +21,10 @@ use super::{banner, places, settings};
 /// Replays, and shows the summary.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Failure> {
     if args.idle.is_some() {
-        return Err(Failure::comes_later("--idle FILE", "replay without it: recorded fixtures have no idle decisions"));
+        return Err(Failure::comes_later(
+            "--idle FILE",
+            "replay without it: recorded fixtures have no idle decisions",
+        ));
     }
     let Settings { activity, .. } = settings(global)?;
     let options = Options {
@@ -61,7 +64,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
 
 /// The chosen pipelines in the order of the contract; all when none is chosen.
 fn chosen(names: &[String]) -> Vec<&'static str> {
-    PIPELINES.into_iter().filter(|pipeline| names.is_empty() || names.iter().any(|name| name == pipeline)).collect()
+    PIPELINES
+        .into_iter()
+        .filter(|pipeline| names.is_empty() || names.iter().any(|name| name == pipeline))
+        .collect()
 }
 
 fn cluster(global: &Global) -> Result<tidegate::runtime::Cluster, Failure> {
@@ -80,11 +86,15 @@ fn cluster(global: &Global) -> Result<tidegate::runtime::Cluster, Failure> {
 /// What failed, the exit code, and what to do.
 fn failure(error: ReplayError) -> Failure {
     let (usage, mend) = match &error {
-        ReplayError::Source(source) | ReplayError::Run(RunError::Source(source)) => (false, mend_source(source)),
+        ReplayError::Source(source) | ReplayError::Run(RunError::Source(source)) => {
+            (false, mend_source(source))
+        }
         ReplayError::NoInput { .. } => {
             (false, "name the fixture of this pipeline with --fixture DIR, or its topic with activity.topic")
         }
-        ReplayError::OutDir(_) => (true, "name a new directory, or one that an earlier replay left, with --out DIR"),
+        ReplayError::OutDir(_) => {
+            (true, "name a new directory, or one that an earlier replay left, with --out DIR")
+        }
         ReplayError::Sink(_) | ReplayError::Epoch(_) | ReplayError::Run(RunError::Sink(_)) => {
             (false, "see to space and permissions in the output directory, and replay again")
         }
@@ -120,7 +130,11 @@ fn where_to_look(ui: &Ui, options: &Options) -> String {
         // Writing to a string does not fail.
         writeln!(text, "  {what:<9} {how}").ok();
     };
-    let table = [(on.page_views, "page_view_counts"), (on.active_users, "active_users"), (on.sessions, "user_sessions")];
+    let table = [
+        (on.page_views, "page_view_counts"),
+        (on.active_users, "active_users"),
+        (on.sessions, "user_sessions"),
+    ];
     if let Some((_, name)) = table.into_iter().find(|(on, _)| *on) {
         line("tables", format!("sqlite3 {out}/tables.sqlite 'SELECT * FROM {name} LIMIT 5'"));
     }

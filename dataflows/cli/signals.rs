@@ -27,7 +27,8 @@ impl Signals {
             ui.note("stopping; once more to stop at once");
             heard.stop_all();
         };
-        ctrlc::set_handler(handler).map_err(|error| Failure::running(format!("cannot hear signals: {error}")))?;
+        ctrlc::set_handler(handler)
+            .map_err(|error| Failure::running(format!("cannot hear signals: {error}")))?;
         Ok(signals)
     }
 

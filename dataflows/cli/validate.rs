@@ -10,7 +10,10 @@ use super::ui::{Style, Ui};
 /// Checks the settings, and shows what is in effect and who said so.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &ValidateArgs) -> Result<(), Failure> {
     if args.connect {
-        return Err(Failure::comes_later("--connect", "validate without it: nothing is connected to in a replay"));
+        return Err(Failure::comes_later(
+            "--connect",
+            "validate without it: nothing is connected to in a replay",
+        ));
     }
     let settings = settings(global)?;
     let mut text = String::new();

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use tidegate::time::{self, TimeFormatter};
 use thiserror::Error;
+use tidegate::time::{self, TimeFormatter};
 
 use super::random::Random;
 
@@ -133,7 +133,8 @@ impl Clickstream {
         }
         let first_ms = spec.start_ms.checked_sub(STRAGGLER_MAX_MS as i64);
         let last_ms = i64::try_from(spec.span.as_millis()).ok().and_then(|ms| spec.start_ms.checked_add(ms));
-        if first_ms.and_then(time::from_epoch_ms).is_none() || last_ms.and_then(time::from_epoch_ms).is_none() {
+        if first_ms.and_then(time::from_epoch_ms).is_none() || last_ms.and_then(time::from_epoch_ms).is_none()
+        {
             return Err(BadSpec::Time);
         }
         Ok(Clickstream {
@@ -165,7 +166,9 @@ impl Clickstream {
             random.below(DISORDER_MS)
         };
         let user = random.below(users.into());
-        let page = (f64::from(pages) * random.unit().powi(3)) as u64;
+        let x = random.unit();
+        // Multiplied out, since `powi` may round differently elsewhere.
+        let page = (f64::from(pages) * (x * x * x)) as u64;
         let kind = KINDS[random.below(KINDS.len() as u64) as usize];
 
         let partition = (user % u64::from(partitions)) as usize;
@@ -228,14 +231,15 @@ mod tests {
         assert_ne!(all(spec.clone()), all(Spec { seed: 2, ..spec }));
     }
 
-    /// What seed 1 means must not change with a version.
+    /// What a seed means must not change with a version. Computed by a program of its own, in Python.
     #[test]
     fn first_event_of_seed_1_is_fixed() {
         let (partition, offset, kafka_ms, payload) = all(Spec { records: 1, ..Spec::default() }).remove(0);
-        assert_eq!((partition, offset, kafka_ms), (FIRST.0, 0, 1_767_225_600_000));
-        assert_eq!(payload, FIRST.1);
+        assert_eq!((partition, offset, kafka_ms), (4, 0, 1_767_225_600_000));
+        let expected = "{\"event_time\":\"2025-12-31T23:59:37.627Z\",\"user_id\":\"user_97100\",\
+                        \"page_url\":\"https://example.com/page/87\",\"event_type\":\"page_view\"}";
+        assert_eq!(payload, expected);
     }
-    const FIRST: (i32, &str) = (0, "");
 
     #[test]
     fn shape_is_that_of_the_benchmark_input() {

@@ -224,8 +224,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             write(dir.path(), form);
             let source = FixtureSource::open(dir.path(), &|_| true).unwrap();
-            let all: Vec<_> =
-                (0..3).map(|partition| Assignment { partition, from_offset: 0 }).collect();
+            let all: Vec<_> = (0..3).map(|partition| Assignment { partition, from_offset: 0 }).collect();
             let mut reader = source.reader(&all).unwrap();
             let mut content = Vec::new();
             for lane in 0..reader.lanes() {

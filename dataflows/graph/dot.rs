@@ -3,7 +3,10 @@
 use super::{Kind, Topology};
 
 pub(super) fn draw(topology: &Topology) -> String {
-    let mut out = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n", escape(&topology.pipeline));
+    let mut out = format!(
+        "digraph \"{}\" {{\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n",
+        escape(&topology.pipeline)
+    );
     for (i, node) in topology.nodes.iter().enumerate() {
         let label: Vec<String> = topology.label(i).iter().map(|line| escape(line)).collect();
         let shape = match node.kind {

@@ -58,7 +58,8 @@ impl From<io::Error> for RunFailure {
 pub(super) fn run(common: &Common<'_>, run: &Run, dir: &Path) -> Result<String, RunFailure> {
     for _ in 1..ATTEMPTS {
         match run_once(common, run, dir) {
-            Err(RunFailure::Failed(said)) if run.processes > 1 && said.contains("Address already in use") => {}
+            Err(RunFailure::Failed(said)) if run.processes > 1 && said.contains("Address already in use") => {
+            }
             outcome => return outcome,
         }
     }
@@ -97,7 +98,8 @@ fn run_once(common: &Common<'_>, run: &Run, dir: &Path) -> Result<String, RunFai
 /// A host file with as many lines of free ports on this machine.
 fn free_addresses(count: usize) -> io::Result<String> {
     // All are bound at once, so that they are distinct; somebody else may still be faster than the children.
-    let bound = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<Vec<_>>>()?;
+    let bound =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<Vec<_>>>()?;
     bound.iter().map(|listener| Ok(format!("{}\n", listener.local_addr()?))).collect()
 }
 

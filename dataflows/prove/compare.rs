@@ -154,7 +154,8 @@ mod tests {
             activity["outputs"]["page_view_counts"]["digest"] = json!("ab");
             activity["outputs"]["page_view_counts"]["rows"] = json!(4);
         });
-        let expected = "pipeline \"activity\", output \"page_view_counts\": rows is 4 and not 3 (2 differences in all)";
+        let expected =
+            "pipeline \"activity\", output \"page_view_counts\": rows is 4 and not 3 (2 differences in all)";
         assert_eq!(found.as_deref(), Some(expected));
     }
 
@@ -182,7 +183,10 @@ mod tests {
         let found = compare(|activity| {
             activity["outputs"].as_object_mut().expect("object").remove("session_history");
         });
-        assert_eq!(found.expect("found"), "pipeline \"activity\", output \"session_history\": rows is nothing and not 2 (2 differences in all)");
+        assert_eq!(
+            found.expect("found"),
+            "pipeline \"activity\", output \"session_history\": rows is nothing and not 2 (2 differences in all)"
+        );
         let found = compare(|activity| activity["rejected"]["range"] = json!(1));
         assert_eq!(found.expect("found"), "pipeline \"activity\": rejected range is 1 and not nothing");
     }

@@ -120,7 +120,11 @@ impl Proof {
     ///
     /// # Errors
     /// See [`ProveError`]; the first ends the proof.
-    pub fn prove(&self, done: &mut dyn FnMut(Done), cancelled: &dyn Fn() -> bool) -> Result<Proven, ProveError> {
+    pub fn prove(
+        &self,
+        done: &mut dyn FnMut(Done),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Proven, ProveError> {
         let mut reference: Option<(Run, BTreeMap<Fact, String>)> = None;
         for (index, &run) in self.runs.iter().enumerate() {
             let began = Instant::now();

@@ -82,7 +82,12 @@ pub(super) fn of_file(path: &Arc<Path>, text: &str, faults: &mut Vec<Fault>) -> 
 }
 
 /// Lays `variables` over `tree`; `settings` are the names of all settings.
-pub(super) fn overlay(tree: &mut Node, variables: Vec<Variable>, settings: &[String], faults: &mut Vec<Fault>) {
+pub(super) fn overlay(
+    tree: &mut Node,
+    variables: Vec<Variable>,
+    settings: &[String],
+    faults: &mut Vec<Fault>,
+) {
     let names: Vec<String> = settings.iter().map(|setting| variable_of(setting)).collect();
     for Variable { name, value, origin } in variables {
         if let Some(at) = names.iter().position(|known| *known == name) {
@@ -94,7 +99,9 @@ pub(super) fn overlay(tree: &mut Node, variables: Vec<Variable>, settings: &[Str
                 origin,
                 setting: String::new(),
                 cause: format!("{name} is no setting"),
-                mend: format!("{did_you_mean}`tidegate validate` lists all settings; unset it if it is not for tidegate"),
+                mend: format!(
+                    "{did_you_mean}`tidegate validate` lists all settings; unset it if it is not for tidegate"
+                ),
             });
         }
     }

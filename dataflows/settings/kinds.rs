@@ -70,10 +70,13 @@ fn duration(text: &str) -> Result<Duration, (String, String)> {
     }
     match humantime::parse_duration(text) {
         Err(error) => wrong(format!("{text:?} is not a duration: {error}"), mend),
-        Ok(duration) if duration > LONGEST => wrong(format!("{text:?} is more than 1,000 years"), "write less"),
-        Ok(duration) if duration.subsec_nanos() % 1_000 != 0 => {
-            wrong(format!("{text:?} is finer than a microsecond"), "event time has microseconds: write whole ones")
+        Ok(duration) if duration > LONGEST => {
+            wrong(format!("{text:?} is more than 1,000 years"), "write less")
         }
+        Ok(duration) if duration.subsec_nanos() % 1_000 != 0 => wrong(
+            format!("{text:?} is finer than a microsecond"),
+            "event time has microseconds: write whole ones",
+        ),
         Ok(duration) => Ok(duration),
     }
 }
@@ -88,7 +91,8 @@ const BYTES_MAX: usize = 1 << 30;
 fn bytes(text: &str) -> Result<usize, (String, String)> {
     let mend = "write a number of bytes from 1 to 1GiB, such as 2048, 64KiB or 1MiB";
     let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
-    let (digits, factor) = unit.map_or((text, 1), |(unit, factor)| (text[..text.len() - unit.len()].trim_end(), *factor));
+    let (digits, factor) =
+        unit.map_or((text, 1), |(unit, factor)| (text[..text.len() - unit.len()].trim_end(), *factor));
     let count = digits.replace('_', "").parse::<usize>().ok().and_then(|count| count.checked_mul(factor));
     match count {
         None => wrong(format!("{text:?} is not a number of bytes"), mend),
@@ -99,7 +103,8 @@ fn bytes(text: &str) -> Result<usize, (String, String)> {
 
 fn show_bytes(bytes: &usize) -> String {
     let unit = UNITS.iter().find(|(_, factor)| *bytes >= *factor && bytes % factor == 0);
-    unit.filter(|(_, factor)| *factor > 1).map_or(bytes.to_string(), |(unit, factor)| format!("{}{unit}", bytes / factor))
+    unit.filter(|(_, factor)| *factor > 1)
+        .map_or(bytes.to_string(), |(unit, factor)| format!("{}{unit}", bytes / factor))
 }
 
 fn topic(text: &str) -> Result<String, (String, String)> {
@@ -130,7 +135,9 @@ mod tests {
 
     #[test]
     fn bytes_are_read_with_and_without_units() {
-        for (text, n) in [("1", 1), ("2_048", 2048), ("64KiB", 65_536), ("1 MiB", 1 << 20), ("12B", 12), ("1GiB", 1 << 30)] {
+        for (text, n) in
+            [("1", 1), ("2_048", 2048), ("64KiB", 65_536), ("1 MiB", 1 << 20), ("12B", 12), ("1GiB", 1 << 30)]
+        {
             assert_eq!((BYTES.read)(text), Ok(n), "{text}");
         }
         for bad in ["0", "2GiB", "1MB", "-1", "many", "", "18446744073709551615KiB"] {
@@ -148,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_again(us in 0_u64..10_u64.pow(16), bytes in 1_usize..=BYTES_MAX, shift in 0..30) {
+        fn what_is_shown_is_read_again(us in 0_u64..10_u64.pow(16), bytes in 1_usize..=BYTES_MAX, shift in 0_u32..30) {
             let duration = Duration::from_micros(us);
             prop_assert_eq!((DURATION.read)(&show_duration(&duration)), Ok(duration));
             let bytes = (bytes >> shift << shift).max(1);

@@ -130,9 +130,8 @@ fn read_file(path: &Arc<Path>, required: bool, faults: &mut Vec<Fault>) -> Optio
         read => read,
     };
     let text = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|error| {
-            format!("it is not UTF-8 from byte {} on", error.utf8_error().valid_up_to())
-        })
+        String::from_utf8(bytes)
+            .map_err(|error| format!("it is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
     });
     text.map_err(|cause| {
         faults.push(Fault {

@@ -100,7 +100,8 @@ impl<'n> Section<'n> {
     /// Ends the section: every key that nobody has read is a fault.
     pub(super) fn finish(self, findings: &mut Findings) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
-            let place = if self.path.is_empty() { "at the top".to_owned() } else { format!("in {}", self.path) };
+            let place =
+                if self.path.is_empty() { "at the top".to_owned() } else { format!("in {}", self.path) };
             let guess = nearest(&entry.key, self.known.iter().copied());
             let did_you_mean = guess.map(|guess| format!("did you mean {guess:?}? ")).unwrap_or_default();
             findings.faults.push(Fault {
@@ -127,14 +128,17 @@ fn read_scalar<T>(node: &Node, kind: &Kind<T>) -> Result<T, (String, String)> {
     match &node.content {
         Content::Scalar(text) => (kind.read)(text),
         Content::Null => Err(("the value is missing".to_owned(), mend())),
-        Content::List(_) | Content::Map(_) => Err(("this is a value and not a list or a section".to_owned(), mend())),
+        Content::List(_) | Content::Map(_) => {
+            Err(("this is a value and not a list or a section".to_owned(), mend()))
+        }
     }
 }
 
 /// The name among `names` that `name` is most likely a slip of.
 pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let name = name.to_ascii_lowercase();
-    let scored = names.map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_ascii_lowercase()), candidate));
+    let scored =
+        names.map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_ascii_lowercase()), candidate));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.75).then_some(best.1)
 }

@@ -72,7 +72,8 @@ fn shipped_file_states_every_default() {
 
 #[test]
 fn later_layers_win() {
-    let mut fixture = Fixture::new().default_file("activity: {delay: 1s, max_ahead: 1s, topic: one, distinct: hll}");
+    let mut fixture =
+        Fixture::new().default_file("activity: {delay: 1s, max_ahead: 1s, topic: one, distinct: hll}");
     assert_eq!(fixture.load().activity.delay, Duration::from_secs(1));
     fixture = fixture.config("activity: {delay: 2s, max_ahead: 2s, topic: two}");
     assert_eq!(fixture.load().activity.delay, Duration::from_secs(2));
@@ -115,9 +116,13 @@ fn every_fault_is_reported_at_once_with_place_cause_and_mend() {
 
 #[test]
 fn replaced_value_is_judged_too() {
-    let faults = Fixture::new().default_file("activity: {delay: soon}").config("activity: {delay: 1m}").faults();
+    let faults =
+        Fixture::new().default_file("activity: {delay: soon}").config("activity: {delay: 1m}").faults();
     assert_eq!(faults.len(), 1);
-    assert!(faults[0].starts_with("config/dev.yaml:1:19: activity.delay: \"soon\" is not a duration"), "{faults:?}");
+    assert!(
+        faults[0].starts_with("config/dev.yaml:1:19: activity.delay: \"soon\" is not a duration"),
+        "{faults:?}"
+    );
 }
 
 #[test]

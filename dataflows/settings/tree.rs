@@ -104,7 +104,11 @@ mod tests {
     fn empty_section_leaves_what_was_there() {
         let mut tree = leaf("a.b", "1", "first");
         let origin = Origin::Environment("second".to_owned());
-        let empty = Entry { key: "a".to_owned(), origin: origin.clone(), node: Node::new(origin.clone(), Content::Null) };
+        let empty = Entry {
+            key: "a".to_owned(),
+            origin: origin.clone(),
+            node: Node::new(origin.clone(), Content::Null),
+        };
         tree.overlay(Node::new(origin, Content::Map(vec![empty])));
         assert!(get(&tree, "a.b").is_some());
     }

@@ -68,7 +68,11 @@ impl<'a> Builder<'a> {
                 Event::StreamEnd => break,
                 Event::StreamStart | Event::Nothing | Event::DocumentStart(_) | Event::DocumentEnd => {}
                 _ if root.is_some() => {
-                    return Err(self.fault(span.start, "a second document begins", "keep one document a file"));
+                    return Err(self.fault(
+                        span.start,
+                        "a second document begins",
+                        "keep one document a file",
+                    ));
                 }
                 event => root = Some(self.node(event, span, 0)?),
             }
@@ -83,7 +87,8 @@ impl<'a> Builder<'a> {
                 origin: root.origin,
                 setting: String::new(),
                 cause: "the document is not a mapping".to_owned(),
-                mend: "write sections with settings, such as `activity:` and below it `  delay: 2m`".to_owned(),
+                mend: "write sections with settings, such as `activity:` and below it `  delay: 2m`"
+                    .to_owned(),
             });
         }
         Ok(Some(root))
@@ -92,7 +97,8 @@ impl<'a> Builder<'a> {
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Fault> {
         self.nodes += 1;
         if depth > DEPTH_MAX || self.nodes > NODES_MAX {
-            let mend = "no setting needs this: look for a mistake in the indentation, or for aliases in aliases";
+            let mend =
+                "no setting needs this: look for a mistake in the indentation, or for aliases in aliases";
             return Err(self.fault(span.start, "the document is too deep or too large", mend));
         }
         let origin = self.origin(span.start);
@@ -115,7 +121,11 @@ impl<'a> Builder<'a> {
             _ => return Err(self.fault(span.start, "a value is missing", "write one, or leave the key out")),
         };
         if let Some(tag) = tag {
-            self.faults.push(self.fault(span.start, format!("tag {tag} has no meaning here"), "leave it out"));
+            self.faults.push(self.fault(
+                span.start,
+                format!("tag {tag} has no meaning here"),
+                "leave it out",
+            ));
         }
         let node = Node::new(origin, content);
         if anchor > 0 {
@@ -225,7 +235,9 @@ mod tests {
 
     #[test]
     fn bad_syntax_is_a_fault_with_its_place() {
-        for text in ["a: [1\n", "a: 'x\n", "a: 1\n b: 2\n", "\tx: 1", "- a\n", "just text", "a: 1\n---\nb: 2\n"] {
+        for text in
+            ["a: [1\n", "a: 'x\n", "a: 1\n b: 2\n", "a:\n\tb: 1\n", "- a\n", "just text", "a: 1\n---\nb: 2\n"]
+        {
             let (_, faults) = read(text);
             assert_eq!(faults.len(), 1, "{text:?}: {faults:?}");
             assert!(faults[0].starts_with("c.yaml:"), "{faults:?}");
