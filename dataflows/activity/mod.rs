@@ -13,6 +13,7 @@ mod config;
 mod event;
 mod fronts;
 mod tables;
+mod topology;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ use tables::{
     ACTIVE_USERS, DEAD, ENRICHED, JUDGED, LAKE_OUTPUT, LATE, PAGE_VIEW_COUNTS, SESSION_HISTORY, USER_SESSIONS,
 };
 pub use tables::{LAKE, OUTPUTS, TABLES, lake_schema, table_schemas, topics};
+pub use topology::topology;
 
 /// A worker this far ahead of the others in event time waits for them.
 const MAX_SKEW_US: i64 = 600_000_000;
