@@ -13,9 +13,11 @@
 //!   by another process: the sink's own mark makes the second time a no-op.
 
 mod disk;
+pub mod kcat;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod staged;
+pub mod topic;
 #[cfg(test)]
 mod trial;
 
