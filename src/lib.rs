@@ -4,10 +4,19 @@
 //! Kafka log alone, bit for bit, whatever the number of workers, the interleaving of partitions or
 //! the size of batches. `ARCHITECTURE.md` says how; the modules below are in reading order.
 
+pub mod aggregate;
 pub mod decode;
+pub mod delivery;
 pub mod digest;
+pub mod ingest;
+pub mod keys;
+pub mod operators;
 pub mod record;
 pub mod rows;
+pub mod runtime;
 pub mod sink;
 pub mod source;
+pub mod tick;
 pub mod time;
+pub mod topic_lines;
+pub mod window;

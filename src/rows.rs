@@ -233,6 +233,25 @@ impl RowBatch {
         self.len += 1;
     }
 
+    /// Appends a row that is computed cell by cell.
+    ///
+    /// # Panics
+    /// When the row does not fit the schema.
+    pub fn push_cells<'a>(&mut self, row: impl IntoIterator<Item = Cell<'a>>) {
+        let mut cells = row.into_iter();
+        for column in &mut self.columns {
+            column.push(cells.next().expect("a row has a value for every column"));
+        }
+        self.len += 1;
+    }
+
+    /// Appends a column that is null in all rows so far.
+    pub fn add_column(&mut self, kind: ColumnType) {
+        let mut column = Column::new(kind);
+        (0..self.len).for_each(|_| column.push(Cell::Null));
+        self.columns.push(column);
+    }
+
     /// The values of one row.
     pub fn row(&self, row: usize) -> impl Iterator<Item = Cell<'_>> {
         self.columns.iter().map(move |column| column.get(row))

@@ -2,6 +2,10 @@
 //!
 //! Reasons are checked in the order of [`Reason`]'s variants; the first that holds is the one given.
 
+pub mod json;
+mod simd;
+pub mod text;
+
 use std::borrow::Cow;
 
 /// Why a record cannot be used; the header `reason` of its dead letter.

@@ -11,6 +11,10 @@
 //! Records of one partition lie in one lane and come in log order. Which lane is polled next is the
 //! engine's choice, so that it can keep partitions together in event time and hold back those ahead.
 
+pub mod fixture;
+pub mod memory;
+mod slab;
+
 use thiserror::Error;
 
 use crate::record::{Partition, Record};

@@ -1,0 +1,80 @@
+//! What can be set of the pipeline.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tidegate::decode::json::Limits;
+use tidegate::window::WindowSpec;
+
+/// How active users are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DistinctMode {
+    /// Every user is remembered.
+    #[default]
+    Exact,
+    /// HyperLogLog with 2^14 registers: a relative standard error of 0.81 %.
+    Hll,
+}
+
+/// The outputs that are computed; all of them by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// `page_view_counts`.
+    pub page_views: bool,
+    /// `active_users`.
+    pub active_users: bool,
+    /// `user_sessions` and `session_history`.
+    pub sessions: bool,
+    /// `lake/activity`.
+    pub lake: bool,
+    /// `enriched_activity`.
+    pub enriched: bool,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Selection { page_views: true, active_users: true, sessions: true, lake: true, enriched: true }
+    }
+}
+
+/// The pipeline's settings; the defaults are the contract's.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The input topic.
+    pub topic: String,
+    /// How far a partition's watermark stays behind its largest event time.
+    pub delay: Duration,
+    /// How far an event time may be after its record's Kafka timestamp.
+    pub max_ahead: Duration,
+    /// Sizes beyond which a record is refused.
+    pub limits: Limits,
+    /// The windows of `page_view_counts`.
+    pub page_view_windows: WindowSpec,
+    /// The windows of `active_users`.
+    pub active_user_windows: WindowSpec,
+    /// How active users are counted.
+    pub distinct: DistinctMode,
+    /// The silence that ends a session.
+    pub session_gap: Duration,
+    /// The outputs that are computed.
+    pub outputs: Selection,
+}
+
+const MINUTE_US: i64 = 60_000_000;
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            topic: "user_activity".to_owned(),
+            delay: Duration::from_secs(120),
+            max_ahead: Duration::from_secs(3600),
+            limits: Limits::default(),
+            page_view_windows: WindowSpec::tumbling(MINUTE_US).expect("a minute is a window"),
+            active_user_windows: WindowSpec::sliding(5 * MINUTE_US, MINUTE_US).expect("5 minutes by 1 is a window"),
+            distinct: DistinctMode::Exact,
+            session_gap: Duration::from_secs(1800),
+            outputs: Selection::default(),
+        }
+    }
+}

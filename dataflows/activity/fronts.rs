@@ -1,0 +1,147 @@
+//! The near ends of the pipeline's outputs.
+
+use serde::{Deserialize, Serialize};
+use tidegate::aggregate::{Count, DistinctApprox};
+use tidegate::ingest::{Edge, Front, LakeRow, Position, Render, Verdict, Verdicts};
+use tidegate::keys::key_hash;
+use tidegate::operators::keyed::{KeyedBlock, KeyedRouter};
+use tidegate::operators::keyed_window::Measure;
+use tidegate::operators::session::{Mark, SessionEvent};
+use tidegate::rows::Cell;
+use tidegate::time;
+use tidegate::window::WindowSpec;
+
+use super::event::{ActivityDecoder, ActivityEvent, EVENT_TYPES, EventType};
+use super::tables::{ACTIVE_USERS, USER_SESSIONS};
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// Counts page views by page.
+pub(super) struct PageViews;
+
+impl Measure<ActivityDecoder> for PageViews {
+    type Aggregate = Count;
+
+    #[inline(always)]
+    fn measure<'e>(&self, _at: &Position<'_>, event: &'e ActivityEvent<'_>) -> Option<(&'e [u8], ())> {
+        (event.event_type() == EventType::PageView).then(|| (event.page_url(), ()))
+    }
+}
+
+/// Everybody is one group: counts users without a key, for HyperLogLog.
+pub(super) struct AllUsers;
+
+impl Measure<ActivityDecoder> for AllUsers {
+    type Aggregate = DistinctApprox;
+
+    fn measure<'e>(&self, _at: &Position<'_>, event: &'e ActivityEvent<'_>) -> Option<(&'e [u8], &'e [u8])> {
+        Some((b"", event.user_id()))
+    }
+}
+
+/// What an event means to its user's windows and session.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct UserEvent {
+    /// The first and the last window of `active_users` that it counts in.
+    pub(super) windows: Option<(i64, i64)>,
+    /// What it means to the session, unless it is late for it.
+    pub(super) session: Option<SessionEvent>,
+}
+
+/// Sends events to the owner of their user: one way for active users and sessions.
+pub(super) struct UserEvents {
+    pub(super) windows: Option<WindowSpec>,
+    pub(super) sessions: bool,
+    pub(super) router: KeyedRouter<UserEvent>,
+}
+
+impl Front<ActivityDecoder> for UserEvents {
+    type Item = KeyedBlock<UserEvent>;
+
+    #[inline(always)]
+    fn observe(&mut self, at: &Position<'_>, event: &ActivityEvent<'_>, verdicts: &mut Verdicts<'_>) {
+        let mut windows = None;
+        if let Some(spec) = &self.windows {
+            windows = spec
+                .eligible(at.time_us, at.watermark_us)
+                .map(|eligible| (eligible.class, spec.last_window(eligible.pane)));
+            verdicts.give(ACTIVE_USERS, windows.map_or(Verdict::Late, |_| Verdict::Counted));
+        }
+        let mut session = None;
+        if self.sessions {
+            session = (!at.is_late()).then(|| session_event(at, event.event_type()));
+            verdicts.give(USER_SESSIONS, session.map_or(Verdict::Late, |_| Verdict::Counted));
+        }
+        if windows.is_some() || session.is_some() {
+            let user = event.user_id();
+            self.router.push(key_hash(user), user, UserEvent { windows, session });
+        }
+    }
+
+    fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
+        self.router.drain(edge, send);
+    }
+}
+
+#[inline(always)]
+fn session_event(at: &Position<'_>, kind: EventType) -> SessionEvent {
+    let mark = match kind {
+        EventType::PageView | EventType::Click => Mark::Join,
+        EventType::SessionStart => Mark::Start,
+        EventType::SessionEnd => Mark::End,
+    };
+    let flagged = kind == EventType::PageView;
+    SessionEvent { time_us: at.time_us, rank: at.rank, offset: at.record.offset, mark, flagged }
+}
+
+/// The original object with the time it was processed at: in a replay, its Kafka timestamp.
+#[derive(Default)]
+pub(super) struct Enriched {
+    processed_at: Vec<u8>,
+}
+
+impl Render<ActivityDecoder> for Enriched {
+    fn render(&mut self, at: &Position<'_>, event: &ActivityEvent<'_>, out: &mut Vec<u8>) {
+        self.processed_at.clear();
+        match at.record.kafka_time.ms() {
+            None => self.processed_at.extend_from_slice(b"null"),
+            Some(ms) => {
+                self.processed_at.push(b'"');
+                self.processed_at.extend_from_slice(&time::format(ms.saturating_mul(1000)));
+                self.processed_at.push(b'"');
+            }
+        }
+        tidegate::decode::text::with_member(event.source(), "processing_time", &self.processed_at, out);
+    }
+}
+
+/// A row of the lake.
+pub(super) struct ActivityRow;
+
+impl LakeRow<ActivityDecoder, 9> for ActivityRow {
+    fn directory(&self, day: i64) -> String {
+        format!("event_date={}", String::from_utf8_lossy(&time::format_date(day * DAY_US)))
+    }
+
+    fn row<'e>(&self, at: &'e Position<'_>, event: &'e ActivityEvent<'_>) -> (i64, [Cell<'e>; 9]) {
+        let kafka_time = at.record.kafka_time.ms();
+        let row = [
+            Cell::Time(at.time_us),
+            Cell::Text(event.user_id()),
+            Cell::Text(event.page_url()),
+            Cell::Text(EVENT_TYPES[event.event_type() as usize].as_bytes()),
+            Cell::Bool(at.is_late()),
+            Cell::Text(at.partition.topic.as_bytes()),
+            Cell::Int(at.partition.number.into()),
+            Cell::Int(at.record.offset),
+            kafka_time.map_or(Cell::Null, |ms| Cell::Time(ms.saturating_mul(1000))),
+        ];
+        (at.time_us.div_euclid(DAY_US), row)
+    }
+
+    fn extras(&self, event: &ActivityEvent<'_>, extra: &mut dyn FnMut(&str, &[u8])) {
+        for (name, value) in event.others() {
+            extra(&String::from_utf8_lossy(name), value);
+        }
+    }
+}

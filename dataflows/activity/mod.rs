@@ -1,0 +1,228 @@
+//! `activity`: a clickstream becomes page views, active users and sessions.
+//!
+//! ```text
+//!                        ┌─► page views by page, 1-minute tumbling ──────────────► page_view_counts
+//! user_activity ─► judge ┼─► events by user ─┬─► distinct, 5 min sliding by 1 ───► active_users
+//!                        │                   └─► sessions ─┬─────────────────────► session_history
+//!                        │                                 └─► latest by user ───► user_sessions
+//!                        ├─► lake/activity          ├─► user_activity.late
+//!                        └─► enriched_activity      └─► user_activity.dlq
+//! ```
+
+mod config;
+mod event;
+mod fronts;
+mod tables;
+
+use std::sync::Arc;
+
+use tidegate::delivery::{SharedSink, TableBlock, TableRows, Tallies, deliver};
+use tidegate::ingest::{
+    Counts, Ingested, Interleave, LakeBlock, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest,
+};
+use tidegate::operators::distinct::DistinctKeys;
+use tidegate::operators::keyed::{KeyedRouter, ToOwners};
+use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
+use tidegate::operators::latest::LatestByKey;
+use tidegate::operators::net_changes::NetChanges;
+use tidegate::operators::session::Sessions;
+use tidegate::runtime::{Cluster, ClusterError, Run, gather};
+use tidegate::sink::Sink;
+use tidegate::sink::lake::LakeBatch;
+use tidegate::sink::sqlite::TableBatch;
+use tidegate::sink::topic::TopicBatch;
+use tidegate::tick::Tick;
+use tidegate::topic_lines::{TopicBlock, TopicLines};
+use timely::dataflow::Scope;
+use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::Map;
+
+pub use config::{Config, DistinctMode, Selection};
+pub use event::{ActivityDecoder, ActivityEvent, EventType};
+use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvents};
+use tables::{
+    ACTIVE_USERS, DEAD, ENRICHED, JUDGED, LAKE_OUTPUT, LATE, PAGE_VIEW_COUNTS, SESSION_HISTORY, USER_SESSIONS,
+};
+pub use tables::{LAKE, OUTPUTS, TABLES, lake_schema, table_schemas, topics};
+
+/// A worker this far ahead of the others in event time waits for them.
+const MAX_SKEW_US: i64 = 600_000_000;
+
+/// Where the pipeline's outputs go on this process; `None` where they are counted and not written.
+pub struct Outputs<T, L, P> {
+    /// Takes table rows.
+    pub tables: Option<SharedSink<T>>,
+    /// Takes lake rows.
+    pub lake: Option<SharedSink<L>>,
+    /// Takes topic lines.
+    pub topics: Option<SharedSink<P>>,
+    /// Rows and digest of each of [`OUTPUTS`].
+    pub tallies: Arc<Tallies>,
+}
+
+/// How the pipeline is run: what does not change its results.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The workers.
+    pub cluster: Cluster,
+    /// Records per activation.
+    pub batch: usize,
+    /// The order of lanes.
+    pub interleave: Interleave,
+}
+
+/// Builds the pipeline's dataflow on one worker.
+pub fn build<T, L, P>(
+    scope: Scope<'_, Tick>,
+    config: &Config,
+    plan: &Plan,
+    run: &Arc<Run>,
+    ledger: &Ledger,
+    outputs: &Outputs<T, L, P>,
+) where
+    T: Sink<Batch = TableBatch> + 'static,
+    L: Sink<Batch = LakeBatch> + 'static,
+    P: Sink<Batch = TopicBatch> + 'static,
+{
+    let settings = Settings {
+        delay_us: micros(config.delay),
+        max_ahead_us: micros(config.max_ahead),
+        batch: plan.batch,
+        interleave: plan.interleave,
+        max_skew_us: MAX_SKEW_US,
+    };
+    let decoder = ActivityDecoder::new(config.limits);
+    let (peers, on) = (scope.peers(), config.outputs);
+    let exact = on.active_users && config.distinct == DistinctMode::Exact;
+    let approximate = on.active_users && config.distinct == DistinctMode::Hll;
+    let names = topics(&config.topic);
+    let lines = |output: usize| {
+        let (_, name) = &names[output - ENRICHED];
+        TopicLines::new([(Arc::from(config.topic.as_str()), (output as u32, Arc::clone(name)))])
+    };
+    let fronts = (
+        on.page_views.then(|| WindowFront::new(config.page_view_windows, PageViews, PAGE_VIEW_COUNTS, peers)),
+        (exact || on.sessions).then(|| UserEvents {
+            windows: exact.then_some(config.active_user_windows),
+            sessions: on.sessions,
+            router: KeyedRouter::new(peers),
+        }),
+        approximate.then(|| WindowFront::new(config.active_user_windows, AllUsers, ACTIVE_USERS, peers)),
+        on.lake.then(|| LakeFront::new(ActivityRow, lake_schema())),
+        on.enriched.then(|| TopicFront::new(Enriched::default(), lines(ENRICHED))),
+    );
+    let side = SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD));
+    let Ingested { streams, side } = ingest(scope, run, settings, decoder, fronts, ledger.clone(), side);
+    let (views, by_user, sketches, lake, enriched) = streams;
+    let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();
+
+    // Page views by page, 1-minute tumbling.
+    let views = views
+        .close_windows("PageViewCounts", config.page_view_windows, Mode::Final)
+        .table_rows(PAGE_VIEW_COUNTS as u32, page_view_counts, tables::page_views);
+
+    // Distinct users, 5 minutes sliding by 1 minute.
+    let by_user = by_user.to_owners();
+    let spec = config.active_user_windows;
+    let counted = by_user
+        .clone()
+        .distinct_keys("ActiveUsers", spec, |event| event.windows)
+        .map(move |(window, users)| (spec.start(window), spec.end(window), users));
+    let estimated = sketches
+        .close_windows("ActiveUsersApprox", spec, Mode::Final)
+        .map(|closed| (closed.start_us, closed.end_us, closed.values[0]));
+    let active = counted.concat(estimated).table_rows(ACTIVE_USERS as u32, active_users, tables::active_users);
+
+    // Sessions by user, and the last one of each.
+    let sessions =
+        by_user.sessions("Sessions", micros(config.session_gap), ledger.clone(), USER_SESSIONS, |event| event.session);
+    let latest = sessions
+        .clone()
+        .flat_map(tables::by_user)
+        .latest_by_key()
+        .net_changes()
+        .table_rows(USER_SESSIONS as u32, user_sessions, tables::user_session);
+    let history = sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history);
+
+    let rows = views.concat(active).concat(latest).concat(history);
+    let table_of = |block: &TableBlock| block.table as usize;
+    deliver(
+        rows,
+        "Tables",
+        plan.cluster.sink_worker(0),
+        run,
+        &outputs.tallies,
+        outputs.tables.clone(),
+        move |block: &TableBlock| (table_of(block), block.rows.len() as u64, &block.digest),
+        |block| TableBatch { table: block.table as usize, rows: block.rows },
+    );
+    deliver(
+        lake,
+        "Lake",
+        plan.cluster.sink_worker(1),
+        run,
+        &outputs.tallies,
+        outputs.lake.clone(),
+        |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
+        tables::lake_batch(),
+    );
+    deliver(
+        enriched.concat(side),
+        "Topics",
+        plan.cluster.sink_worker(2),
+        run,
+        &outputs.tallies,
+        outputs.topics.clone(),
+        |block: &TopicBlock| (block.topic as usize, block.count, &block.digest),
+        |block| TopicBatch {
+            topic: block.topic as usize - ENRICHED,
+            partition: block.partition,
+            lines: block.lines,
+            count: block.count,
+        },
+    );
+}
+
+/// Runs the pipeline on this process's workers to the end of its input.
+///
+/// Returns the counts of all workers of all processes on the process with worker 0; or, in their place, what
+/// went wrong on another process.
+///
+/// # Errors
+/// When the workers cannot be started or one ends early. What went wrong in reading or writing here is in
+/// [`Run::outcome`].
+pub fn execute<T, L, P>(
+    config: &Config,
+    plan: &Plan,
+    run: &Arc<Run>,
+    outputs: Outputs<T, L, P>,
+) -> Result<Option<Result<Counts, String>>, ClusterError>
+where
+    T: Sink<Batch = TableBatch> + Send + 'static,
+    L: Sink<Batch = LakeBatch> + Send + 'static,
+    P: Sink<Batch = TopicBatch> + Send + 'static,
+{
+    let (config, plan, run) = (config.clone(), plan.clone(), Arc::clone(run));
+    let cluster = plan.cluster.clone();
+    let process = cluster.process;
+    let results = tidegate::runtime::execute(&cluster, move |worker| {
+        let ledger = Ledger::new(JUDGED);
+        worker.dataflow(|scope| build(scope, &config, &plan, &run, &ledger, &outputs));
+        while worker.has_dataflows() {
+            worker.step_or_park(Some(std::time::Duration::from_millis(5)));
+        }
+        let trouble = run.stopping().then(|| format!("process {process} stopped early"));
+        let mut all = Counts::default();
+        let mut failed = None;
+        for (counts, trouble) in gather(worker, (ledger.counts(), trouble)) {
+            all.merge(&counts);
+            failed = failed.or(trouble);
+        }
+        (worker.index() == 0).then_some(failed.map_or(Ok(all), Err))
+    })?;
+    Ok(results.into_iter().flatten().next())
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

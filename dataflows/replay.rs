@@ -1,0 +1,234 @@
+//! A replay: a recorded fixture through pipelines into embedded sinks, with one epoch that is decided at
+//! the end of the input.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tidegate::decode::Reason;
+use tidegate::delivery::{Deliver, EpochError, OutputTally, Tallies, decide_epoch};
+use tidegate::ingest::{Counts, Interleave};
+use tidegate::runtime::{Cluster, ClusterError, Pace, Run, RunError, SystemClock};
+use tidegate::sink::lake::ParquetLake;
+use tidegate::sink::out_dir::{OutDir, OutDirError};
+use tidegate::sink::sqlite::SqliteTables;
+use tidegate::sink::topic::TopicFiles;
+use tidegate::sink::{Durability, SinkError};
+use tidegate::source::fixture::FixtureSource;
+use tidegate::source::{Source, SourceError};
+use tidegate::summary::{OutputSummary, PipelineSummary, Summary};
+
+use crate::activity::{self, OUTPUTS, Outputs, Plan};
+
+/// The names of the pipelines, in the order of the contract.
+pub const PIPELINES: [&str; 1] = ["activity"];
+
+/// Records per activation where nobody says otherwise.
+pub const BATCH: usize = 4096;
+
+/// A replay has one epoch, and nobody to be fenced from.
+const EPOCH: u64 = 1;
+const GENERATION: u64 = 1;
+
+/// What a replay reads, writes and runs on.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The fixture's directory.
+    pub fixture: PathBuf,
+    /// The output directory.
+    pub out: PathBuf,
+    /// The workers.
+    pub cluster: Cluster,
+    /// How fast.
+    pub pace: Pace,
+    /// Records per activation.
+    pub batch: usize,
+    /// The order of lanes.
+    pub interleave: Interleave,
+    /// The settings of `activity`.
+    pub activity: activity::Config,
+}
+
+/// Why a replay failed. Nothing of it is visible, unless it failed in the very last step.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// The fixture cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The fixture holds nothing for the pipeline.
+    #[error(
+        "the fixture {fixture:?} holds no record of topic {topic:?}, which pipeline {pipeline:?} reads; \
+         it holds {found}"
+    )]
+    NoInput {
+        /// The pipeline.
+        pipeline: &'static str,
+        /// Its input topic.
+        topic: String,
+        /// The fixture's directory.
+        fixture: PathBuf,
+        /// The topics that are there.
+        found: String,
+    },
+    /// The output directory cannot be used.
+    #[error(transparent)]
+    OutDir(#[from] OutDirError),
+    /// A sink failed.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The epoch could not be decided or committed.
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+    /// The workers could not be started, or one ended early.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The run failed or was stopped.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Another process of the run failed; its own message says why.
+    #[error("another process of this run failed: {0}")]
+    Elsewhere(String),
+    /// The counts do not add up: a defect of tidegate. Nothing is made visible.
+    #[error("the ledger of pipeline {pipeline:?} does not balance: {what}; please report this")]
+    Unbalanced {
+        /// The pipeline.
+        pipeline: &'static str,
+        /// Which equation fails.
+        what: String,
+    },
+}
+
+/// Replays `pipelines` one after the other, and makes their results visible together.
+///
+/// `started` is called for each with its run and the number of records to expect, for progress and for
+/// stopping. Returns the summary on process 0, nothing on the others.
+///
+/// # Errors
+/// See [`ReplayError`].
+pub fn replay(
+    options: &Options,
+    pipelines: &[&str],
+    started: &dyn Fn(&Arc<Run>, u64),
+) -> Result<Option<Summary>, ReplayError> {
+    let writes = options.cluster.process == 0;
+    // Look at the input before touching anything that an earlier replay left.
+    let mut sources = Vec::new();
+    for pipeline in PIPELINES.into_iter().filter(|name| pipelines.contains(name)) {
+        sources.push((pipeline, open_source(options, pipeline)?));
+    }
+    let out = if writes { Some(OutDir::prepare_replay(&options.out)?) } else { None };
+    let mut summary = Summary::default();
+    for (pipeline, source) in sources {
+        let done = run_activity(options, source, writes.then_some(options.out.as_path()), started)?;
+        if let Some(done) = done {
+            summary.pipelines.insert(pipeline.to_owned(), done);
+        }
+    }
+    if let Some(out) = out {
+        summary
+            .check()
+            .map_err(|what| ReplayError::Unbalanced { pipeline: PIPELINES[0], what: what.to_string() })?;
+        summary.write(&options.out)?;
+        out.finish()?;
+        return Ok(Some(summary));
+    }
+    Ok(None)
+}
+
+fn open_source(options: &Options, pipeline: &'static str) -> Result<Arc<dyn Source>, ReplayError> {
+    let topic = &options.activity.topic;
+    let source = FixtureSource::open(&options.fixture, &|name| name == topic)?;
+    if source.partitions().is_empty() {
+        let all = FixtureSource::open(&options.fixture, &|_| true)?.topics();
+        return Err(ReplayError::NoInput {
+            pipeline,
+            topic: topic.clone(),
+            fixture: options.fixture.clone(),
+            found: if all.is_empty() { "no record at all".to_owned() } else { all.join(", ") },
+        });
+    }
+    Ok(Arc::new(source))
+}
+
+struct Sinks {
+    tables: Arc<Mutex<SqliteTables>>,
+    lake: Arc<Mutex<ParquetLake>>,
+    topics: Arc<Mutex<TopicFiles>>,
+}
+
+impl Sinks {
+    fn open(out: &Path, config: &activity::Config) -> Result<Self, SinkError> {
+        let topics = activity::topics(&config.topic);
+        let names: Vec<&str> = topics.iter().map(|(_, name)| &**name).collect();
+        let tables = activity::table_schemas().to_vec();
+        Ok(Sinks {
+            tables: Arc::new(Mutex::new(SqliteTables::open(out, "tables", tables, Durability::Process)?)),
+            lake: Arc::new(Mutex::new(ParquetLake::open(&out.join(activity::LAKE), "lake", Durability::Process)?)),
+            topics: Arc::new(Mutex::new(TopicFiles::open(&out.join("topics"), "topics", &names, Durability::Process)?)),
+        })
+    }
+
+    fn decide(&self, out: &Path) -> Result<(), ReplayError> {
+        let sinks: [(&str, &dyn Deliver); 3] =
+            [("tables", &*self.tables), ("lake", &*self.lake), ("topics", &*self.topics)];
+        decide_epoch(&sinks, &out.join(".tidegate"), EPOCH, GENERATION)?;
+        if let Ok(mut topics) = self.topics.lock() {
+            topics.finish()?;
+        }
+        Ok(())
+    }
+}
+
+fn run_activity(
+    options: &Options,
+    source: Arc<dyn Source>,
+    out: Option<&Path>,
+    started: &dyn Fn(&Arc<Run>, u64),
+) -> Result<Option<PipelineSummary>, ReplayError> {
+    let began = Instant::now();
+    let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();
+    let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace));
+    started(&run, expected);
+    let sinks = out.map(|out| Sinks::open(out, &options.activity)).transpose()?;
+    let tallies = Arc::new(Tallies::new(OUTPUTS.len()));
+    let outputs = Outputs {
+        tables: sinks.as_ref().map(|sinks| Arc::clone(&sinks.tables)),
+        lake: sinks.as_ref().map(|sinks| Arc::clone(&sinks.lake)),
+        topics: sinks.as_ref().map(|sinks| Arc::clone(&sinks.topics)),
+        tallies: Arc::clone(&tallies),
+    };
+    let plan =
+        Plan { cluster: options.cluster.clone(), batch: options.batch, interleave: options.interleave };
+    let counts = activity::execute(&options.activity, &plan, &run, outputs)?;
+    run.outcome()?;
+    let (Some(counts), Some(sinks), Some(out)) = (counts, sinks, out) else { return Ok(None) };
+    let counts = counts.map_err(ReplayError::Elsewhere)?;
+    let summary = summarise(&counts, &tallies.read(), began.elapsed());
+    sinks.decide(out)?;
+    Ok(Some(summary))
+}
+
+fn summarise(counts: &Counts, tallies: &[OutputTally], elapsed: Duration) -> PipelineSummary {
+    let rejected = Reason::ALL.iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
+    let outputs = OUTPUTS.iter().enumerate().map(|(index, name)| {
+        let judged = counts.outputs.get(index);
+        let summary = OutputSummary {
+            counted: judged.map(|judged| judged.counted),
+            filtered: judged.map(|judged| judged.filtered),
+            late: judged.map(|judged| judged.late),
+            idle: judged.map(|judged| judged.idle),
+            rows: tallies[index].rows,
+            digest: tallies[index].digest.hex(),
+        };
+        ((*name).to_owned(), summary)
+    });
+    PipelineSummary {
+        read: counts.read,
+        duplicate_offsets: counts.duplicate_offsets,
+        rejected: rejected.map(|(reason, n)| (reason.as_str().to_owned(), n)).collect(),
+        accepted: counts.accepted,
+        seconds: elapsed.as_secs_f64(),
+        outputs: outputs.collect(),
+    }
+}

@@ -1,0 +1,15 @@
+//! From the dataflow to the sinks, and from staged output to a decided epoch.
+//!
+//! ```text
+//! stream of blocks ──► worker that owns the sink: Sink::write, tally ──► end of epoch: prepare ─► manifest ─► commit
+//! ```
+
+mod attach;
+mod blocks;
+mod epoch;
+mod tally;
+
+pub use attach::{SharedSink, deliver};
+pub use blocks::{TableBlock, TableRows};
+pub use epoch::{Deliver, EpochError, Manifest, decide_epoch};
+pub use tally::{OutputTally, Tallies};

@@ -1,0 +1,176 @@
+//! The near end of an output: what happens to an accepted record before anything is exchanged.
+//!
+//! A [`Front`] judges each record for its outputs, combines it locally, and now and then hands packed
+//! items to the dataflow. Fronts are compiled into the source operator ([`super::ingest`]), so that a
+//! record costs no queue, no allocation and no virtual call on its way to a local aggregate.
+
+use timely::ExchangeData;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::Decode;
+use super::ledger::{Ledger, Verdict};
+use crate::record::{Partition, Record};
+use crate::tick::Tick;
+
+/// An accepted record's place in its partition's log, and the partition's watermark there.
+#[derive(Clone, Copy)]
+pub struct Position<'a> {
+    /// The record.
+    pub record: &'a Record<'a>,
+    /// Its event time.
+    pub time_us: i64,
+    /// Its partition's watermark before it; `i64::MIN` before the first record.
+    pub watermark_us: i64,
+    /// The partition's rank among all partitions of the run, ascending like [`Partition`].
+    pub rank: u32,
+    /// The partition.
+    pub partition: &'a Partition,
+    /// How many records of the partition were accepted before it.
+    pub accepted: i64,
+}
+
+impl Position<'_> {
+    /// Whether the record is late outside windows: its event time is before its partition's watermark.
+    #[inline]
+    pub fn is_late(&self) -> bool {
+        self.time_us < self.watermark_us
+    }
+}
+
+/// Collects the verdicts on one record.
+pub struct Verdicts<'a> {
+    ledger: &'a Ledger,
+    late: u32,
+}
+
+impl<'a> Verdicts<'a> {
+    pub(super) fn new(ledger: &'a Ledger) -> Self {
+        Verdicts { ledger, late: 0 }
+    }
+
+    /// Files the record under `verdict` for the output with index `output`.
+    #[inline(always)]
+    pub fn give(&mut self, output: usize, verdict: Verdict) {
+        self.ledger.file(output, verdict);
+        if verdict == Verdict::Late {
+            self.late |= 1 << output;
+        }
+    }
+
+    /// The outputs that the record is late for, as a set of bits.
+    pub(super) fn late(&self) -> u32 {
+        self.late
+    }
+}
+
+/// Why a front is asked for what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The worker's event time is about to move to this: everything that a consumer needs before its
+    /// frontier gets there must leave now.
+    Advance(i64),
+    /// Everything must leave now: an epoch ends, or a trigger wants provisional rows.
+    Flush,
+    /// The input has ended for this worker; the largest final watermark of its partitions.
+    End(i64),
+}
+
+/// The near end of one or several outputs of a pipeline.
+pub trait Front<D: Decode>: 'static {
+    /// What it sends into the dataflow.
+    type Item: ExchangeData + Clone;
+
+    /// Judges an accepted event and takes it where it counts.
+    fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>);
+
+    /// Hands over what must leave at `edge`, and may hand over more.
+    fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item));
+}
+
+/// An output that can be switched off.
+impl<D: Decode, F: Front<D>> Front<D> for Option<F> {
+    type Item = F::Item;
+    #[inline(always)]
+    fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>) {
+        if let Some(front) = self {
+            front.observe(at, event, verdicts);
+        }
+    }
+    fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
+        if let Some(front) = self {
+            front.drain(edge, send);
+        }
+    }
+}
+
+/// An output port of the source operator.
+pub struct Port<I: Clone + 'static> {
+    output: OutputBuilder<Tick, CapacityContainerBuilder<Vec<I>>>,
+    index: usize,
+}
+
+impl<I: Clone + 'static> Port<I> {
+    pub(super) fn open<'scope>(
+        builder: &mut OperatorBuilder<'scope, Tick>,
+    ) -> (Self, StreamVec<'scope, Tick, I>) {
+        let index = builder.shape().outputs();
+        let (output, stream) = builder.new_output();
+        (Port { output: OutputBuilder::from(output), index }, stream)
+    }
+
+    pub(super) fn send(&mut self, capabilities: &[Capability<Tick>], drain: impl FnOnce(&mut dyn FnMut(I))) {
+        let mut active = self.output.activate();
+        let mut session = active.session(&capabilities[self.index]);
+        drain(&mut |item| session.give(item));
+    }
+}
+
+/// Several fronts side by side: implemented for tuples of fronts.
+pub trait FrontSet<D: Decode>: 'static {
+    /// The tuple of their streams.
+    type Streams<'scope>;
+    /// The tuple of their ports.
+    type Ports: 'static;
+
+    /// Makes an output of the source operator for each front.
+    fn open<'scope>(
+        &self,
+        builder: &mut OperatorBuilder<'scope, Tick>,
+    ) -> (Self::Ports, Self::Streams<'scope>);
+    /// Shows an event to each.
+    fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>);
+    /// Drains each into its port.
+    fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge);
+}
+
+macro_rules! front_set {
+    ($($front:ident $index:tt),+) => {
+        impl<D: Decode, $($front: Front<D>),+> FrontSet<D> for ($($front,)+) {
+            type Streams<'scope> = ($(StreamVec<'scope, Tick, $front::Item>,)+);
+            type Ports = ($(Port<$front::Item>,)+);
+
+            fn open<'scope>(&self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Ports, Self::Streams<'scope>) {
+                let pairs = ($(Port::<$front::Item>::open(builder),)+);
+                (($(pairs.$index.0,)+), ($(pairs.$index.1,)+))
+            }
+            #[inline(always)]
+            fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>) {
+                $(self.$index.observe(at, event, verdicts);)+
+            }
+            fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge) {
+                $(ports.$index.send(capabilities, |send| self.$index.drain(edge, send));)+
+            }
+        }
+    };
+}
+
+front_set!(A 0);
+front_set!(A 0, B 1);
+front_set!(A 0, B 1, C 2);
+front_set!(A 0, B 1, C 2, E 3);
+front_set!(A 0, B 1, C 2, E 3, F 4);
+front_set!(A 0, B 1, C 2, E 3, F 4, G 5);

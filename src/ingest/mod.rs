@@ -1,0 +1,44 @@
+//! The source operator: read, decode, judge, combine, all in one place.
+//!
+//! ```text
+//! reader ─► offset check ─► decode ─► ahead? ─► verdicts and local aggregates (fronts) ─► partition watermark
+//!                             └─ dead letters                └─ late records
+//! ```
+//!
+//! Lateness is judged here, against the record's own partition watermark **at its position**, so it is a
+//! function of the log alone. The worker holds its capability at the smallest watermark of its partitions;
+//! timely's frontier, the minimum over all workers, decides when a window closes and never what is in it.
+
+mod front;
+mod lake_front;
+mod ledger;
+mod operator;
+mod partition;
+mod side;
+mod topic_front;
+
+pub use front::{Edge, Front, FrontSet, Port, Position, Verdicts};
+pub use lake_front::{LakeBlock, LakeFront, LakeRow, MOST_EXTRAS, REST};
+pub use ledger::{Counts, Ledger, OutputCounts, Verdict};
+pub use operator::{Ingested, Interleave, Settings, ingest};
+pub use partition::PartitionWatermark;
+pub use side::SideTopics;
+pub use topic_front::{Render, TopicFront};
+
+use crate::decode::Rejected;
+use crate::record::Record;
+
+/// Makes typed events of records.
+pub trait Decode: 'static {
+    /// An event, borrowed from the record and the decoder's scratch space.
+    type Event<'a>;
+
+    /// The event in `record`.
+    ///
+    /// # Errors
+    /// Why there is none; the record goes to the dead letters.
+    fn decode<'a>(&'a mut self, record: &Record<'a>) -> Result<Self::Event<'a>, Rejected>;
+
+    /// The event's own time, in microseconds since the epoch.
+    fn event_time_us(event: &Self::Event<'_>) -> i64;
+}

@@ -1,0 +1,337 @@
+//! The timely operator around a reader and a set of fronts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use timely::dataflow::operators::{Capability, Probe};
+use timely::dataflow::{Scope, StreamVec};
+
+use super::front::{Edge, FrontSet, Port, Position, Verdicts};
+use super::ledger::Ledger;
+use super::partition::{PartitionWatermark, stated_watermark};
+use super::{Decode, SideTopics};
+use crate::decode::{Reason, Rejected};
+use crate::record::Partition;
+use crate::runtime::Run;
+use crate::source::{Assignment, Poll, Reader, Visit};
+use crate::tick::{Tick, watermark_us};
+use crate::topic_lines::TopicBlock;
+
+/// In which order a worker reads its lanes, and how much at a time. Results do not depend on it.
+#[derive(Clone, Copy, Debug)]
+pub enum Interleave {
+    /// The lane that is furthest behind in event time, in full batches.
+    Aligned,
+    /// Lanes and batch sizes drawn from this seed, for proofs.
+    Shuffled(u64),
+}
+
+/// How a pipeline reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How far a partition's watermark stays behind its largest event time.
+    pub delay_us: i64,
+    /// How far an event time may be after its record's own Kafka timestamp.
+    pub max_ahead_us: i64,
+    /// Records per activation, at most.
+    pub batch: usize,
+    /// The order of lanes.
+    pub interleave: Interleave,
+    /// A worker this far ahead of the frontier in event time waits for the others.
+    pub max_skew_us: i64,
+}
+
+/// What the source operator gives to the dataflow.
+pub struct Ingested<'scope, S> {
+    /// The streams of the fronts.
+    pub streams: S,
+    /// Late records and dead letters.
+    pub side: StreamVec<'scope, Tick, TopicBlock>,
+}
+
+struct PartitionState {
+    id: Partition,
+    watermark: PartitionWatermark,
+    last_offset: Option<i64>,
+    accepted: i64,
+}
+
+struct Lane {
+    partitions: Vec<usize>,
+    ended: bool,
+}
+
+/// Everything a worker knows while reading; the operator's closure owns one.
+struct Worker<D: Decode, F: FrontSet<D>> {
+    run: Arc<Run>,
+    settings: Settings,
+    reader: Box<dyn Reader>,
+    lanes: Vec<Lane>,
+    partitions: Vec<Option<PartitionState>>,
+    decoder: D,
+    fronts: F,
+    ledger: Ledger,
+    side: SideTopics,
+    random: u64,
+}
+
+/// Reads the run's source on this worker, and shows every accepted record to `fronts`.
+///
+/// Partition `i` of the source is read by worker `i mod peers`.
+///
+/// # Guarantees
+/// * Verdicts and what the fronts see depend on the log alone, partition by partition.
+/// * The capability is at the smallest watermark of the worker's partitions that have not ended; it is
+///   dropped when all have.
+/// * A worker far ahead of the frontier in event time waits, so that open state stays bounded.
+///
+/// # Errors
+/// A source that fails ends the run: see [`Run::fail`].
+pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
+    scope: Scope<'scope, Tick>,
+    run: &Arc<Run>,
+    settings: Settings,
+    decoder: D,
+    fronts: F,
+    ledger: Ledger,
+    side: SideTopics,
+) -> Ingested<'scope, F::Streams<'scope>> {
+    let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
+    let (mut side_port, side_stream) = Port::<TopicBlock>::open(&mut builder);
+    let (mut ports, streams) = fronts.open(&mut builder);
+    let activator = scope.activator_for(builder.operator_info().address);
+
+    let probe = ProbeHandle::new();
+    let side_stream = side_stream.probe_with(&probe);
+
+    let mut worker = Worker::open(scope, run, settings, decoder, fronts, ledger, side);
+    builder.build(move |mut capabilities: Vec<Capability<Tick>>| {
+        let start = Tick::new(1, i64::MIN);
+        capabilities.iter_mut().for_each(|capability| capability.downgrade(&start));
+        move |_frontiers| {
+            if capabilities.is_empty() {
+                return;
+            }
+            let Some(worker) = worker.as_mut().filter(|worker| !worker.run.stopping()) else {
+                capabilities.clear();
+                return;
+            };
+            let outcome = worker.step(&probe);
+            let edge = match worker.time_us() {
+                Some(time_us) => Edge::Advance(time_us),
+                None => Edge::End(worker.final_watermark_us()),
+            };
+            side_port.send(&capabilities, |send| worker.side.drain(edge, send));
+            worker.fronts.drain(&mut ports, &capabilities, edge);
+            match edge {
+                Edge::Advance(time_us) => {
+                    let now = start.at(time_us);
+                    for capability in &mut capabilities {
+                        if now.time_us > capability.time().time_us {
+                            capability.downgrade(&now);
+                        }
+                    }
+                }
+                Edge::Flush | Edge::End(_) => capabilities.clear(),
+            }
+            match outcome {
+                Step::Busy => activator.activate(),
+                Step::Wait(pause) => activator.activate_after(pause),
+            }
+        }
+    });
+    Ingested { streams, side: side_stream }
+}
+
+/// What to do after an activation.
+enum Step {
+    /// Come again at once.
+    Busy,
+    /// Nothing can be read before this has passed.
+    Wait(Duration),
+}
+
+impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
+    /// `None`, and a failed run, when the source cannot be opened.
+    fn open(
+        scope: Scope<'_, Tick>,
+        run: &Arc<Run>,
+        settings: Settings,
+        decoder: D,
+        fronts: F,
+        ledger: Ledger,
+        side: SideTopics,
+    ) -> Option<Self> {
+        let all = run.source().partitions();
+        let mine = (0..all.len()).filter(|index| index % scope.peers() == scope.index());
+        let assigned: Vec<_> = mine.map(|partition| Assignment { partition, from_offset: 0 }).collect();
+        let reader = run.source().reader(&assigned).map_err(|error| run.fail(error.into())).ok()?;
+        let mut partitions: Vec<_> = all.iter().map(|_| None).collect();
+        for assignment in assigned {
+            partitions[assignment.partition] = Some(PartitionState {
+                id: all[assignment.partition].id.clone(),
+                watermark: PartitionWatermark::new(settings.delay_us),
+                last_offset: None,
+                accepted: 0,
+            });
+        }
+        let lanes = (0..reader.lanes())
+            .map(|lane| Lane { partitions: reader.lane_partitions(lane).to_vec(), ended: false })
+            .collect();
+        let random = match settings.interleave {
+            Interleave::Aligned => 0,
+            Interleave::Shuffled(seed) => {
+                seed ^ (scope.index() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+            }
+        };
+        let run = Arc::clone(run);
+        Some(Worker { run, settings, reader, lanes, partitions, decoder, fronts, ledger, side, random })
+    }
+
+    /// Reads one batch from one lane.
+    fn step(&mut self, probe: &ProbeHandle<Tick>) -> Step {
+        let Some(time_us) = self.time_us() else { return Step::Busy };
+        let frontier_us = probe.with_frontier(|frontier| watermark_us(frontier)).unwrap_or(i64::MIN);
+        if time_us.saturating_sub(self.settings.max_skew_us) > frontier_us {
+            return Step::Wait(Duration::from_micros(200));
+        }
+        let (first, budget) = self.choose();
+        let lanes = self.lanes.len();
+        let mut waiting = true;
+        for lane in (first..lanes).chain(0..first) {
+            if self.lanes[lane].ended {
+                continue;
+            }
+            match self.poll(lane, budget) {
+                Ok((Poll::End, taken)) => {
+                    self.lanes[lane].ended = true;
+                    self.run.progress(taken);
+                    return Step::Busy;
+                }
+                Ok((_, taken)) if taken > 0 => {
+                    self.run.progress(taken);
+                    return Step::Busy;
+                }
+                Ok(_) => waiting = true,
+                Err(error) => {
+                    self.run.fail(error.into());
+                    return Step::Busy;
+                }
+            }
+        }
+        if waiting { Step::Wait(Duration::from_millis(5)) } else { Step::Busy }
+    }
+
+    /// The lane to begin with, and how many records to take.
+    fn choose(&mut self) -> (usize, usize) {
+        if let Interleave::Shuffled(_) = self.settings.interleave {
+            let lane = self.draw() as usize % self.lanes.len();
+            return (lane, 1 + self.draw() as usize % self.settings.batch);
+        }
+        let behind =
+            |lane: &Lane| lane.partitions.iter().map(|p| self.watermark(*p)).min().unwrap_or(i64::MIN);
+        let open = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.ended);
+        let first = open.min_by_key(|(_, lane)| behind(lane)).map_or(0, |(index, _)| index);
+        (first, self.settings.batch)
+    }
+
+    /// xorshift64* (Vigna 2016): small, seeded, good enough to shuffle.
+    fn draw(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
+    }
+
+    fn watermark(&self, partition: usize) -> i64 {
+        self.partitions[partition].as_ref().map_or(i64::MIN, |state| state.watermark.us())
+    }
+
+    /// The smallest watermark of the partitions that have not ended; `None` when all have.
+    fn time_us(&self) -> Option<i64> {
+        let open = self.lanes.iter().filter(|lane| !lane.ended);
+        open.flat_map(|lane| &lane.partitions).map(|p| self.watermark(*p)).min()
+    }
+
+    /// The largest watermark that any of this worker's partitions has reached.
+    fn final_watermark_us(&self) -> i64 {
+        self.partitions.iter().flatten().map(|state| state.watermark.us()).max().unwrap_or(i64::MIN)
+    }
+
+    fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), crate::source::SourceError> {
+        let Worker { run, settings, reader, partitions, decoder, fronts, ledger, side, .. } = self;
+        let mut taken = 0;
+        let poll = reader.poll(lane, budget, &mut |index, record| {
+            let Some(state) = partitions[index].as_mut() else { return Visit::Taken };
+            if !run.pace(record.kafka_time) {
+                return Visit::Stop;
+            }
+            taken += 1;
+            let repeated = state.last_offset.is_some_and(|last| record.offset <= last);
+            if !repeated {
+                state.last_offset = Some(record.offset);
+                if let Some(time_us) = stated_watermark(record) {
+                    state.watermark.raise(time_us);
+                    return Visit::Taken;
+                }
+            }
+            ledger.read();
+            if repeated {
+                ledger.duplicate_offset();
+                return Visit::Taken;
+            }
+            let rank = index as u32;
+            let judged = decoder.decode(record).and_then(|event| {
+                let time_us = D::event_time_us(&event);
+                not_ahead(time_us, record.kafka_time.ms(), settings.max_ahead_us)?;
+                Ok((event, time_us))
+            });
+            match judged {
+                Err(why) => {
+                    ledger.rejected(why.reason);
+                    side.dead(rank, &state.id, record, &why);
+                }
+                Ok((event, time_us)) => {
+                    let at = Position {
+                        record,
+                        time_us,
+                        watermark_us: state.watermark.us(),
+                        rank,
+                        partition: &state.id,
+                        accepted: state.accepted,
+                    };
+                    ledger.accepted();
+                    state.accepted += 1;
+                    let mut verdicts = Verdicts::new(ledger);
+                    fronts.observe(&at, &event, &mut verdicts);
+                    if verdicts.late() != 0 {
+                        side.late(&at, verdicts.late());
+                    }
+                    state.watermark.observe(time_us);
+                }
+            }
+            Visit::Taken
+        })?;
+        Ok((poll, taken))
+    }
+}
+
+/// One bad clock must not make everybody else late: an event time too far after its own Kafka timestamp.
+#[inline(always)]
+fn not_ahead(time_us: i64, kafka_ms: Option<i64>, max_ahead_us: i64) -> Result<(), Rejected> {
+    let Some(kafka_ms) = kafka_ms else { return Ok(()) };
+    let latest_us = kafka_ms.saturating_mul(1000).saturating_add(max_ahead_us);
+    if time_us <= latest_us {
+        return Ok(());
+    }
+    let ahead_ms = (i128::from(time_us) - i128::from(kafka_ms) * 1000) / 1000;
+    Err(Rejected::new(
+        Reason::Ahead,
+        format!(
+            "the event time is {ahead_ms} ms after the record's Kafka timestamp; allowed are {} ms",
+            max_ahead_us / 1000
+        ),
+    ))
+}

@@ -1,0 +1,85 @@
+//! A partition's watermark: the bound on event time that its own log sets.
+//!
+//! `wm_p` = (largest event time among the earlier accepted records) − `delay`, −∞ before the first, and at
+//! least the time of the latest `tidegate-watermark` record. It never goes back.
+
+use crate::record::Record;
+
+/// The header that makes a record a statement about time and nothing else.
+pub const WATERMARK_HEADER: &[u8] = b"tidegate-watermark";
+
+/// The watermark of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionWatermark {
+    delay_us: i64,
+    watermark_us: i64,
+}
+
+impl PartitionWatermark {
+    /// A partition without records: its watermark is −∞ (`i64::MIN`).
+    pub fn new(delay_us: i64) -> Self {
+        PartitionWatermark { delay_us, watermark_us: i64::MIN }
+    }
+
+    /// The watermark.
+    #[inline(always)]
+    pub fn us(&self) -> i64 {
+        self.watermark_us
+    }
+
+    /// Takes an accepted record's event time into account for the records after it.
+    #[inline(always)]
+    pub fn observe(&mut self, time_us: i64) {
+        self.watermark_us = self.watermark_us.max(time_us.saturating_sub(self.delay_us));
+    }
+
+    /// Raises the watermark to `to_us`, if it is lower.
+    pub fn raise(&mut self, to_us: i64) {
+        self.watermark_us = self.watermark_us.max(to_us);
+    }
+}
+
+/// The time that a watermark record states; `None` for every other record, also when the header's value is
+/// not an integer (the record is then judged as data).
+pub fn stated_watermark(record: &Record<'_>) -> Option<i64> {
+    if record.headers.is_empty() {
+        return None;
+    }
+    let value = record.headers.get(WATERMARK_HEADER)??;
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Headers, KafkaTime};
+
+    fn with_header(name: &[u8], value: &[u8]) -> Option<i64> {
+        let mut wire = Vec::new();
+        Headers::append(&mut wire, name, Some(value));
+        let headers = Headers::from_wire(1, &wire);
+        stated_watermark(&Record { offset: 0, kafka_time: KafkaTime::None, key: None, value: None, headers })
+    }
+
+    #[test]
+    fn a_watermark_never_goes_back() {
+        let mut watermark = PartitionWatermark::new(10);
+        assert_eq!(watermark.us(), i64::MIN);
+        watermark.observe(50);
+        assert_eq!(watermark.us(), 40);
+        watermark.observe(20);
+        assert_eq!(watermark.us(), 40);
+        watermark.raise(60);
+        watermark.raise(55);
+        assert_eq!(watermark.us(), 60);
+        watermark.observe(i64::MIN);
+        assert_eq!(watermark.us(), 60);
+    }
+
+    #[test]
+    fn only_the_header_with_an_integer_states_a_watermark() {
+        assert_eq!(with_header(b"tidegate-watermark", b"-12"), Some(-12));
+        assert_eq!(with_header(b"tidegate-watermark", b"soon"), None);
+        assert_eq!(with_header(b"other", b"12"), None);
+    }
+}

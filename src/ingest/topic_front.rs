@@ -1,0 +1,39 @@
+//! A topic made from a pipeline's records, one line a record.
+
+use super::Decode;
+use super::front::{Edge, Front, Position, Verdicts};
+use crate::topic_lines::{TopicBlock, TopicLines};
+
+/// Renders the payload of a record's line.
+pub trait Render<D: Decode>: 'static {
+    /// Appends the payload made from an accepted event to `out`, which is empty.
+    fn render(&mut self, at: &Position<'_>, event: &D::Event<'_>, out: &mut Vec<u8>);
+}
+
+/// The near end of a topic that has one line for each accepted record, late ones too.
+pub struct TopicFront<R> {
+    render: R,
+    lines: TopicLines,
+    payload: Vec<u8>,
+}
+
+impl<R> TopicFront<R> {
+    /// Lines with the payload that `render` makes go to `lines`.
+    pub fn new(render: R, lines: TopicLines) -> Self {
+        TopicFront { render, lines, payload: Vec::new() }
+    }
+}
+
+impl<D: Decode, R: Render<D>> Front<D> for TopicFront<R> {
+    type Item = TopicBlock;
+
+    fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, _verdicts: &mut Verdicts<'_>) {
+        self.payload.clear();
+        self.render.render(at, event, &mut self.payload);
+        self.lines.push(at.rank, at.partition, at.record, &[], Some(&self.payload));
+    }
+
+    fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(TopicBlock)) {
+        self.lines.drain(edge, send);
+    }
+}

@@ -1,0 +1,270 @@
+//! Keys: their hash, their group, their owner, and a table that gives each a small number.
+//!
+//! No `String` is hashed, cloned or compared per record on a hot path: a worker meets a key's bytes once
+//! a record, finds its number, and works with that. Between workers a key travels as its hash and its
+//! bytes; equality is always decided by the bytes.
+
+use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How many groups the keys of an operator are divided into, for ever: state is saved by group, and a
+/// run with another number of workers takes whole groups. A power of two.
+pub const KEY_GROUPS: u64 = 256;
+
+/// The hash of a key: XXH3-64 with seed 0, the same on every platform and in every version.
+#[inline]
+pub fn key_hash(key: &[u8]) -> u64 {
+    xxh3_64(key)
+}
+
+/// The group of a key with this hash.
+#[inline]
+pub fn key_group(hash: u64) -> u64 {
+    hash >> 56
+}
+
+/// The worker, of `peers`, that owns the keys with this hash: groups are given out in contiguous ranges.
+#[inline]
+pub fn key_owner(hash: u64, peers: usize) -> usize {
+    (key_group(hash) as usize * peers) / KEY_GROUPS as usize
+}
+
+/// Keys end to end with their hashes: how keys travel between workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyColumn {
+    hashes: Vec<u64>,
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl KeyColumn {
+    /// Appends a key whose hash is known.
+    ///
+    /// # Panics
+    /// When the column would exceed 4 GiB; blocks are cut long before.
+    #[inline]
+    pub fn push(&mut self, hash: u64, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.hashes.push(hash);
+        self.ends.push(u32::try_from(self.bytes.len()).expect("a block of keys stays below 4 GiB"));
+    }
+
+    /// How many keys there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// How many bytes the keys take.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The hash and the bytes of the key at `row`.
+    #[inline]
+    pub fn get(&self, row: usize) -> (u64, &[u8]) {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
+        (self.hashes[row], &self.bytes[start..self.ends[row] as usize])
+    }
+
+    /// All keys, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        (0..self.len()).map(|row| self.get(row))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u64,
+    start: u32,
+    len: u32,
+    uses: u32,
+}
+
+/// Gives keys small, dense numbers and takes them back: a key lives as long as somebody uses it.
+///
+/// The bytes of a key are stored once, however many windows it is in. Numbers of released keys are given
+/// out again, so that arrays indexed by them stay as short as the number of keys in use.
+#[derive(Default)]
+pub struct KeyTable {
+    index: HashTable<(u32, u32)>,
+    entries: Vec<Entry>,
+    arena: Vec<u8>,
+    free: Vec<u32>,
+    dead_bytes: usize,
+}
+
+impl KeyTable {
+    /// How many keys are in use.
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Whether no key is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One more than the largest number given out.
+    pub fn bound(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The bytes of the key with number `id`.
+    #[inline]
+    pub fn key(&self, id: u32) -> &[u8] {
+        let entry = &self.entries[id as usize];
+        &self.arena[entry.start as usize..(entry.start + entry.len) as usize]
+    }
+
+    /// The hash of the key with number `id`.
+    #[inline]
+    pub fn hash(&self, id: u32) -> u64 {
+        self.entries[id as usize].hash
+    }
+
+    /// The number of `key`, which gets one if it has none; its uses are not changed.
+    #[inline]
+    pub fn intern(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let tag = hash as u32;
+        let (entries, arena) = (&self.entries, &self.arena);
+        let found = self.index.find(hash, |&(other, id)| {
+            let entry = &entries[id as usize];
+            other == tag && &arena[entry.start as usize..(entry.start + entry.len) as usize] == key
+        });
+        match found {
+            Some(&(_, id)) => id,
+            None => self.insert(hash, key),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let start = u32::try_from(self.arena.len()).expect("the keys in use stay below 4 GiB a worker");
+        self.arena.extend_from_slice(key);
+        let entry = Entry { hash, start, len: key.len() as u32, uses: 0 };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id as usize] = entry;
+                id
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        };
+        let entries = &self.entries;
+        self.index.insert_unique(hash, (hash as u32, id), |&(_, id)| entries[id as usize].hash);
+        id
+    }
+
+    /// Notes one more use of `id`.
+    #[inline]
+    pub fn retain(&mut self, id: u32) {
+        self.entries[id as usize].uses += 1;
+    }
+
+    /// Notes one use of `id` less; after the last one the key is forgotten and its number is free.
+    #[inline]
+    pub fn release(&mut self, id: u32) {
+        let entry = &mut self.entries[id as usize];
+        entry.uses -= 1;
+        if entry.uses == 0 {
+            self.forget(id);
+        }
+    }
+
+    /// Forgets `id` if nobody uses it (a key that was interned and then not kept).
+    pub fn release_unused(&mut self, id: u32) {
+        if self.entries[id as usize].uses == 0 {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: u32) {
+        let Entry { hash, len, .. } = self.entries[id as usize];
+        if let Ok(slot) = self.index.find_entry(hash, |&(_, other)| other == id) {
+            slot.remove();
+            self.free.push(id);
+            self.dead_bytes += len as usize;
+        }
+        if self.dead_bytes > self.arena.len() / 2 + 4096 {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        let mut arena = Vec::with_capacity(self.arena.len() - self.dead_bytes);
+        for &(_, id) in self.index.iter() {
+            let entry = &mut self.entries[id as usize];
+            let start = arena.len() as u32;
+            arena.extend_from_slice(&self.arena[entry.start as usize..(entry.start + entry.len) as usize]);
+            entry.start = start;
+        }
+        self.arena = arena;
+        self.dead_bytes = 0;
+        if self.index.is_empty() {
+            self.entries.clear();
+            self.free.clear();
+        }
+    }
+
+    /// Bytes held: keys, entries and index.
+    pub fn heap_bytes(&self) -> usize {
+        self.arena.capacity()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.free.capacity() * 4
+            + self.index.capacity() * 9
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn owners_cover_all_workers_in_contiguous_ranges() {
+        for peers in 1..=9 {
+            let owners: Vec<_> = (0..KEY_GROUPS).map(|group| key_owner(group << 56, peers)).collect();
+            assert!(owners.is_sorted());
+            assert_eq!((owners[0], owners[255]), (0, peers - 1));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_keeps_its_number_while_it_is_used(steps in prop::collection::vec((any::<bool>(), 0_u16..40), 0..400)) {
+            let mut table = KeyTable::default();
+            let mut model = std::collections::BTreeMap::<u16, (u32, u32)>::new();
+            for (take, name) in steps {
+                let key = [b"key-".as_slice(), &name.to_le_bytes(), &[7; 30]].concat();
+                if take {
+                    let id = table.intern(key_hash(&key), &key);
+                    table.retain(id);
+                    let seen = model.entry(name).or_insert((id, 0));
+                    prop_assert_eq!(seen.0, id);
+                    seen.1 += 1;
+                } else if let Some(seen) = model.get_mut(&name) {
+                    table.release(seen.0);
+                    seen.1 -= 1;
+                    if seen.1 == 0 {
+                        model.remove(&name);
+                    }
+                }
+                prop_assert_eq!(table.len(), model.len());
+                for (name, (id, _)) in &model {
+                    let key = [b"key-".as_slice(), &name.to_le_bytes(), &[7; 30]].concat();
+                    prop_assert_eq!(table.key(*id), &key[..]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Exact distinct keys per tumbling or sliding window, over all events.
+//!
+//! Every key has one bit per window, kept in words of 64 windows. An event covers a run of windows (from
+//! its class to the last one of its pane): setting the run costs a word or two whatever the ratio of size
+//! and slide, and each bit that was not set before adds one to its window's count.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::generic::Operator;
+
+use super::keyed::KeyedBlock;
+use super::keyed_window::capability_at;
+use crate::aggregate::Aggregate;
+use crate::keys::KeyTable;
+use crate::tick::{Tick, watermark_us};
+use crate::window::{Slots, WindowSpec};
+
+/// Windows of one word of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen(u64);
+
+impl Aggregate for Seen {
+    type Input<'a> = u64;
+    type Output = u64;
+    #[inline(always)]
+    fn is_identity(&self) -> bool {
+        self.0 == 0
+    }
+    #[inline(always)]
+    fn add(&mut self, windows: u64) {
+        self.0 |= windows;
+    }
+    fn merge(&mut self, other: &Self) {
+        self.0 |= other.0;
+    }
+    fn output(&self) -> u64 {
+        self.0
+    }
+}
+
+struct Word {
+    seen: Slots<Seen>,
+    counts: [u64; 64],
+}
+
+/// The open windows' distinct keys on one worker.
+pub struct DistinctCounter {
+    spec: WindowSpec,
+    keys: KeyTable,
+    words: BTreeMap<i64, Word>,
+}
+
+impl DistinctCounter {
+    /// No key seen yet.
+    pub fn new(spec: WindowSpec) -> Self {
+        DistinctCounter { spec, keys: KeyTable::default(), words: BTreeMap::new() }
+    }
+
+    /// Notes `key` in the windows `first..=last`.
+    #[inline]
+    pub fn observe(&mut self, hash: u64, key: &[u8], first: i64, last: i64) {
+        let id = self.keys.intern(hash, key);
+        for index in first >> 6..=last >> 6 {
+            let low = first.max(index << 6) & 63;
+            let high = last.min(index << 6 | 63) & 63;
+            let run = (u64::MAX >> (63 - high)) & (u64::MAX << low);
+            let bound = self.keys.bound();
+            let word =
+                self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
+            let mut fresh = 0;
+            let new_here = word.seen.update(id, |seen| {
+                fresh = run & !seen.0;
+                seen.add(run);
+            });
+            while fresh != 0 {
+                word.counts[fresh.trailing_zeros() as usize] += 1;
+                fresh &= fresh - 1;
+            }
+            if new_here {
+                self.keys.retain(id);
+                if word.seen.len().is_power_of_two() {
+                    word.seen.settle(self.keys.bound());
+                }
+            }
+        }
+    }
+
+    /// Closes every window that ends at or before `watermark_us`, or all when there is no more input: gives
+    /// (window, distinct keys) where there is one.
+    pub fn close(&mut self, watermark_us: Option<i64>, emit: &mut impl FnMut(i64, u64)) {
+        let is_open = |window: i64| watermark_us.is_some_and(|us| self.spec.end(window) > us);
+        while let Some(mut entry) = self.words.first_entry() {
+            let base = entry.key() << 6;
+            for (window, count) in (base..).zip(&mut entry.get_mut().counts) {
+                if is_open(window) {
+                    return;
+                }
+                if *count > 0 {
+                    emit(window, std::mem::take(count));
+                }
+            }
+            let word = entry.remove();
+            word.seen.for_each(|id, _| self.keys.release(id));
+        }
+    }
+
+    /// How many keys are held.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Bytes held.
+    pub fn heap_bytes(&self) -> usize {
+        self.keys.heap_bytes()
+            + self.words.values().map(|w| w.seen.heap_bytes() + size_of::<Word>()).sum::<usize>()
+    }
+}
+
+/// Extension trait for counting distinct keys per window.
+pub trait DistinctKeys<'scope, P> {
+    /// Counts the distinct keys of each window exactly; a window without an event gives nothing.
+    ///
+    /// `windows` gives the run of windows that an event counts in, `None` where it counts in none.
+    ///
+    /// # Shape
+    /// | port | record | timestamp | partitioned by |
+    /// | --- | --- | --- | --- |
+    /// | in | [`KeyedBlock`] | at most the end of each event's first window − 1 µs | key |
+    /// | out | (window number, count) | the window's end − 1 µs | window |
+    /// # Guarantees
+    /// One result a window, when the frontier has reached its end; a function of the set of events.
+    /// # State
+    /// A bit per (key, open window), in words of 64 windows, freed when all windows of a word have closed.
+    /// # Errors
+    /// None.
+    fn distinct_keys<W>(
+        self,
+        name: &str,
+        spec: WindowSpec,
+        windows: W,
+    ) -> StreamVec<'scope, Tick, (i64, u64)>
+    where
+        W: Fn(&P) -> Option<(i64, i64)> + 'static;
+}
+
+impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<KeyedBlock<P>>> {
+    fn distinct_keys<W>(self, name: &str, spec: WindowSpec, windows: W) -> StreamVec<'scope, Tick, (i64, u64)>
+    where
+        W: Fn(&P) -> Option<(i64, i64)> + 'static,
+    {
+        let parts = self.unary_frontier(Pipeline, name, move |capability, _info| {
+            let mut held = CapabilitySet::from_elem(capability);
+            let mut counter = DistinctCounter::new(spec);
+            move |(input, frontier), output| {
+                input.for_each(|_time, blocks| {
+                    for block in blocks.iter() {
+                        for ((hash, key), event) in block.keys.iter().zip(&block.events) {
+                            if let Some((first, last)) = windows(event) {
+                                counter.observe(hash, key, first, last);
+                            }
+                        }
+                    }
+                });
+                let frontier = frontier.frontier();
+                counter.close(watermark_us(frontier), &mut |window, count| {
+                    output.session(&capability_at(&held, spec.end(window) - 1)).give((window, count));
+                });
+                held.downgrade(frontier.iter());
+            }
+        });
+        add_parts(parts, spec)
+    }
+}
+
+/// Adds the counts that the owners of different keys found for the same window.
+fn add_parts<'scope>(
+    parts: StreamVec<'scope, Tick, (i64, u64)>,
+    spec: WindowSpec,
+) -> StreamVec<'scope, Tick, (i64, u64)> {
+    let by_window = Exchange::new(|(window, _): &(i64, u64)| *window as u64);
+    parts.unary_frontier(by_window, "AddParts", move |capability, _info| {
+        let mut held = CapabilitySet::from_elem(capability);
+        let mut sums = BTreeMap::<i64, u64>::new();
+        move |(input, frontier), output| {
+            input.for_each(|_time, counts| {
+                for (window, count) in counts.drain(..) {
+                    *sums.entry(window).or_default() += count;
+                }
+            });
+            let frontier = frontier.frontier();
+            let watermark = watermark_us(frontier);
+            while let Some(first) = sums.first_entry() {
+                if watermark.is_some_and(|us| spec.end(*first.key()) > us) {
+                    break;
+                }
+                let at = capability_at(&held, spec.end(*first.key()) - 1);
+                output.session(&at).give(first.remove_entry());
+            }
+            held.downgrade(frontier.iter());
+        }
+    })
+}

@@ -1,0 +1,189 @@
+//! Keyed tumbling and sliding windows: combined in the source, merged and closed behind the exchange.
+//!
+//! ```text
+//! source worker: record ─► pane of (window class, key) ──┐ one block a pane and target, when the worker's
+//!                                                        │ event time reaches the window's end
+//! owner of key:  merge ─► close when the frontier reaches the window's end ─► one result a (window, key)
+//! ```
+
+use std::marker::PhantomData;
+
+use timely::ExchangeData;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Capability, CapabilitySet};
+
+use crate::aggregate::{Aggregate, Retract};
+use crate::ingest::{Decode, Edge, Front, Position, Verdict, Verdicts};
+use crate::keys::{KeyColumn, key_hash, key_owner};
+use crate::runtime::Trigger;
+use crate::tick::{Tick, watermark_us};
+use crate::window::{ClosedWindow, PaneBlock, PaneStore, WindowCloser, WindowSpec};
+
+/// A block of partials is cut at this many keys.
+const BLOCK_KEYS: usize = 16 << 10;
+
+/// What a window takes from an event: its key and the aggregate's input.
+pub trait Measure<D: Decode>: 'static {
+    /// The aggregate.
+    type Aggregate: Aggregate;
+
+    /// The key and the input, or `None` when the event is not of this output's kind.
+    fn measure<'e>(
+        &self,
+        at: &Position<'_>,
+        event: &'e D::Event<'_>,
+    ) -> Option<(&'e [u8], <Self::Aggregate as Aggregate>::Input<'e>)>;
+}
+
+/// The near end of keyed windows: judges, and combines into panes.
+pub struct WindowFront<D, M: Measure<D>>
+where
+    D: Decode,
+{
+    measure: M,
+    output: usize,
+    peers: usize,
+    store: PaneStore<M::Aggregate>,
+    decoder: PhantomData<fn(D)>,
+}
+
+impl<D: Decode, M: Measure<D>> WindowFront<D, M> {
+    /// Windows of `spec` over what `measure` takes; verdicts are filed under `output`.
+    pub fn new(spec: WindowSpec, measure: M, output: usize, peers: usize) -> Self {
+        WindowFront { measure, output, peers, store: PaneStore::new(spec), decoder: PhantomData }
+    }
+}
+
+impl<D: Decode, M: Measure<D>> Front<D> for WindowFront<D, M>
+where
+    M::Aggregate: ExchangeData,
+{
+    type Item = PaneBlock<M::Aggregate>;
+
+    #[inline(always)]
+    fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>) {
+        let Some((key, input)) = self.measure.measure(at, event) else {
+            verdicts.give(self.output, Verdict::Filtered);
+            return;
+        };
+        let Some(slot) = self.store.reach(at.time_us, at.watermark_us) else {
+            verdicts.give(self.output, Verdict::Late);
+            return;
+        };
+        self.store.update(slot, key_hash(key), key, |partial| partial.add(input));
+        verdicts.give(self.output, Verdict::Counted);
+    }
+
+    fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
+        while let Some(at) = self.store.first() {
+            if let Edge::Advance(time_us) = edge
+                && self.store.spec().end(at.class) > time_us
+            {
+                break;
+            }
+            let Some((at, table)) = self.store.pop_first() else { break };
+            let empty = |target| PaneBlock { target, at, keys: KeyColumn::default(), partials: Vec::new() };
+            let mut blocks: Vec<_> = (0..self.peers as u32).map(empty).collect();
+            table.for_each(|id, partial| {
+                let hash = self.store.keys.hash(id);
+                let block = &mut blocks[key_owner(hash, self.peers)];
+                block.keys.push(hash, self.store.keys.key(id));
+                block.partials.push(partial.clone());
+                if block.partials.len() == BLOCK_KEYS {
+                    send(std::mem::replace(block, empty(block.target)));
+                }
+            });
+            self.store.release(&table);
+            blocks.into_iter().filter(|block| !block.partials.is_empty()).for_each(&mut *send);
+        }
+    }
+}
+
+/// When results leave a window.
+#[derive(Clone)]
+pub enum Mode {
+    /// Once, when the window closes.
+    Final,
+    /// Also at every trigger, for the keys that changed; the final result still comes at the close.
+    Update(Trigger),
+}
+
+/// Extension trait for closing keyed windows.
+pub trait CloseWindows<'scope, A: Retract> {
+    /// Merges partial aggregates by key and closes windows by the frontier.
+    ///
+    /// # Shape
+    /// | port | record | timestamp | partitioned by |
+    /// | --- | --- | --- | --- |
+    /// | in | [`PaneBlock`] | at most the end of its class − 1 µs | the block's target |
+    /// | out | [`ClosedWindow`] | the window's end − 1 µs | key |
+    /// # Guarantees
+    /// * A window's final results leave when the frontier has reached its end, once.
+    /// * They are a function of the multiset of records, whatever the batches and workers.
+    /// * A result carries the event time of the window's last instant, so that windows can be chained.
+    /// # State
+    /// One partial aggregate per (class, pane, key), freed after the pane's last window; saved as `name`.
+    /// # Errors
+    /// None: records come judged.
+    /// # Source
+    /// Akidau et al., *The Dataflow Model*, VLDB 2015; Li et al., *No Pane, No Gain*, SIGMOD Record 2005.
+    fn close_windows(
+        self,
+        name: &str,
+        spec: WindowSpec,
+        mode: Mode,
+    ) -> StreamVec<'scope, Tick, ClosedWindow<A::Output>>;
+}
+
+impl<'scope, A> CloseWindows<'scope, A> for StreamVec<'scope, Tick, PaneBlock<A>>
+where
+    A: Retract + ExchangeData,
+    A::Output: Clone + 'static,
+{
+    fn close_windows(
+        self,
+        name: &str,
+        spec: WindowSpec,
+        mode: Mode,
+    ) -> StreamVec<'scope, Tick, ClosedWindow<A::Output>> {
+        let by_target = Exchange::new(|block: &PaneBlock<A>| u64::from(block.target));
+        let scope = self.scope();
+        self.unary_frontier(by_target, name, move |capability, info| {
+            let mut held = CapabilitySet::from_elem(capability);
+            let mut closer = WindowCloser::new(spec, matches!(mode, Mode::Update(_)));
+            let mut seen = 0;
+            if let Mode::Update(trigger) = &mode {
+                trigger.wake(scope.activator_for(info.address));
+            }
+            move |(input, frontier), output| {
+                input.for_each(|_time, blocks| blocks.iter().for_each(|block| closer.merge(block)));
+                let frontier = frontier.frontier();
+                closer.close(watermark_us(frontier), &mut |closed| {
+                    let at = capability_at(&held, closed.end_us - 1);
+                    output.session(&at).give(closed);
+                });
+                if let Mode::Update(trigger) = &mode
+                    && trigger.fired_since(&mut seen)
+                {
+                    closer.changed(&mut |changed| {
+                        let at = capability_at(&held, changed.end_us - 1);
+                        output.session(&at).give(changed);
+                    });
+                }
+                held.downgrade(frontier.iter());
+            }
+        })
+    }
+}
+
+/// A capability for event time `time_us` in the oldest epoch that is still open there.
+///
+/// # Panics
+/// When none of the held capabilities is early enough: an operator would send into the past.
+pub fn capability_at(held: &CapabilitySet<Tick>, time_us: i64) -> Capability<Tick> {
+    let oldest = held.iter().filter(|c| c.time().time_us <= time_us).min_by_key(|c| c.time().epoch);
+    let oldest = oldest.expect("a result is never earlier than the capabilities held for it");
+    oldest.delayed(&oldest.time().at(time_us))
+}

@@ -1,0 +1,72 @@
+//! The latest entry of each key, kept as a differential collection.
+//!
+//! A collection that changes, with exact retractions, is what differential dataflow is for (McSherry et
+//! al., *Differential dataflow*, CIDR 2013). An entry is not kept as data but as a **difference** in a
+//! semigroup whose addition is the maximum: the arrangement then holds one entry a key, however long the
+//! history, where an ordinary `reduce` would keep every entry for ever.
+
+use differential_dataflow::difference::{IsZero, Semigroup};
+use differential_dataflow::hashable::Hashable;
+use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use crate::tick::Tick;
+
+/// A difference whose sum is the largest of the summands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Largest<V>(pub V);
+
+impl<V> IsZero for Largest<V> {
+    fn is_zero(&self) -> bool {
+        false
+    }
+}
+
+impl<V: Ord + Clone> Semigroup for Largest<V> {
+    fn plus_equals(&mut self, other: &Self) {
+        if other.0 > self.0 {
+            self.0.clone_from(&other.0);
+        }
+    }
+}
+
+/// Extension trait for the latest entry of each key.
+pub trait LatestByKey<'scope, K, V> {
+    /// Maintains, for each key, the largest entry so far: a larger one retracts it and takes its place.
+    ///
+    /// # Shape
+    /// | port | record | timestamp | partitioned by |
+    /// | --- | --- | --- | --- |
+    /// | in | `(K, V)` | any | any |
+    /// | out | `((K, V), Tick, ±1)` | of the change | key |
+    /// # Guarantees
+    /// At every time the collection holds one entry for each key seen by then: the largest.
+    /// # State
+    /// One entry a key, for good: the relation itself.
+    /// # Errors
+    /// None.
+    fn latest_by_key(self) -> VecCollection<'scope, Tick, (K, V), isize>;
+}
+
+impl<'scope, K, V> LatestByKey<'scope, K, V> for StreamVec<'scope, Tick, (K, V)>
+where
+    K: ExchangeData + Hashable,
+    V: ExchangeData,
+{
+    fn latest_by_key(self) -> VecCollection<'scope, Tick, (K, V), isize> {
+        self.unary(Pipeline, "AsDifference", |_capability, _info| {
+            |input, output| {
+                input.for_each(|time, entries| {
+                    let at = *time.time();
+                    let changes = entries.drain(..).map(|(key, value)| ((key, ()), at, Largest(value)));
+                    output.session(&time).give_iterator(changes);
+                });
+            }
+        })
+        .as_collection()
+        .reduce_named("LatestByKey", |_key, largest, latest| latest.push((largest[0].1.0.clone(), 1)))
+    }
+}

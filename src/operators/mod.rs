@@ -1,0 +1,8 @@
+//! The operators, one file each. They know no pipeline, no clock and no store.
+
+pub mod distinct;
+pub mod keyed;
+pub mod keyed_window;
+pub mod latest;
+pub mod net_changes;
+pub mod session;

@@ -1,0 +1,65 @@
+//! The net change of a collection over an epoch: what an upsert sink needs of a relation that changes.
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::consolidation::consolidate;
+use timely::ExchangeData;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::generic::Operator;
+
+use crate::tick::{Tick, open_epoch};
+
+/// Changes are consolidated when they have doubled since the last time, and are at least so many.
+const CONSOLIDATE_AT: usize = 64 << 10;
+
+/// Extension trait for net changes.
+pub trait NetChanges<'scope, D> {
+    /// Gives, for each epoch, the entries that the epoch added and did not take back.
+    ///
+    /// A relation with one entry a key yields each changed key once, with its value at the end of the epoch.
+    ///
+    /// # Shape
+    /// | port | record | timestamp | partitioned by |
+    /// | --- | --- | --- | --- |
+    /// | in | `(D, Tick, ±1)` | of the change | any |
+    /// | out | `D` | the epoch, at its last instant | as the input |
+    /// # State
+    /// The changes of the epochs that are open, consolidated.
+    fn net_changes(self) -> StreamVec<'scope, Tick, D>;
+}
+
+impl<'scope, D: ExchangeData + Ord + Clone> NetChanges<'scope, D> for VecCollection<'scope, Tick, D, isize> {
+    fn net_changes(self) -> StreamVec<'scope, Tick, D> {
+        self.inner.unary_frontier(Pipeline, "NetChanges", |capability, _info| {
+            let mut held = CapabilitySet::from_elem(capability);
+            let mut changes: Vec<((u64, D), isize)> = Vec::new();
+            let mut limit = CONSOLIDATE_AT;
+            move |(input, frontier), output| {
+                input.for_each(|_time, batch| {
+                    changes.extend(batch.drain(..).map(|(entry, at, diff)| ((at.epoch, entry), diff)));
+                });
+                if changes.len() > limit {
+                    consolidate(&mut changes);
+                    limit = CONSOLIDATE_AT.max(2 * changes.len());
+                }
+                let frontier = frontier.frontier();
+                let open = open_epoch(frontier);
+                if held.iter().any(|c| open.is_none_or(|open| c.time().epoch < open)) && !changes.is_empty() {
+                    consolidate(&mut changes);
+                    let mut kept = Vec::new();
+                    for ((epoch, entry), diff) in changes.drain(..) {
+                        if open.is_some_and(|open| epoch >= open) {
+                            kept.push(((epoch, entry), diff));
+                        } else if diff > 0 {
+                            let at = held.delayed(&Tick::new(epoch, i64::MAX));
+                            output.session(&at).give(entry);
+                        }
+                    }
+                    changes = kept;
+                }
+                held.downgrade(frontier.iter());
+            }
+        })
+    }
+}

@@ -1,0 +1,225 @@
+//! The state machine of sessions on one worker.
+
+use std::collections::BTreeMap;
+
+use super::pending::{Pending, Waiting};
+use super::{EndReason, Mark, Session, SessionEvent};
+use crate::keys::KeyTable;
+
+/// Deadlines are kept in steps of 2^22 µs, about four seconds; the exact instant is checked when one is due.
+const TIMER_BITS: u32 = 22;
+
+#[derive(Clone, Copy)]
+struct Open {
+    start_us: i64,
+    last_us: i64,
+    seq: u32,
+    events: u64,
+    flagged: u64,
+}
+
+#[derive(Clone, Copy)]
+struct User {
+    open: Option<Open>,
+    /// When the latest session started, and how many have started at that instant.
+    started_us: i64,
+    started: u32,
+    /// Events that wait for the frontier.
+    waiting: u32,
+    /// The step of the deadline that is kept for the open session.
+    timer: i64,
+}
+
+const NOBODY: User = User { open: None, started_us: i64::MIN, started: 0, waiting: 0, timer: i64::MIN };
+
+/// The sessions of the keys that a worker owns.
+pub struct SessionMachine {
+    gap_us: i64,
+    keys: KeyTable,
+    users: Vec<User>,
+    pending: Pending,
+    timers: BTreeMap<i64, Vec<u32>>,
+    ignored: u64,
+}
+
+impl SessionMachine {
+    /// No key seen yet; `gap_us` of silence ends a session.
+    pub fn new(gap_us: i64) -> Self {
+        SessionMachine {
+            gap_us,
+            keys: KeyTable::default(),
+            users: Vec::new(),
+            pending: Pending::default(),
+            timers: BTreeMap::new(),
+            ignored: 0,
+        }
+    }
+
+    /// Takes an event that is not late; it waits until the frontier has passed it.
+    #[inline]
+    pub fn observe(&mut self, hash: u64, key: &[u8], event: SessionEvent) {
+        let id = self.keys.intern(hash, key);
+        if id as usize >= self.users.len() {
+            self.users.resize(id as usize + 1 + id as usize / 4, NOBODY);
+        }
+        let user = &mut self.users[id as usize];
+        if user.waiting == 0 && user.open.is_none() {
+            self.keys.retain(id);
+        }
+        user.waiting += 1;
+        self.pending.push(id, event);
+    }
+
+    /// Consumes all events before `watermark_us`, and closes the sessions that are over by then.
+    pub fn advance(&mut self, watermark_us: i64, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
+        self.consume(Some(watermark_us), emit);
+        while let Some(first) = self.timers.first_entry() {
+            // A step is due when all instants in it have passed.
+            if first.key().saturating_add(1) << TIMER_BITS > watermark_us {
+                break;
+            }
+            let (step, ids) = first.remove_entry();
+            for id in ids {
+                self.expire(id, step, watermark_us, emit);
+            }
+        }
+    }
+
+    /// The input has ended: consumes all events; a session still open is over by silence if
+    /// `final_watermark_us` has reached its last event plus the gap, else it stays open for good.
+    pub fn finish(&mut self, final_watermark_us: i64, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
+        self.consume(None, emit);
+        self.timers.clear();
+        for (id, user) in self.users.iter_mut().enumerate() {
+            if let Some(open) = user.open.take() {
+                let deadline_us = open.last_us.saturating_add(self.gap_us);
+                let silent = final_watermark_us >= deadline_us;
+                let reason = if silent { EndReason::Timeout } else { EndReason::Open };
+                let session = open.close(open.last_us, reason);
+                let id = id as u32;
+                emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
+                self.keys.release(id);
+            }
+        }
+    }
+
+    fn consume(&mut self, until_us: Option<i64>, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
+        let SessionMachine { gap_us, keys, users, pending, timers, ignored } = self;
+        pending.pass(until_us, |event| {
+            let user = &mut users[event.key as usize];
+            let mut close = |open: Open, end_us, reason, closed_us| {
+                emit(keys.hash(event.key), keys.key(event.key), open.close(end_us, reason), closed_us);
+            };
+            user.step(event, *gap_us, ignored, &mut close);
+            user.waiting -= 1;
+            if let Some(open) = user.open {
+                if user.timer == i64::MIN {
+                    user.timer = open.last_us.saturating_add(*gap_us) >> TIMER_BITS;
+                    timers.entry(user.timer).or_default().push(event.key);
+                }
+            } else if user.waiting == 0 {
+                // No session of this key can start at an instant that has passed, so nothing of it need stay.
+                *user = NOBODY;
+                keys.release(event.key);
+            }
+        });
+    }
+
+    fn expire(
+        &mut self,
+        id: u32,
+        step: i64,
+        watermark_us: i64,
+        emit: &mut impl FnMut(u64, &[u8], Session, i64),
+    ) {
+        let user = &mut self.users[id as usize];
+        if user.timer != step {
+            return;
+        }
+        user.timer = i64::MIN;
+        let Some(open) = user.open else { return };
+        let deadline_us = open.last_us.saturating_add(self.gap_us);
+        if deadline_us <= watermark_us {
+            user.open = None;
+            let session = open.close(open.last_us, EndReason::Timeout);
+            emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
+            if user.waiting == 0 {
+                *user = NOBODY;
+                self.keys.release(id);
+            }
+        } else {
+            user.timer = deadline_us >> TIMER_BITS;
+            self.timers.entry(user.timer).or_default().push(id);
+        }
+    }
+
+    /// How many end markers have found no open session since the last call.
+    pub fn take_ignored(&mut self) -> u64 {
+        std::mem::take(&mut self.ignored)
+    }
+
+    /// How many keys have an open session or a waiting event.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// How many events wait for the frontier.
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+impl Open {
+    fn close(self, end_us: i64, reason: EndReason) -> Session {
+        let Open { start_us, seq, events, flagged, .. } = self;
+        Session { start_us, seq, end_us, reason, events, flagged }
+    }
+}
+
+impl User {
+    /// One event, as the contract tells it.
+    fn step(
+        &mut self,
+        event: &Waiting,
+        gap_us: i64,
+        ignored: &mut u64,
+        close: &mut impl FnMut(Open, i64, EndReason, i64),
+    ) {
+        let now_us = event.time_us;
+        if let Some(open) = self.open
+            && now_us.saturating_sub(open.last_us) >= gap_us
+        {
+            close(open, open.last_us, EndReason::Timeout, open.last_us.saturating_add(gap_us));
+            self.open = None;
+        }
+        match (event.mark, &mut self.open) {
+            (Mark::Join, Some(open)) => {
+                open.last_us = now_us;
+                open.events += 1;
+                open.flagged += u64::from(event.flagged);
+            }
+            (Mark::Start, Some(open)) => {
+                close(*open, open.last_us, EndReason::Restart, now_us);
+                self.begin(event);
+            }
+            (Mark::Join | Mark::Start, None) => self.begin(event),
+            (Mark::End, Some(open)) => {
+                open.events += 1;
+                open.flagged += u64::from(event.flagged);
+                close(*open, now_us, EndReason::Ended, now_us);
+                self.open = None;
+            }
+            (Mark::End, None) => *ignored += 1,
+        }
+    }
+
+    fn begin(&mut self, event: &Waiting) {
+        let now_us = event.time_us;
+        let again = self.started_us == now_us && self.started > 0;
+        let seq = if again { self.started } else { 0 };
+        self.started_us = now_us;
+        self.started = seq + 1;
+        let flagged = u64::from(event.flagged);
+        self.open = Some(Open { start_us: now_us, last_us: now_us, seq, events: 1, flagged });
+    }
+}

@@ -1,0 +1,190 @@
+//! Sessions per key: by markers (start, end) and by a gap of silence.
+//!
+//! A key's events are consumed in (event time, partition, offset) order once the frontier has passed them,
+//! never in arrival order, so sessions are a function of the log.
+
+mod machine;
+mod pending;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::generic::Operator;
+
+pub use machine::SessionMachine;
+
+use super::keyed::KeyedBlock;
+use super::keyed_window::capability_at;
+use crate::ingest::Ledger;
+use crate::keys::KeyColumn;
+use crate::tick::{Tick, watermark_us};
+
+/// What an event means to its key's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Mark {
+    /// It belongs to the open session, or opens one.
+    Join,
+    /// It ends the open session, if there is one, and opens one.
+    Start,
+    /// It ends the open session; without one it means nothing.
+    End,
+}
+
+/// An event as sessions see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionEvent {
+    /// Event time, µs.
+    pub time_us: i64,
+    /// The partition's rank.
+    pub rank: u32,
+    /// The offset in the partition.
+    pub offset: i64,
+    /// What it means.
+    pub mark: Mark,
+    /// Whether it is of the kind that [`Session::flagged`] counts.
+    pub flagged: bool,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EndReason {
+    /// By an end marker.
+    Ended,
+    /// By the next start marker.
+    Restart,
+    /// By a gap of silence.
+    Timeout,
+    /// It is not: the input has ended first.
+    Open,
+}
+
+impl EndReason {
+    /// The word in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndReason::Ended => "ended",
+            EndReason::Restart => "restart",
+            EndReason::Timeout => "timeout",
+            EndReason::Open => "open",
+        }
+    }
+}
+
+/// A session that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Session {
+    /// The time of its first event, µs.
+    pub start_us: i64,
+    /// 0, 1, … among the key's sessions that start at the same instant, in the order they opened.
+    pub seq: u32,
+    /// The time of its end marker, or of its last event, µs.
+    pub end_us: i64,
+    /// Why it is over.
+    pub reason: EndReason,
+    /// Its events, markers included.
+    pub events: u64,
+    /// Its flagged events.
+    pub flagged: u64,
+}
+
+/// Sessions with their keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionBlock {
+    /// The keys.
+    pub keys: KeyColumn,
+    /// The sessions, one a key.
+    pub sessions: Vec<Session>,
+}
+
+/// How far apart the timestamps are at which sessions leave.
+const STEP_US: i64 = 1_000_000;
+
+/// Extension trait for sessions.
+pub trait Sessions<'scope, P> {
+    /// Cuts each key's events into sessions, with `gap_us` of silence as the limit.
+    ///
+    /// `event` says what an event means, `None` where it is not for sessions (late ones are not). End
+    /// markers that find no open session are refiled as filtered in `ledger` under `output`.
+    ///
+    /// # Shape
+    /// | port | record | timestamp | partitioned by |
+    /// | --- | --- | --- | --- |
+    /// | in | [`KeyedBlock`] | at most the event times in it | key |
+    /// | out | [`SessionBlock`] | the closing instant, rounded up to 1 s − 1 µs | key |
+    /// # Guarantees
+    /// A session leaves once, when the frontier shows that it is over; a function of the log alone.
+    /// # State
+    /// Events that the frontier has not passed, and one open session a key; freed when it closes.
+    /// # Errors
+    /// None: late events are left out by the caller.
+    /// # Source
+    /// Akidau et al., *The Dataflow Model*, VLDB 2015, section 1.2 (sessions); markers are ours.
+    fn sessions<E>(
+        self,
+        name: &str,
+        gap_us: i64,
+        ledger: Ledger,
+        output: usize,
+        event: E,
+    ) -> StreamVec<'scope, Tick, SessionBlock>
+    where
+        E: Fn(&P) -> Option<SessionEvent> + 'static;
+}
+
+impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<KeyedBlock<P>>> {
+    fn sessions<E>(
+        self,
+        name: &str,
+        gap_us: i64,
+        ledger: Ledger,
+        output: usize,
+        event: E,
+    ) -> StreamVec<'scope, Tick, SessionBlock>
+    where
+        E: Fn(&P) -> Option<SessionEvent> + 'static,
+    {
+        self.unary_frontier(Pipeline, name, move |capability, _info| {
+            let mut held = CapabilitySet::from_elem(capability);
+            let mut machine = SessionMachine::new(gap_us);
+            let mut final_watermark_us = i64::MIN;
+            move |(input, frontier), out| {
+                input.for_each(|_time, blocks| {
+                    for block in blocks.iter() {
+                        for ((hash, key), item) in block.keys.iter().zip(&block.events) {
+                            if let Some(event) = event(item) {
+                                machine.observe(hash, key, event);
+                            }
+                        }
+                        final_watermark_us =
+                            final_watermark_us.max(block.final_watermark_us.unwrap_or(i64::MIN));
+                    }
+                });
+                let frontier = frontier.frontier();
+                let mut closed = BTreeMap::<i64, SessionBlock>::new();
+                let earliest_us = held.iter().map(|c| c.time().time_us).min().unwrap_or(i64::MIN);
+                let mut emit = |hash: u64, key: &[u8], session: Session, closed_us: i64| {
+                    // Rounded up, so that sessions of a second leave together; at the end of input an
+                    // open session leaves at the earliest time still possible.
+                    let instant = closed_us.max(earliest_us);
+                    let at = instant.div_euclid(STEP_US).saturating_add(1).saturating_mul(STEP_US) - 1;
+                    let block = closed.entry(at).or_default();
+                    block.keys.push(hash, key);
+                    block.sessions.push(session);
+                };
+                match watermark_us(frontier) {
+                    Some(us) => machine.advance(us, &mut emit),
+                    None => machine.finish(final_watermark_us, &mut emit),
+                }
+                ledger.refile_as_filtered(output, machine.take_ignored());
+                for (at, block) in closed {
+                    out.session(&capability_at(&held, at)).give(block);
+                }
+                held.downgrade(frontier.iter());
+            }
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! What all workers of a process share during a run.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use thiserror::Error;
+
+use super::clock::Clock;
+use crate::record::KafkaTime;
+use crate::sink::SinkError;
+use crate::source::{Source, SourceError};
+
+/// Why a run failed. None of them can be mended by going on: the run stops, and commits nothing more.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The input cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// An output cannot be written.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The run was told to stop before its end.
+    #[error("stopped before the end; nothing of this run was made visible")]
+    Stopped,
+}
+
+/// How fast a recorded log is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// As fast as it goes.
+    Max,
+    /// This many seconds of Kafka time a second.
+    Times(f64),
+}
+
+/// A run: its source, its pace, and whether it still goes on.
+pub struct Run {
+    source: Arc<dyn Source>,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+    /// (clock, Kafka time in ms) at the first record.
+    origin: OnceLock<(i64, i64)>,
+    stopping: AtomicBool,
+    failure: Mutex<Option<RunError>>,
+    records: AtomicU64,
+}
+
+impl Run {
+    /// A run that reads `source`.
+    pub fn new(source: Arc<dyn Source>, clock: Arc<dyn Clock>, pace: Pace) -> Self {
+        Run {
+            source,
+            clock,
+            pace,
+            origin: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            records: AtomicU64::new(0),
+        }
+    }
+
+    /// The source.
+    pub fn source(&self) -> &dyn Source {
+        &*self.source
+    }
+
+    /// Ends the run with `error`; the first error is kept.
+    pub fn fail(&self, error: RunError) {
+        if let Ok(mut failure) = self.failure.lock() {
+            failure.get_or_insert(error);
+        }
+        self.stop();
+    }
+
+    /// Asks all workers to stop reading.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether workers should stop.
+    #[inline]
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// How the run ended: `Ok` when it reached the end of its input.
+    ///
+    /// # Errors
+    /// The first failure, or [`RunError::Stopped`].
+    pub fn outcome(&self) -> Result<(), RunError> {
+        let failure = self.failure.lock().ok().and_then(|mut failure| failure.take());
+        match failure {
+            Some(error) => Err(error),
+            None if self.stopping() => Err(RunError::Stopped),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes records read, for progress display.
+    pub(crate) fn progress(&self, records: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Records read so far by this process, duplicates and watermark records included.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Whether a record with this Kafka time may be read already.
+    #[inline(always)]
+    pub(crate) fn pace(&self, kafka_time: KafkaTime) -> bool {
+        match self.pace {
+            Pace::Max => true,
+            Pace::Times(speed) => self.due(kafka_time, speed),
+        }
+    }
+
+    #[inline(never)]
+    fn due(&self, kafka_time: KafkaTime, speed: f64) -> bool {
+        let Some(ms) = kafka_time.ms() else { return true };
+        let now_us = self.clock.now_us();
+        let (began_us, began_ms) = *self.origin.get_or_init(|| (now_us, ms));
+        (ms.saturating_sub(began_ms)) as f64 * 1000.0 <= now_us.saturating_sub(began_us) as f64 * speed
+    }
+}

@@ -1,1 +1,0 @@
-//! Event time: microseconds since the epoch in UTC, as text and back.

@@ -1,0 +1,228 @@
+//! Merges the parts of a window's panes and closes windows in order: the state machine behind the exchange.
+//!
+//! For sliding windows a running aggregate is kept by key. A part enters it with the first window it can
+//! reach (its class) and leaves it after the last window that its pane is in, so that a window costs what
+//! changed and not size/slide times its panes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::panes::{PaneStore, Slots};
+use super::spec::{Eligible, WindowSpec};
+use crate::aggregate::Retract;
+use crate::keys::KeyColumn;
+
+/// Partial aggregates of one (class, pane), on their way to the worker that owns their keys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PaneBlock<A> {
+    /// The worker that owns the keys.
+    pub target: u32,
+    /// Whose parts these are.
+    pub at: Eligible,
+    /// The keys.
+    pub keys: KeyColumn,
+    /// The partial aggregates, one a key.
+    pub partials: Vec<A>,
+}
+
+/// Results of one window, for some of its keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClosedWindow<V> {
+    /// Where the window starts, µs.
+    pub start_us: i64,
+    /// Where it ends (exclusive), µs.
+    pub end_us: i64,
+    /// Whether these are the final values; a provisional one may be followed by others of its key.
+    pub is_final: bool,
+    /// The keys.
+    pub keys: KeyColumn,
+    /// The results, one a key.
+    pub values: Vec<V>,
+}
+
+/// The open windows of the keys that this worker owns.
+pub struct WindowCloser<A: Retract> {
+    store: PaneStore<A>,
+    running: Vec<A::Running>,
+    live: usize,
+    /// Parts that have entered, by the last window they belong to.
+    leaving: BTreeMap<i64, Vec<(Eligible, Slots<A>)>>,
+    next: i64,
+    /// Changed since the last trigger, by (window, key number); empty in final mode.
+    dirty: BTreeSet<(i64, u32)>,
+    update_mode: bool,
+}
+
+impl<A: Retract> WindowCloser<A> {
+    /// No open window. In update mode changes are remembered for [`WindowCloser::changed`].
+    pub fn new(spec: WindowSpec, update_mode: bool) -> Self {
+        WindowCloser {
+            store: PaneStore::new(spec),
+            running: Vec::new(),
+            live: 0,
+            leaving: BTreeMap::new(),
+            next: i64::MIN,
+            dirty: BTreeSet::new(),
+            update_mode,
+        }
+    }
+
+    /// Adds the parts of `block`.
+    pub fn merge(&mut self, block: &PaneBlock<A>) {
+        let slot = self.store.slot(block.at);
+        for ((hash, key), partial) in block.keys.iter().zip(&block.partials) {
+            self.store.update(slot, hash, key, |mine| mine.merge(partial));
+            if self.update_mode {
+                let id = self.store.keys.intern(hash, key);
+                let windows = block.at.class..=self.store.spec().last_window(block.at.pane);
+                self.dirty.extend(windows.map(|window| (window, id)));
+            }
+        }
+    }
+
+    /// Closes every window that ends at or before `watermark_us`, or all when there is no more input.
+    pub fn close(&mut self, watermark_us: Option<i64>, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
+        if self.store.spec().is_tumbling() {
+            self.close_tumbling(watermark_us, emit);
+        } else {
+            self.close_sliding(watermark_us, emit);
+        }
+        if self.update_mode {
+            let spec = *self.store.spec();
+            self.dirty.retain(|(window, _)| watermark_us.is_some_and(|us| spec.end(*window) > us));
+        }
+    }
+
+    fn is_open(&self, window: i64, watermark_us: Option<i64>) -> bool {
+        watermark_us.is_some_and(|us| self.store.spec().end(window) > us)
+    }
+
+    fn close_tumbling(&mut self, watermark_us: Option<i64>, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
+        while let Some(at) = self.store.first() {
+            if self.is_open(at.class, watermark_us) {
+                break;
+            }
+            let Some((at, table)) = self.store.pop_first() else { break };
+            let mut closed = self.empty(at.class, table.len());
+            table.for_each(|id, partial| {
+                closed.keys.push(self.store.keys.hash(id), self.store.keys.key(id));
+                closed.values.push(partial.output());
+            });
+            self.store.release(&table);
+            emit(closed);
+        }
+    }
+
+    fn close_sliding(&mut self, watermark_us: Option<i64>, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
+        loop {
+            let window = match self.store.first() {
+                _ if self.live > 0 => self.next,
+                Some(at) => at.class,
+                None => break,
+            };
+            if self.is_open(window, watermark_us) {
+                break;
+            }
+            self.leave_before(window);
+            self.enter_until(window);
+            if self.live > 0 {
+                let mut closed = self.empty(window, self.live);
+                for (id, running) in self.running.iter().enumerate() {
+                    if !A::is_empty(running) {
+                        let id = id as u32;
+                        closed.keys.push(self.store.keys.hash(id), self.store.keys.key(id));
+                        closed.values.push(A::read(running));
+                    }
+                }
+                emit(closed);
+            }
+            self.next = window + 1;
+        }
+        // Nothing of a pane may outlive its last window.
+        self.leave_before(self.next);
+    }
+
+    fn leave_before(&mut self, window: i64) {
+        while let Some(entry) = self.leaving.first_entry() {
+            if *entry.key() >= window {
+                break;
+            }
+            for (_, table) in entry.remove() {
+                table.for_each(|id, partial| {
+                    let running = &mut self.running[id as usize];
+                    A::leave(running, partial);
+                    self.live -= usize::from(A::is_empty(running));
+                });
+                self.store.release(&table);
+            }
+        }
+    }
+
+    fn enter_until(&mut self, window: i64) {
+        while self.store.first().is_some_and(|at| at.class <= window) {
+            let Some((at, table)) = self.store.pop_first() else { break };
+            if self.running.len() < self.store.keys.bound() {
+                self.running.resize_with(self.store.keys.bound(), A::Running::default);
+            }
+            table.for_each(|id, partial| {
+                let running = &mut self.running[id as usize];
+                self.live += usize::from(A::is_empty(running));
+                A::enter(running, partial);
+            });
+            self.leaving.entry(self.store.spec().last_window(at.pane)).or_default().push((at, table));
+        }
+    }
+
+    /// The values changed since the last call, of windows still open.
+    pub fn changed(&mut self, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
+        let mut open: Option<(i64, ClosedWindow<A::Output>)> = None;
+        for (window, id) in std::mem::take(&mut self.dirty) {
+            if open.as_ref().is_none_or(|(of, _)| *of != window)
+                && let Some((_, full)) = open.replace((window, self.empty(window, 0)))
+            {
+                emit(full);
+            }
+            let mut running = A::Running::default();
+            let entered = self.leaving.values().flatten().map(|(at, table)| (*at, table));
+            for (at, table) in self.store.iter().chain(entered) {
+                let counts = at.class <= window && window <= self.store.spec().last_window(at.pane);
+                if let Some(partial) = table.get(id).filter(|_| counts) {
+                    A::enter(&mut running, partial);
+                }
+            }
+            if let Some((_, block)) = &mut open
+                && !A::is_empty(&running)
+            {
+                block.keys.push(self.store.keys.hash(id), self.store.keys.key(id));
+                block.values.push(A::read(&running));
+                block.is_final = false;
+            }
+        }
+        if let Some((_, block)) = open {
+            emit(block);
+        }
+    }
+
+    fn empty(&self, window: i64, room: usize) -> ClosedWindow<A::Output> {
+        let spec = self.store.spec();
+        ClosedWindow {
+            start_us: spec.start(window),
+            end_us: spec.end(window),
+            is_final: true,
+            keys: KeyColumn::default(),
+            values: Vec::with_capacity(room),
+        }
+    }
+
+    /// How many (class, pane, key) are held.
+    pub fn entries(&self) -> usize {
+        self.store.entries() + self.leaving.values().flatten().map(|(_, table)| table.len()).sum::<usize>()
+    }
+
+    /// Bytes held by keys and panes.
+    pub fn heap_bytes(&self) -> usize {
+        let leaving: usize = self.leaving.values().flatten().map(|(_, table)| table.heap_bytes()).sum();
+        self.store.heap_bytes() + leaving + self.running.capacity() * size_of::<A::Running>()
+    }
+}

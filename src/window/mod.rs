@@ -1,0 +1,9 @@
+//! Windows over event time: their arithmetic, and the tables of open panes.
+
+mod closer;
+mod panes;
+mod spec;
+
+pub use closer::{ClosedWindow, PaneBlock, WindowCloser};
+pub use panes::{PaneStore, Slots};
+pub use spec::{Eligible, WindowSpec};

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Compares what a replay of the `activity` pipeline left in OUT with what it must be.
+
+usage: compare.py FIXTURE OUT...            with the oracle's computation from a fixture of kcat lines
+       compare.py --expected DIR OUT...     with an answer kept by --save
+       compare.py --save DIR FIXTURE        keeps the oracle's answer to FIXTURE in DIR
+
+Exit: 0 the same, 1 different (the first differences are printed), 2 wrong usage.
+
+A kept answer has the small outputs line by line, and of the large ones (lake, enriched_activity) the
+SHA-256 of each run of 64 source offsets, so that a difference is still found to within a few records.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import activity
+import canonical
+import kcat
+
+SHOWN = 5
+LARGE = ("lake", "enriched_activity")
+BLOCK = 64
+
+
+def differences(name, expected, actual):
+    """Sentences about the first differences of one output; none when there is none."""
+    if expected == actual:
+        return []
+    found = ["%s: %d lines expected, %d found" % (name, len(expected), len(actual))]
+    if name in canonical.TOPICS:
+        for at in range(max(len(expected), len(actual))):
+            want = expected[at] if at < len(expected) else "nothing more"
+            have = actual[at] if at < len(actual) else "nothing more"
+            if want != have:
+                found.append("  line %d\n    expected %s\n    found    %s" % (at + 1, cut(want), cut(have)))
+                if len(found) > SHOWN:
+                    break
+        return found
+    missing, extra = surplus(expected, actual), surplus(actual, expected)
+    found += ["  missing  " + cut(line) for line in missing[:SHOWN]]
+    found += ["  too many " + cut(line) for line in extra[:SHOWN]]
+    return found
+
+
+def surplus(lines, others):
+    """The multiset difference, in the order of `lines`."""
+    left = {}
+    for line in others:
+        left[line] = left.get(line, 0) + 1
+    out = []
+    for line in lines:
+        if left.get(line, 0):
+            left[line] -= 1
+        else:
+            out.append(line)
+    return out
+
+
+def cut(line):
+    return line if len(line) <= 600 else line[:600] + "…"
+
+
+def blocks(name, lines):
+    """A line for every (partition, run of 64 source offsets): how many there are, and their SHA-256."""
+    found = {}
+    for line in lines:
+        row = json.loads(line)
+        if name == "lake":
+            place = row["kafka_partition"], row["kafka_offset"] // BLOCK
+        else:
+            place = row["partition"], row["offset"] // BLOCK
+        found.setdefault(place, []).append(line)
+    out = []
+    for (partition, block), own in sorted(found.items()):
+        digest = hashlib.sha256("\n".join(sorted(own)).encode()).hexdigest()
+        out.append("partition %d offsets %d.. : %d %s" % (partition, block * BLOCK, len(own), digest))
+    return out
+
+
+def save(directory, form):
+    os.makedirs(directory, exist_ok=True)
+    for name in canonical.OUTPUTS:
+        lines = blocks(name, form[name]) if name in LARGE else form[name]
+        data = "".join(line + "\n" for line in lines).encode()
+        if name == "summary":
+            with open(os.path.join(directory, "summary.txt"), "wb") as file:
+                file.write(data)
+            continue
+        with open(os.path.join(directory, name + ".gz"), "wb") as file:
+            with gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+                packed.write(data)
+
+
+def load(directory):
+    form = {}
+    for name in canonical.OUTPUTS:
+        if name == "summary":
+            with open(os.path.join(directory, "summary.txt"), "rb") as file:
+                data = file.read()
+        else:
+            with gzip.open(os.path.join(directory, name + ".gz")) as file:
+                data = file.read()
+        form[name] = data.decode().split("\n")[:-1]
+    return form
+
+
+def compare(expected, directory, kept):
+    """Prints what differs in `directory`; whether all is the same."""
+    try:
+        actual = canonical.of_out(directory)
+    except (canonical.Wrong, kcat.Damaged, OSError, ValueError, KeyError, sqlite3.Error) as error:
+        print("%s: %s: %s" % (directory, type(error).__name__, error))
+        return False
+    found = []
+    for name in canonical.OUTPUTS:
+        lines = blocks(name, actual[name]) if kept and name in LARGE else actual[name]
+        found += differences(name, expected[name], lines)
+    if found:
+        print("%s is not as expected" % directory)
+    for sentence in found:
+        print(sentence)
+    return not found
+
+
+def main(arguments):
+    if len(arguments) == 3 and arguments[0] == "--save":
+        save(arguments[1], canonical.of_answer(activity.answer(arguments[2])))
+        return 0
+    kept = arguments[:1] == ["--expected"]
+    where, outs = (arguments[1:2], arguments[2:]) if kept else (arguments[:1], arguments[1:])
+    if not outs or where[0].startswith("-"):
+        sys.stderr.write(__doc__)
+        return 2
+    expected = load(where[0]) if kept else canonical.of_answer(activity.answer(where[0]))
+    return 0 if all([compare(expected, directory, kept) for directory in outs]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

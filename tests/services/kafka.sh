@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Apache Kafka as one KRaft node (broker and controller), from Maven's central repository.
+# usage: kafka.sh install|start|stop|kill|wipe|status|env
+#   KAFKA_VERSION (4.3.1)   KAFKA_PORT (9092)   KAFKA_CONTROLLER_PORT (9093)   KAFKA_HEAP ("-Xms256m -Xmx768m")
+# `env` prints KAFKA_BOOTSTRAP and KAFKA_DATA (the broker's log directory) for eval.
+# kill: SIGKILL, for crash tests; start afterwards finds the same data. wipe: stop and remove the data.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+KAFKA_VERSION=${KAFKA_VERSION:-4.3.1} SCALA=2.13 LOG4J_VERSION=2.25.4
+KAFKA_PORT=${KAFKA_PORT:-9092} KAFKA_CONTROLLER_PORT=${KAFKA_CONTROLLER_PORT:-9093}
+KAFKA_HEAP=${KAFKA_HEAP:--Xms256m -Xmx768m}
+LIBS=$TIDEGATE_CACHE/kafka-$KAFKA_VERSION/libs
+DIR=$TIDEGATE_SERVICES_DIR/kafka
+PID=$DIR/pid
+LOG=$DIR/kafka.log
+
+install() {
+    [ ! -f "$LIBS/.complete" ] || return 0
+    apt_for java default-jre-headless mvn maven
+    mkdir -p "$LIBS"
+    cat >"$LIBS/../pom.xml" <<X
+<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>tidegate.services</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_$SCALA</artifactId><version>$KAFKA_VERSION</version></dependency>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA_VERSION</version></dependency>
+<dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>$LOG4J_VERSION</version></dependency>
+</dependencies></project>
+X
+    say "fetching Kafka $KAFKA_VERSION"
+    mvn -q -B -f "$LIBS/../pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$LIBS" >"$LIBS/../mvn.log" 2>&1 ||
+        { tail -n 20 "$LIBS/../mvn.log" >&2; die "maven could not fetch Kafka $KAFKA_VERSION"; }
+    touch "$LIBS/.complete"
+}
+jvm() { # LOG4J LEVEL, then java's arguments; everything is logged to stderr
+    local level=$1
+    shift
+    cat >"$DIR/log4j2-$level.yaml" <<X
+Configuration:
+  Appenders: {Console: {name: OUT, target: SYSTEM_ERR, PatternLayout: {pattern: "%d %p %m (%c)%n"}}}
+  Loggers: {Root: {level: $level, AppenderRef: {ref: OUT}}}
+X
+    java "-Dlog4j2.configurationFile=$DIR/log4j2-$level.yaml" -cp "$LIBS/*" "$@"
+}
+config() {
+    cat >"$DIR/server.properties" <<X
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=$HOST:$KAFKA_CONTROLLER_PORT
+listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
+advertised.listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$DIR/data
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+X
+}
+ready() { grep -q 'Kafka Server started' "$LOG" && port_open "$KAFKA_PORT"; }
+start() {
+    local pid port
+    if pid=$(pid_of "$PID"); then
+        say "kafka already runs (pid $pid)"
+        return 0
+    fi
+    install
+    mkdir -p "$DIR"
+    for port in "$KAFKA_PORT" "$KAFKA_CONTROLLER_PORT"; do
+        ! port_open "$port" || die "port $port is taken by something else: set KAFKA_PORT and KAFKA_CONTROLLER_PORT"
+    done
+    config
+    if [ ! -f "$DIR/data/meta.properties" ]; then
+        jvm WARN kafka.tools.StorageTool format --standalone -c "$DIR/server.properties" \
+            -t "$(jvm WARN kafka.tools.StorageTool random-uuid 2>/dev/null)" >"$DIR/format.log" 2>&1 ||
+            { tail -n 20 "$DIR/format.log" >&2; die "could not format Kafka's storage"; }
+    fi
+    jvm INFO -version >/dev/null 2>&1 # writes the log4j file that the server is given
+    : >"$LOG"
+    # shellcheck disable=SC2086
+    spawn "$PID" "$LOG" java $KAFKA_HEAP -Djava.awt.headless=true -cp "$LIBS/*" \
+        "-Dlog4j2.configurationFile=$DIR/log4j2-INFO.yaml" kafka.Kafka "$DIR/server.properties"
+    wait_until 180 "$PID" "$LOG" ready
+    say "kafka $KAFKA_VERSION answers on $HOST:$KAFKA_PORT"
+}
+case ${1:-} in
+install) install ;;
+start) start ;;
+stop) stop_pid "$PID" TERM 30 ;;
+kill) stop_pid "$PID" KILL 5 ;;
+wipe)
+    stop_pid "$PID" KILL 5
+    rm -rf "$DIR"
+    ;;
+status) if pid=$(pid_of "$PID"); then echo "running $pid"; else echo stopped; exit 3; fi ;;
+env) echo "export KAFKA_BOOTSTRAP=$HOST:$KAFKA_PORT KAFKA_DATA=$DIR/data" ;;
+*)
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,95 @@
+# Shared by the service scripts of this folder and by tests/run; sourced, never run.
+#   TIDEGATE_SERVICES_DIR  data, logs and pid files of services           (default ./.services)
+#   TIDEGATE_CACHE         what was downloaded and built, kept for ever   (default ~/.cache/tidegate)
+set -eu
+umask 022
+TIDEGATE_CACHE=${TIDEGATE_CACHE:-$HOME/.cache/tidegate}
+TIDEGATE_SERVICES_DIR=${TIDEGATE_SERVICES_DIR:-$PWD/.services}
+mkdir -p "$TIDEGATE_CACHE" "$TIDEGATE_SERVICES_DIR"
+TIDEGATE_CACHE=$(cd "$TIDEGATE_CACHE" && pwd)
+TIDEGATE_SERVICES_DIR=$(cd "$TIDEGATE_SERVICES_DIR" && pwd)
+HOST=127.0.0.1
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+# Installs the Debian packages of commands that are missing: apt_for COMMAND PACKAGE [COMMAND PACKAGE]...
+# Root, or sudo without a password.
+apt_for() {
+    local missing=() as=()
+    while [ $# -ge 2 ]; do
+        command -v "$1" >/dev/null 2>&1 || missing+=("$2")
+        shift 2
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || as=(sudo -n)
+    say "installing ${missing[*]}"
+    {
+        "${as[@]}" apt-get update -q &&
+            "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+    } >"$TIDEGATE_CACHE/apt.log" 2>&1 || { tail -n 20 "$TIDEGATE_CACHE/apt.log" >&2; die "apt-get could not install ${missing[*]}"; }
+}
+
+# The Python of the tests, with what they need, made once: prints the interpreter's path.
+# A stamp with the list of packages tells whether a venv of an earlier run still serves.
+python_venv() {
+    local venv=$TIDEGATE_CACHE/venv wanted="pyarrow zstandard confluent-kafka"
+    if [ "$(cat "$venv/.packages" 2>/dev/null)" != "$wanted" ]; then
+        apt_for python3 python3
+        say "making a Python environment with $wanted"
+        rm -rf "$venv"
+        # Debian splits ensurepip off: without python3-venv the module is there and fails.
+        python3 -m venv "$venv" >"$TIDEGATE_CACHE/venv.log" 2>&1 || {
+            apt_for python3-venv-is-missing python3-venv
+            rm -rf "$venv"
+            python3 -m venv "$venv" >"$TIDEGATE_CACHE/venv.log" 2>&1 || { cat "$TIDEGATE_CACHE/venv.log" >&2; die "python3 -m venv failed"; }
+        }
+        # shellcheck disable=SC2086
+        "$venv/bin/pip" install -q --disable-pip-version-check $wanted >>"$TIDEGATE_CACHE/venv.log" 2>&1 ||
+            { tail -n 20 "$TIDEGATE_CACHE/venv.log" >&2; die "pip could not install $wanted"; }
+        printf '%s' "$wanted" >"$venv/.packages"
+    fi
+    printf '%s\n' "$venv/bin/python"
+}
+
+# A pid file holds "PID STARTTIME", so that a reused pid is never taken for ours.
+start_time_of() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+state_of() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f1; }
+pid_of() { # FILE: prints the pid when that very process still lives
+    local pid started
+    [ -s "$1" ] || return 1
+    read -r pid started <"$1" || return 1
+    [ -d "/proc/$pid" ] && [ "$(start_time_of "$pid")" = "$started" ] || return 1
+    case $(state_of "$pid") in Z | X | '') return 1 ;; esac
+    printf '%s\n' "$pid"
+}
+spawn() { # PIDFILE LOGFILE COMMAND...: in the background, in a session of its own
+    local pid_file=$1 log=$2
+    shift 2
+    setsid "$@" </dev/null >>"$log" 2>&1 &
+    printf '%s %s\n' "$!" "$(start_time_of "$!")" >"$pid_file"
+}
+stop_pid() { # PIDFILE SIGNAL SECONDS: then SIGKILL
+    local pid tenths=$(($3 * 10))
+    if pid=$(pid_of "$1"); then
+        kill "-$2" "$pid" 2>/dev/null || :
+        while pid_of "$1" >/dev/null && [ "$tenths" -gt 0 ]; do tenths=$((tenths - 1)) && sleep 0.1; done
+        if pid_of "$1" >/dev/null; then kill -KILL "$pid" 2>/dev/null || :; fi
+    fi
+    rm -f "$1"
+}
+wait_until() { # SECONDS PIDFILE LOGFILE COMMAND...: until it answers 0, or the process is gone
+    local fifths=$(($1 * 5)) pid_file=$2 log=$3
+    shift 3
+    until "$@" >/dev/null 2>&1; do
+        pid_of "$pid_file" >/dev/null || { tail -n 30 "$log" | cut -c1-300 >&2; die "the process ended before it was ready (log: $log)"; }
+        [ "$fifths" -gt 0 ] || { tail -n 30 "$log" | cut -c1-300 >&2; die "not ready in time (log: $log)"; }
+        fifths=$((fifths - 1)) && sleep 0.2
+    done
+}
+port_open() { (exec 3<>"/dev/tcp/$HOST/$1") 2>/dev/null; }
+free_port() { # FROM: the first port from there that nobody listens on
+    local port=$1
+    while port_open "$port"; do port=$((port + 1)); done
+    printf '%s\n' "$port"
+}
