@@ -215,8 +215,6 @@ fn document() -> impl Strategy<Value = String> {
 const SMALL: Limits = Limits { max_record_bytes: 100_000, max_string_bytes: 70 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn documents_are_judged_as_by_serde_json(json in document()) {
         reference::compare(json.as_bytes(), &SMALL);
