@@ -7,6 +7,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Capability, Probe};
 use timely::dataflow::{Scope, StreamVec};
+use timely::progress::Timestamp;
 
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
@@ -118,8 +119,7 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
 
     let mut worker = Worker::open(scope, run, settings, decoder, fronts, ledger, side);
     builder.build(move |mut capabilities: Vec<Capability<Tick>>| {
-        let start = Tick::new(1, i64::MIN);
-        capabilities.iter_mut().for_each(|capability| capability.downgrade(&start));
+        let start = Tick::minimum();
         move |_frontiers| {
             if capabilities.is_empty() {
                 return;
