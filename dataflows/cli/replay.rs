@@ -40,13 +40,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
     let signals = Signals::listen(ui)?;
     // A worker that panics must not leave the others waiting, nor a half-dead process writing.
     abort_on_panic();
-    banner::show(ui, &options, &[activity::topology(&options.activity)]);
-
     let shown: RefCell<Option<Progress>> = RefCell::default();
     let pipelines_begun = RefCell::new(pipelines.iter());
     let started = |run: &Arc<Run>, expected: u64| {
         signals.stops(run);
         let pipeline = pipelines_begun.borrow_mut().next().copied().unwrap_or_default();
+        banner::show(ui, &options, &activity::topology(&options.activity), run.source(), expected);
         // Of several processes each reads a part, which it does not know.
         let expected = if options.cluster.processes > 1 { 0 } else { expected };
         // The one before ends first.
