@@ -199,7 +199,7 @@ fn run_activity(
         tallies: Arc::clone(&tallies),
     };
     let plan =
-        Plan { cluster: options.cluster.clone(), batch: options.batch, interleave: options.interleave };
+        Plan { cluster: options.cluster.clone(), batch: options.batch, interleave: options.interleave, count_only: false };
     let counts = activity::execute(&options.activity, &plan, &run, outputs)?;
     run.outcome()?;
     let (Some(counts), Some(sinks), Some(out)) = (counts, sinks, out) else { return Ok(None) };

@@ -16,7 +16,7 @@ pub mod rows;
 pub mod runtime;
 pub mod sink;
 pub mod source;
-pub mod tick;
+pub mod spill;
 pub mod time;
 pub mod topic_lines;
 pub mod window;

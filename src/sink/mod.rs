@@ -14,9 +14,12 @@
 
 mod disk;
 pub mod kcat;
+pub mod lake;
+pub mod out_dir;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod staged;
+pub mod topic;
 #[cfg(test)]
 mod trial;
 

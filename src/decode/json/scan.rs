@@ -191,9 +191,6 @@ fn other_end(document: Padded<'_>, start: usize) -> Option<usize> {
 #[inline(never)]
 fn slow_number(document: Padded<'_>, start: usize) -> Option<(f64, usize)> {
     let bytes = document.bytes();
-    if !matches!(bytes.get(start)?, b'-' | b'0'..=b'9') {
-        return None;
-    }
     let shape = number::shape(bytes, start).ok()?;
     Some((number::float(bytes.get(start..shape.end)?), shape.end))
 }

@@ -378,6 +378,31 @@ fn text_that_is_not_ascii_stays_on_the_fast_path() {
 }
 
 #[test]
+fn a_known_shape_excuses_nothing() {
+    let limits = Limits { max_record_bytes: 400, max_string_bytes: 250 };
+    let judge = |json: &[u8]| {
+        agree(ACTIVITY, limits, json, &[GOOD.as_bytes()]);
+        let mut decoder = JsonDecoder::new(ACTIVITY, limits);
+        decoder.decode(Some(Value::exact(GOOD.as_bytes()))).unwrap();
+        decoder.decode(Some(Value::exact(json))).err().map(|rejected| rejected.reason)
+    };
+    let long = |page: usize, user: usize| {
+        let json = GOOD.replace("/home", &"p".repeat(page)).replace("u1", &"u".repeat(user));
+        json.into_bytes()
+    };
+    let fits = 400 - long(250, 0).len();
+    assert_eq!(judge(&long(250, fits)), None);
+    assert_eq!(judge(&long(250, fits + 1)), Some(Reason::TooLarge));
+    assert_eq!(judge(&long(251, 1)), Some(Reason::Schema));
+    let page_at = GOOD.find("/home").unwrap();
+    for at in 0..240 {
+        let mut json = long(240, 1);
+        json[page_at - 1 + at] = 0x80;
+        assert_eq!(judge(&json), Some(Reason::NotUtf8), "{at}");
+    }
+}
+
+#[test]
 fn shapes_that_never_repeat_are_soon_let_be() {
     let mut decoder = JsonDecoder::new(ACTIVITY, Limits::default());
     for i in 0..10_000 {
@@ -650,6 +675,7 @@ fn every_changed_byte_is_judged_alike() {
     let documents = [
         GOOD.to_owned(),
         with("\"x\" : [1, \"a\"], \"y\":\"z\""),
+        with("\"a name that is longer than what is compared at once\":true"),
         r#"{"sensor":"PS1","cycle":17,"timestamp":"2024-01-28T12:00:00.000Z","value":-20.53,"place":"caf\u00e9 ☕"}"#.replace("\\u00e9", "\u{e9}"),
         "{\n  \"place\": \"hall\",\n  \"cycle\": 1706443200,\n  \"sensor\": \"PS1\",\n  \"timestamp\": 1706443200000,\n  \"value\": 5\n}".to_owned(),
     ];
