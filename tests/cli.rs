@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -207,7 +207,13 @@ fn replay_writes_everything_and_tells_where_to_look() {
         "delay 2m",
         "never dropped",
     ]);
-    for text in ["page_view_counts", "5,000", "sqlite3 results/tables.sqlite", "results/summary.json"] {
+    for text in [
+        "page_view_counts",
+        "5,000",
+        "sqlite3 results/tables.sqlite",
+        "results/summary.json",
+        "results/lake/activity",
+    ] {
         assert!(ran.out.contains(text), "{text:?} is not in:\n{}", ran.out);
     }
     assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "colours belong on a terminal");
@@ -396,6 +402,31 @@ fn prove_shows_what_a_failing_run_said() {
 }
 
 #[test]
+fn prove_that_is_told_to_stop_leaves_nothing_behind() {
+    let place = Place::new();
+    place.fixture("f", "");
+    let mut command = place.command(tidegate(), "prove activity --fixture f --scratch scratch");
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let said = signal_when(&mut child, "run  2 of", "-TERM");
+    assert_eq!(child.wait().expect("ends").code(), Some(1), "{said}");
+    assert!(said.contains("nothing is proven"), "{said}");
+    assert_eq!(fs::read_dir(place.path("scratch")).expect("there").count(), 0);
+}
+
+/// Reads what `child` says, sends it `signal` when that holds `text`, and reads the rest.
+fn signal_when(child: &mut Child, text: &str, signal: &str) -> String {
+    let mut err = BufReader::new(child.stderr.take().expect("piped"));
+    let mut said = String::new();
+    while !said.contains(text) {
+        assert!(err.read_line(&mut said).expect("readable") > 0, "it ended early:\n{said}");
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().expect("kill starts").success());
+    while err.read_line(&mut said).expect("readable") > 0 {}
+    said
+}
+
+#[test]
 fn json_log_is_one_object_a_line() {
     let place = Place::new();
     place.fixture("f", "");
@@ -416,15 +447,8 @@ fn replay_that_is_told_to_stop_shows_nothing_and_exits_with_1() {
     for signal in ["-TERM", "-INT"] {
         let mut command = place.command(tidegate(), "replay --fixture f --speed 1x -w 2");
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
-        let mut err = BufReader::new(child.stderr.take().expect("piped"));
-        let mut said = String::new();
         // The banner's last line: the run has begun.
-        while !said.contains("never dropped") {
-            assert!(err.read_line(&mut said).expect("readable") > 0, "it ended early:\n{said}");
-        }
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill starts").success());
-        while err.read_line(&mut said).expect("readable") > 0 {}
+        let said = signal_when(&mut child, "never dropped", signal);
         let output = child.wait_with_output().expect("ends");
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("stopped before the end") && output.stdout.is_empty(), "{said}");
