@@ -17,6 +17,8 @@ pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod spill;
+pub mod summary;
+pub mod tick;
 pub mod time;
 pub mod topic_lines;
 pub mod window;

@@ -91,6 +91,9 @@ fn failure(error: ReplayError) -> Failure {
         ReplayError::NoInput { .. } => {
             (false, "name the fixture of this pipeline with --fixture DIR, or its topic with activity.topic")
         }
+        ReplayError::OutDir(OutDirError::Io(_)) => {
+            (false, "see to space and permissions, or name another directory with --out DIR")
+        }
         ReplayError::OutDir(_) => {
             (true, "name a new directory, or one that an earlier replay left, with --out DIR")
         }

@@ -14,6 +14,7 @@
 
 mod disk;
 pub mod kcat;
+#[cfg(feature = "lake")]
 pub mod lake;
 pub mod out_dir;
 #[cfg(feature = "sqlite")]
@@ -23,6 +24,7 @@ pub mod topic;
 #[cfg(test)]
 mod trial;
 
+pub(crate) use disk::Disk;
 pub use disk::Durability;
 
 use thiserror::Error;

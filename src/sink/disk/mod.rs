@@ -200,9 +200,15 @@ impl Disk {
         at("remove", path, absent_is_fine(fs::remove_file(path)))
     }
 
-    /// Removes a directory with all that is in it, if it is there.
+    /// Removes an empty directory, if it is there.
+    pub(crate) fn remove_dir(&self, path: &Path) -> Result<(), DiskError> {
+        at("remove", path, self.allow().and_then(|()| absent_is_fine(fs::remove_dir(path))))
+    }
+
+    /// Removes a file, or a directory with all that is in it, if it is there.
     pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), DiskError> {
-        at("remove", path, self.allow().and_then(|()| absent_is_fine(fs::remove_dir_all(path))))
+        let remove = || if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        at("remove", path, self.allow().and_then(|()| absent_is_fine(remove())))
     }
 
     /// Replaces a file in one step: a reader, and a recovery, sees the old content or the new.

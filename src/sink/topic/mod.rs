@@ -168,8 +168,13 @@ impl TopicFiles {
             turn(&self.books.sink, mark.epoch, mark.generation, 0, ours)?;
         }
         self.reconcile(&mut mark)?;
+        let known = mark.state.len();
         for topic in &self.topics {
             mark.state.entry(topic.clone()).or_default();
+        }
+        if mark.state.len() > known {
+            // A file whose topic the mark names is tidegate's, so the mark comes first.
+            self.books.set_mark(&mark)?;
         }
         for (topic, committed) in &mut mark.state {
             if committed.tails.is_empty() {
