@@ -94,7 +94,9 @@ impl Head {
         let word = |at: usize| u32::from_le_bytes([key[at], key[at + 1], key[at + 2], key[at + 3]]);
         match key.len() {
             0 => Head(0, 0),
-            len @ 1..4 => Head(u64::from(key[0]) | u64::from(key[len / 2]) << 8 | u64::from(key[len - 1]) << 16, 0),
+            len @ 1..4 => {
+                Head(u64::from(key[0]) | u64::from(key[len / 2]) << 8 | u64::from(key[len - 1]) << 16, 0)
+            }
             len @ 4..8 => Head(u64::from(word(0)) | u64::from(word(len - 4)) << 32, 0),
             len => Head(u64::from(word(0)) | u64::from(word(4)) << 32, word(len - 4)),
         }
@@ -275,7 +277,9 @@ mod tests {
     fn short_keys_of_every_length_are_told_apart() {
         let mut table = KeyTable::default();
         let keys: Vec<Vec<u8>> = (0..=20_u8)
-            .flat_map(|len| (0..len.max(1)).map(move |at| (0..len).map(|i| b'a' + u8::from(i == at)).collect()))
+            .flat_map(|len| {
+                (0..len.max(1)).map(move |at| (0..len).map(|i| b'a' + u8::from(i == at)).collect())
+            })
             .collect();
         let ids: Vec<u32> = keys
             .iter()

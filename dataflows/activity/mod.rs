@@ -35,8 +35,8 @@ use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::{TopicBlock, TopicLines};
 use timely::dataflow::Scope;
-use timely::dataflow::operators::{Concat, Concatenate};
 use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Concatenate};
 
 pub use config::{Config, DistinctMode, Selection};
 pub use event::{ActivityDecoder, ActivityEvent, EventType};
@@ -151,7 +151,8 @@ pub fn build<T, L, P>(
     // Sessions by user, and the last one of each.
     if on.sessions {
         let gap_us = micros(config.session_gap);
-        let sessions = by_user.sessions("Sessions", gap_us, ledger.clone(), USER_SESSIONS, UserEvent::session);
+        let sessions =
+            by_user.sessions("Sessions", gap_us, ledger.clone(), USER_SESSIONS, UserEvent::session);
         let latest = sessions.clone().flat_map(tables::by_user).latest_by_key().net_changes();
         rows.push(latest.table_rows(USER_SESSIONS as u32, user_sessions, tables::user_session));
         rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
@@ -169,15 +170,15 @@ pub fn build<T, L, P>(
     );
     if on.lake {
         deliver(
-        lake,
-        "Lake",
-        plan.cluster.sink_worker(1),
-        run,
-        &outputs.tallies,
-        outputs.lake.clone(),
-        |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
-        tables::lake_batch(),
-    );
+            lake,
+            "Lake",
+            plan.cluster.sink_worker(1),
+            run,
+            &outputs.tallies,
+            outputs.lake.clone(),
+            |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
+            tables::lake_batch(),
+        );
     }
     deliver(
         enriched.concat(side),
