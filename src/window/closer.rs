@@ -210,7 +210,7 @@ impl<A: Retract> WindowCloser<A> {
             start_us: spec.start(window),
             end_us: spec.end(window),
             is_final: true,
-            keys: KeyColumn::default(),
+            keys: KeyColumn::with_capacity(room, self.store.keys.byte_len_of(room)),
             values: Vec::with_capacity(room),
         }
     }
