@@ -34,7 +34,7 @@ use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::{TopicBlock, TopicLines};
 use timely::dataflow::Scope;
-use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
 pub use config::{Config, DistinctMode, Selection};
@@ -95,12 +95,10 @@ pub fn build<T, L, P>(
     let (peers, on) = (scope.peers(), config.outputs);
     let exact = on.active_users && config.distinct == DistinctMode::Exact;
     let approximate = on.active_users && config.distinct == DistinctMode::Hll;
+    let names = topics(&config.topic);
     let lines = |output: usize| {
-        let [(_, name)] = topics(&config.topic).iter().filter(|(o, _)| *o == output).cloned().collect::<Vec<_>>()[..]
-        else {
-            unreachable!("every topic output has one name")
-        };
-        TopicLines::new([(Arc::from(config.topic.as_str()), (output as u32, name))])
+        let (_, name) = &names[output - ENRICHED];
+        TopicLines::new([(Arc::from(config.topic.as_str()), (output as u32, Arc::clone(name)))])
     };
     let fronts = (
         on.page_views.then(|| WindowFront::new(config.page_view_windows, PageViews, PAGE_VIEW_COUNTS, peers)),
@@ -146,7 +144,7 @@ pub fn build<T, L, P>(
         .table_rows(USER_SESSIONS as u32, user_sessions, tables::user_session);
     let history = sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history);
 
-    let rows = views.concatenate([active, latest, history]);
+    let rows = views.concat(active).concat(latest).concat(history);
     let table_of = |block: &TableBlock| block.table as usize;
     deliver(
         rows,

@@ -4,6 +4,7 @@
 
 pub mod json;
 mod simd;
+pub mod text;
 
 use std::borrow::Cow;
 

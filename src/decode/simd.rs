@@ -26,8 +26,8 @@ pub(crate) trait Simd: Copy {
     /// Where `a` and `b` hold the same.
     fn same(self, a: Self::Block, b: Self::Block) -> u32;
 
-    /// Where `block` holds a control character, below 0x20.
-    fn controls(self, block: Self::Block) -> u32;
+    /// Where `block` holds a quote, a backslash or a control character: what a JSON string cannot hold as it is.
+    fn not_plain(self, block: Self::Block) -> u32;
 
     /// Where `block` holds a byte that is not ASCII.
     fn high(self, block: Self::Block) -> u32;
@@ -145,9 +145,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn controls(self, block: __m256i) -> u32 {
+    fn not_plain(self, block: __m256i) -> u32 {
         // SAFETY: see above.
-        self.same(block, unsafe { _mm256_min_epu8(block, _mm256_set1_epi8(0x1f)) })
+        unsafe {
+            let quote = _mm256_cmpeq_epi8(block, _mm256_set1_epi8(b'"' as i8));
+            let backslash = _mm256_cmpeq_epi8(block, _mm256_set1_epi8(b'\\' as i8));
+            let control = _mm256_cmpeq_epi8(block, _mm256_min_epu8(block, _mm256_set1_epi8(0x1f)));
+            _mm256_movemask_epi8(_mm256_or_si256(_mm256_or_si256(quote, backslash), control)) as u32
+        }
     }
 
     #[inline(always)]
@@ -198,9 +203,8 @@ impl Simd for Sse2 {
     }
 
     #[inline(always)]
-    fn controls(self, block: [__m128i; 2]) -> u32 {
-        // SAFETY: see above.
-        self.same(block, block.map(|half| unsafe { _mm_min_epu8(half, _mm_set1_epi8(0x1f)) }))
+    fn not_plain(self, block: [__m128i; 2]) -> u32 {
+        Self::masks(not_plain_lanes(block[0]), not_plain_lanes(block[1]))
     }
 
     #[inline(always)]
@@ -258,8 +262,13 @@ impl Simd for Words {
     }
 
     #[inline(always)]
-    fn controls(self, block: [u64; 4]) -> u32 {
-        Self::mask(block.map(|word| Self::zero_lanes(word & (Self::ONES * 0xe0))))
+    fn not_plain(self, block: [u64; 4]) -> u32 {
+        let lanes = |word: u64| {
+            let quote = Self::zero_lanes(word ^ (Self::ONES * u64::from(b'"')));
+            let backslash = Self::zero_lanes(word ^ (Self::ONES * u64::from(b'\\')));
+            quote | backslash | Self::zero_lanes(word & (Self::ONES * 0xe0))
+        };
+        Self::mask(block.map(lanes))
     }
 
     #[inline(always)]
@@ -268,26 +277,83 @@ impl Simd for Words {
     }
 }
 
-/// Where 16 bytes hold a quote, a backslash or a control character: what a JSON string cannot hold as it is.
-///
-/// For code that is compiled once, for the instructions that every machine has.
+/// The lanes of `block` that hold a quote, a backslash or a control character.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn not_plain_lanes(block: __m128i) -> __m128i {
+    // SAFETY: every x86-64 has SSE2.
+    unsafe {
+        let quote = _mm_cmpeq_epi8(block, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(block, _mm_set1_epi8(b'\\' as i8));
+        let control = _mm_cmpeq_epi8(block, _mm_min_epu8(block, _mm_set1_epi8(0x1f)));
+        _mm_or_si128(_mm_or_si128(quote, backslash), control)
+    }
+}
+
+/// [`Simd::not_plain`] of 16 bytes, for code that is compiled once, for the instructions that every machine has.
 #[inline(always)]
 pub(crate) fn not_plain(bytes: &[u8; 16]) -> u32 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 has SSE2; the load reads the 16 bytes of the reference and needs no alignment.
     unsafe {
-        let block = _mm_loadu_si128(bytes.as_ptr().cast());
-        let quote = _mm_cmpeq_epi8(block, _mm_set1_epi8(b'"' as i8));
-        let backslash = _mm_cmpeq_epi8(block, _mm_set1_epi8(b'\\' as i8));
-        let control = _mm_cmpeq_epi8(block, _mm_min_epu8(block, _mm_set1_epi8(0x1f)));
-        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)) as u32
+        _mm_movemask_epi8(not_plain_lanes(_mm_loadu_si128(bytes.as_ptr().cast()))) as u32
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
         let mut wide = [b' '; BLOCK];
         wide[..16].copy_from_slice(bytes);
-        let block = Words.load(&wide);
-        Words.equal(block, b'"') | Words.equal(block, b'\\') | Words.controls(block)
+        Words.not_plain(Words.load(&wide))
+    }
+}
+
+/// How far behind its end a [`Padded`] document can be read.
+pub(crate) const MARGIN: usize = 2 * BLOCK;
+
+/// A document, and [`MARGIN`] readable bytes behind it that mean nothing.
+///
+/// Loads are checked against the document's end only, once each, whatever their width.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Padded<'a> {
+    /// At least [`MARGIN`] longer than `len`.
+    slab: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Padded<'a> {
+    /// The first `len` bytes of `slab`, if [`MARGIN`] bytes follow them.
+    #[inline(always)]
+    pub(crate) fn new(slab: &'a [u8], len: usize) -> Option<Self> {
+        let behind = slab.len().checked_sub(len)?;
+        (behind >= MARGIN).then_some(Padded { slab, len })
+    }
+
+    /// The document's length.
+    #[inline(always)]
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
+    /// The document.
+    #[inline(always)]
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        &self.slab[..self.len]
+    }
+
+    /// The `K` bytes from `at` on; `None` when `at` is behind the document's end.
+    #[inline(always)]
+    pub(crate) fn array<const K: usize>(self, at: usize) -> Option<&'a [u8; K]> {
+        const { assert!(K <= MARGIN, "an array must fit into the margin") };
+        if at > self.len {
+            return None;
+        }
+        // SAFETY: `at + K <= len + MARGIN <= slab.len()`, and any bytes are an array of bytes.
+        Some(unsafe { &*self.slab.as_ptr().add(at).cast::<[u8; K]>() })
+    }
+
+    /// The byte at `at`, likewise.
+    #[inline(always)]
+    pub(crate) fn byte(self, at: usize) -> Option<u8> {
+        self.array::<1>(at).map(|byte| byte[0])
     }
 }
 
@@ -306,7 +372,7 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) -> [u32; 4] {
             let (a, b) = (simd.load(self.0), simd.load(self.1));
-            [simd.equal(a, self.2), simd.same(a, b), simd.controls(a), simd.high(a)]
+            [simd.equal(a, self.2), simd.same(a, b), simd.not_plain(a), simd.high(a)]
         }
     }
 
@@ -326,15 +392,28 @@ mod tests {
             let expected = [
                 naive(&a, |_, x| x == byte),
                 naive(&a, |i, x| x == b[i]),
-                naive(&a, |_, x| x < 0x20),
+                naive(&a, |_, x| x == b'"' || x == b'\\' || x < 0x20),
                 naive(&a, |_, x| x >= 0x80),
             ];
             for level in Level::all() {
                 prop_assert_eq!(level.dispatch(Masks(&a, &b, byte)), expected, "{:?}", level);
             }
             let first = a.first_chunk::<16>().unwrap();
-            let expected = naive(first, |_, x| x == b'"' || x == b'\\' || x < 0x20);
-            prop_assert_eq!(not_plain(first), expected);
+            prop_assert_eq!(not_plain(first), expected[2] & 0xffff);
+        }
+
+        #[test]
+        fn padded_documents_are_read_as_far_as_they_say(slab in prop::collection::vec(any::<u8>(), 0..200), len in 0_usize..200) {
+            let Some(padded) = Padded::new(&slab, len) else {
+                prop_assert!(slab.len() < len + MARGIN);
+                return Ok(());
+            };
+            prop_assert_eq!(padded.bytes(), &slab[..len]);
+            for at in 0..=len {
+                prop_assert_eq!(&padded.array::<MARGIN>(at).unwrap()[..], &slab[at..at + MARGIN]);
+                prop_assert_eq!(padded.byte(at), Some(slab[at]));
+            }
+            prop_assert!(padded.byte(len + 1).is_none() && padded.array::<8>(usize::MAX).is_none());
         }
     }
 }

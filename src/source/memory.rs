@@ -70,8 +70,11 @@ impl From<&Record<'_>> for OwnedRecord {
 /// Partitions given as records; each is a lane of its own.
 pub struct MemorySource {
     partitions: Vec<PartitionInfo>,
-    records: Vec<Arc<[(OwnedRecord, Vec<u8>)]>>,
+    logs: Vec<Log>,
 }
+
+/// A partition's records, each with its headers in wire form.
+type Log = Arc<[(OwnedRecord, Vec<u8>)]>;
 
 impl MemorySource {
     /// A source of these partitions, whose records are in log order.
@@ -85,7 +88,7 @@ impl MemorySource {
             infos.push(PartitionInfo { id, records_hint: records.len() as u64 });
             all.push(records.into_iter().map(with_wire).collect());
         }
-        MemorySource { partitions: infos, records: all }
+        MemorySource { partitions: infos, logs: all }
     }
 }
 
@@ -96,7 +99,7 @@ impl Source for MemorySource {
 
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
         let lanes = assigned.iter().map(|assignment| {
-            let records = Arc::clone(&self.records[assignment.partition]);
+            let records = Arc::clone(&self.logs[assignment.partition]);
             let next =
                 records.iter().take_while(|(record, _)| record.offset < assignment.from_offset).count();
             MemoryLane { partition: assignment.partition, records, next }
@@ -111,7 +114,7 @@ struct MemoryReader {
 
 struct MemoryLane {
     partition: usize,
-    records: Arc<[(OwnedRecord, Vec<u8>)]>,
+    records: Log,
     next: usize,
 }
 

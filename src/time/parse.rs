@@ -177,10 +177,8 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     if !(1..=9).contains(&digits) {
         return None;
     }
-    let mut us = 0;
-    for i in 0..6 {
-        us = us * 10 + if i < digits { i64::from(text[i] - b'0') } else { 0 };
-    }
+    let digit = |i| if i < digits { i64::from(text[i] - b'0') } else { 0 };
+    let us = (0..6).fold(0, |us, i| us * 10 + digit(i));
     Some((us, &text[digits..]))
 }
 

@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import kcat
+import fixture
 import strict_json
 import times
 
@@ -79,7 +79,7 @@ class Answer:
 
 def answer(directory):
     """The expected answer to the fixture in `directory`."""
-    return compute(kcat.read_directory(directory))
+    return compute(fixture.read_directory(directory))
 
 
 def compute(records):
@@ -370,14 +370,15 @@ def lake(events):
         }
         names = names_of.setdefault(record.partition, set())
         rest = []
-        for name, token, node in event.extras:
+        for name, _, node in event.extras:
             # A member called "rest" would take the place of the column for the rest: it goes in there.
             if name not in names and len(names) < MAX_COLUMNS and name != "rest":
                 names.add(name)
             if name in names:
                 row["x_" + name] = node.compact
             else:
-                rest.append(token + ":" + node.compact)
+                # The value as it was written; the name in its shortest form.
+                rest.append(json.dumps(name, ensure_ascii=False) + ":" + node.compact)
         if rest:
             row["x_rest"] = "{" + ",".join(rest) + "}"
         rows.append(row)

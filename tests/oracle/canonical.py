@@ -2,7 +2,7 @@
 
 A table or the lake becomes the sorted list of its rows; a topic keeps the order of its lines. Free text
 (the `detail` of a dead letter) is left out, white space inside a written JSON object does not count, and
-what a run may choose (file names, seconds, digests) is not looked at.
+what a run may choose (file names, seconds) is not looked at. Digests must be those of the rows found.
 """
 
 import base64
@@ -13,12 +13,15 @@ import os
 import sqlite3
 
 import activity
+import digests
 import kcat
 import strict_json
+import times
 
 TABLES = ("page_view_counts", "active_users", "user_sessions", "session_history")
 TOPICS = ("enriched_activity", activity.TOPIC + ".late", activity.TOPIC + ".dlq")
 OUTPUTS = TABLES + ("lake",) + TOPICS + ("summary",)
+LAKE = "lake/activity"
 LONG_PAYLOAD = 4096
 
 COLUMNS = {
@@ -107,31 +110,38 @@ class Wrong(Exception):
 
 def of_out(directory):
     """What a replay left in `directory`, in comparable form."""
-    form = {}
+    form, found = {}, {name: digests.Digest() for name in TABLES + TOPICS + (LAKE,)}
     connection = sqlite3.connect("file:%s?mode=ro" % os.path.join(directory, "tables.sqlite"), uri=True)
     for table in TABLES:
-        form[table] = table_lines(connection, table)
+        form[table] = table_lines(connection, table, found[table])
     connection.close()
-    form["lake"] = lake_lines(os.path.join(directory, "lake", "activity"))
+    form["lake"] = lake_lines(os.path.join(directory, LAKE), found[LAKE])
     for topic in TOPICS:
-        form[topic] = topic_lines(directory, topic)
+        form[topic] = topic_lines(directory, topic, found[topic])
     with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
         summary = json.load(file)
     if summary.get("contract") != 1:
         raise Wrong("summary.json: contract is %r" % summary.get("contract"))
-    form["summary"] = summary_lines(summary["pipelines"]["activity"])
+    activity_summary = summary["pipelines"]["activity"]
+    form["summary"] = summary_lines(activity_summary)
+    for name, digest in found.items():
+        said = activity_summary["outputs"].get(name, {})
+        if (said.get("rows"), said.get("digest")) != (digest.rows, digest.hex()):
+            raise Wrong("summary.json: %s is %r; its rows make %d, %s" % (name, said, digest.rows, digest.hex()))
     return form
 
 
-def table_lines(connection, table):
+def table_lines(connection, table, digest):
     names = [row[1] for row in connection.execute("PRAGMA table_info(%s)" % table)]
     if set(names) != COLUMNS[table]:
         raise Wrong("table %s has the columns %s" % (table, names))
-    rows = connection.execute("SELECT %s FROM %s" % (",".join(names), table))
+    rows = connection.execute("SELECT %s FROM %s" % (",".join(names), table)).fetchall()
+    for row in rows:
+        digest.add(digests.table_row(names, row))
     return sorted(dumps(dict(zip(names, row))) for row in rows)
 
 
-def topic_lines(directory, topic):
+def topic_lines(directory, topic, digest):
     """The lines in their order; a topic without any may have no file."""
     path = os.path.join(directory, "topics", topic + ".jsonl")
     if not os.path.exists(path):
@@ -144,6 +154,7 @@ def topic_lines(directory, topic):
             raise Wrong("%s: not in (partition, offset) order at %d-%d" % (path, record.partition, record.offset))
         previous = record.partition
         next_offset[previous] = record.offset + 1
+        digest.add(digests.topic_line(record))
         headers = [(text(name), text(value)) for name, value in record.headers]
         if topic.endswith(".dlq") and not dict(headers).get("detail"):
             raise Wrong("%s: no detail at %d-%d" % (path, record.partition, record.offset))
@@ -157,7 +168,7 @@ def text(blob):
     return None if blob is None else blob.decode("utf-8", "backslashreplace")
 
 
-def lake_lines(directory):
+def lake_lines(directory, digest):
     rows = []
     for path in sorted(glob.glob(os.path.join(glob.escape(directory), "**", "*.parquet"), recursive=True)):
         folder = os.path.relpath(os.path.dirname(path), directory)
@@ -166,6 +177,7 @@ def lake_lines(directory):
         if not folder.startswith("event_date="):
             raise Wrong("%s is in no event_date folder" % path)
         for row in parquet_rows(path):
+            digest.add(digests.lake_row(row))
             row["event_date"] = folder[len("event_date=") :]
             rows.append(dumps({k: v for k, v in row.items() if v is not None}))
     return sorted(rows)
@@ -174,14 +186,12 @@ def lake_lines(directory):
 def parquet_rows(path):
     """Rows as dicts, times as the contract's text."""
     import pyarrow
-    import pyarrow.parquet
+    import pyarrow.parquet  # only where there is a lake to read
 
     table = pyarrow.parquet.ParquetFile(path).read()
     names = set(table.schema.names)
     if not LAKE_COLUMNS <= names or not all(n in LAKE_COLUMNS or n.startswith("x_") for n in names):
         raise Wrong("%s has the columns %s" % (path, sorted(names)))
-    import times
-
     columns = {}
     for field in table.schema:
         column = table.column(field.name)

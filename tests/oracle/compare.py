@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Compares what a replay of the `activity` pipeline left in OUT with what it must be.
 
-usage: compare.py FIXTURE OUT               with the oracle's computation from a fixture of kcat lines
-       compare.py --expected DIR OUT        with an answer kept by --save
+usage: compare.py FIXTURE OUT...            with the oracle's computation from a fixture of kcat lines
+       compare.py --expected DIR OUT...     with an answer kept by --save
        compare.py --save DIR FIXTURE        keeps the oracle's answer to FIXTURE in DIR
-       compare.py --same OUT OUT            two replays with one another
 
 Exit: 0 the same, 1 different (the first differences are printed), 2 wrong usage.
 
@@ -16,12 +15,14 @@ import gzip
 import hashlib
 import json
 import os
+import sqlite3
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import activity
 import canonical
+import kcat
 
 SHOWN = 5
 LARGE = ("lake", "enriched_activity")
@@ -110,37 +111,35 @@ def load(directory):
     return form
 
 
-def compare(expected, actual):
-    """Prints what differs; whether all is the same."""
+def compare(expected, directory, kept):
+    """Prints what differs in `directory`; whether all is the same."""
+    try:
+        actual = canonical.of_out(directory)
+    except (canonical.Wrong, kcat.Damaged, OSError, ValueError, KeyError, sqlite3.Error) as error:
+        print("%s: %s: %s" % (directory, type(error).__name__, error))
+        return False
     found = []
     for name in canonical.OUTPUTS:
-        found += differences(name, expected[name], actual[name])
+        lines = blocks(name, actual[name]) if kept and name in LARGE else actual[name]
+        found += differences(name, expected[name], lines)
+    if found:
+        print("%s is not as expected" % directory)
     for sentence in found:
         print(sentence)
     return not found
 
 
 def main(arguments):
-    try:
-        if len(arguments) == 3 and arguments[0] == "--save":
-            save(arguments[1], canonical.of_answer(activity.answer(arguments[2])))
-            return 0
-        if len(arguments) == 3 and arguments[0] == "--same":
-            same = compare(canonical.of_out(arguments[1]), canonical.of_out(arguments[2]))
-        elif len(arguments) == 3 and arguments[0] == "--expected":
-            actual = canonical.of_out(arguments[2])
-            for name in LARGE:
-                actual[name] = blocks(name, actual[name])
-            same = compare(load(arguments[1]), actual)
-        elif len(arguments) == 2 and not arguments[0].startswith("-"):
-            same = compare(canonical.of_answer(activity.answer(arguments[0])), canonical.of_out(arguments[1]))
-        else:
-            sys.stderr.write(__doc__)
-            return 2
-    except canonical.Wrong as wrong:
-        print(wrong)
-        return 1
-    return 0 if same else 1
+    if len(arguments) == 3 and arguments[0] == "--save":
+        save(arguments[1], canonical.of_answer(activity.answer(arguments[2])))
+        return 0
+    kept = arguments[:1] == ["--expected"]
+    where, outs = (arguments[1:2], arguments[2:]) if kept else (arguments[:1], arguments[1:])
+    if not outs or where[0].startswith("-"):
+        sys.stderr.write(__doc__)
+        return 2
+    expected = load(where[0]) if kept else canonical.of_answer(activity.answer(where[0]))
+    return 0 if all([compare(expected, directory, kept) for directory in outs]) else 1
 
 
 if __name__ == "__main__":

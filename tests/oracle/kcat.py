@@ -1,10 +1,10 @@
-"""Fixtures as kcat lines (contract section 5, form 1): plain, gzip and zstd, in byte order of their path."""
+"""Fixtures as kcat lines (contract section 5, form 1): plain, gzip and zstd."""
 
 import base64
 import gzip
 import io
-import os
 import re
+import zlib
 
 _SPACE = b" \t\r\n"
 _ESCAPES = {
@@ -32,31 +32,15 @@ class Record:
         self.value = value
 
 
-def read_directory(directory):
-    """Every record of every fixture file, in the order in which files are read."""
-    for relative in files(directory):
-        path = os.path.join(os.fsencode(directory), relative)
-        yield from read_file(path, relative)
-
-
-def files(directory):
-    """Relative paths (bytes) of the kcat files, hidden ones left out, in byte order."""
-    root = os.fsencode(directory)
-    found = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [f for f in folders if not f.startswith(b".")]
-        for name in names:
-            if not name.startswith(b".") and name.endswith((b".jsonl", b".jsonl.gz", b".jsonl.zst")):
-                found.append(os.path.relpath(os.path.join(folder, name), root))
-    return sorted(found)
-
-
 def read_file(path, shown):
     """The records of one file."""
     with open(path, "rb") as file:
         data = file.read()
     if path.endswith(b".gz"):
-        data = gzip.decompress(data)
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise Damaged("%r is damaged: %s" % (shown, error)) from error
     elif path.endswith(b".zst"):
         import zstandard  # only where a fixture needs it
 

@@ -12,8 +12,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import activity
 import canonical
+import fixture
 import kcat
 import poison
+import segments
 import strict_json
 import times
 
@@ -275,7 +277,7 @@ class Files(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(data)
-            return list(kcat.read_directory(folder))
+            return list(fixture.read_directory(folder))
 
     LINE = b'{"topic":"t","partition":0,"offset":%d,"tstype":"create","ts":5,"headers":["a",null],"key":null,"payload":"%s"}'
 
@@ -295,7 +297,23 @@ class Files(unittest.TestCase):
             for name in ("a/1.jsonl", "a-b.jsonl", "a.jsonl", "B.jsonl", ".h.jsonl", "a.json"):
                 os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
                 open(os.path.join(folder, name), "wb").close()
-            self.assertEqual(kcat.files(folder), [b"B.jsonl", b"a-b.jsonl", b"a.jsonl", b"a/1.jsonl"])
+            self.assertEqual(fixture.files(folder), [b"B.jsonl", b"a-b.jsonl", b"a.jsonl", b"a/1.jsonl"])
+
+
+class Segments(unittest.TestCase):
+    ACTIVITY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "fixtures", "activity")
+
+    def test_the_checksum_is_crc32c(self):
+        self.assertEqual(segments.crc32c(b"123456789"), 0xE3069283)
+
+    def test_the_recording_has_both_forms_and_gives_the_kept_answer(self):
+        import compare
+
+        form = canonical.of_answer(activity.answer(self.ACTIVITY))
+        kept = compare.load(os.path.join(self.ACTIVITY, "..", "..", "tests", "expected", "activity"))
+        for name in canonical.OUTPUTS:
+            lines = compare.blocks(name, form[name]) if name in compare.LARGE else form[name]
+            self.assertEqual(compare.differences(name, kept[name], lines), [])
 
 
 class Comparison(unittest.TestCase):

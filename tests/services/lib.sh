@@ -73,10 +73,7 @@ stop_pid() { # PIDFILE SIGNAL SECONDS: then SIGKILL
     local pid tenths=$(($3 * 10))
     if pid=$(pid_of "$1"); then
         kill "-$2" "$pid" 2>/dev/null || :
-        while pid_of "$1" >/dev/null && [ "$tenths" -gt 0 ]; do
-            sleep 0.1
-            tenths=$((tenths - 1))
-        done
+        while pid_of "$1" >/dev/null && [ "$tenths" -gt 0 ]; do tenths=$((tenths - 1)) && sleep 0.1; done
         if pid_of "$1" >/dev/null; then kill -KILL "$pid" 2>/dev/null || :; fi
     fi
     rm -f "$1"
@@ -86,9 +83,8 @@ wait_until() { # SECONDS PIDFILE LOGFILE COMMAND...: until it answers 0, or the 
     shift 3
     until "$@" >/dev/null 2>&1; do
         pid_of "$pid_file" >/dev/null || { tail -n 30 "$log" | cut -c1-300 >&2; die "the process ended before it was ready (log: $log)"; }
-        fifths=$((fifths - 1))
         [ "$fifths" -gt 0 ] || { tail -n 30 "$log" | cut -c1-300 >&2; die "not ready in time (log: $log)"; }
-        sleep 0.2
+        fifths=$((fifths - 1)) && sleep 0.2
     done
 }
 port_open() { (exec 3<>"/dev/tcp/$HOST/$1") 2>/dev/null; }

@@ -7,7 +7,7 @@
 
 use super::members::{Field, Kind};
 use super::strict::{Document, Token};
-use crate::decode::simd::{BLOCK, Simd};
+use crate::decode::simd::{BLOCK, Padded, Simd};
 
 /// How many layouts are kept.
 const LAYOUTS: usize = 4;
@@ -41,13 +41,13 @@ impl Literal {
 
     /// The position behind these bytes, if they stand at `at`.
     #[inline(always)]
-    pub(super) fn pass<S: Simd>(&self, simd: S, slab: &[u8], at: usize) -> Option<usize> {
-        let block = simd.load(slab.get(at..)?.first_chunk()?);
+    pub(super) fn pass<S: Simd>(&self, simd: S, document: Padded<'_>, at: usize) -> Option<usize> {
+        let block = simd.load(document.array(at)?);
         if simd.same(block, simd.load(&self.head)) & self.mask != self.mask {
             return None;
         }
         let end = at + self.len;
-        if self.len > BLOCK && slab.get(at + BLOCK..end)? != &*self.rest {
+        if self.len > BLOCK && document.bytes().get(at + BLOCK..end)? != &*self.rest {
             return None;
         }
         Some(end)
@@ -93,8 +93,6 @@ pub(super) struct Layout {
     pub(super) slots: Vec<Slot>,
     /// What stands behind the last value.
     pub(super) tail: Literal,
-    /// How many control characters (white space) the literals have together.
-    pub(super) controls: u32,
     /// When it last served.
     used: u64,
     /// How often it served.
@@ -108,13 +106,8 @@ impl Layout {
             return None;
         }
         let mut slots = Vec::with_capacity(document.entries.len());
-        let mut controls = 0;
         let mut at = 0;
-        let mut literal = |start: usize, end: usize| {
-            let literal = bytes.get(start..end)?;
-            controls += literal.iter().filter(|b| **b < 0x20).count() as u32;
-            Some(Literal::new(literal))
-        };
+        let literal = |start: usize, end: usize| bytes.get(start..end).map(Literal::new);
         for entry in &document.entries {
             let (mut start, mut end) = (entry.value.start as usize, entry.value.end as usize);
             let take = match entry.field.map(|field| fields[field as usize].kind) {
@@ -140,7 +133,7 @@ impl Layout {
             at = end;
         }
         let tail = literal(at, bytes.len())?;
-        Some(Layout { slots, tail, controls, used: 0, hits: 0 })
+        Some(Layout { slots, tail, used: 0, hits: 0 })
     }
 }
 
@@ -163,12 +156,18 @@ impl Layouts {
         self.known.is_empty()
     }
 
-    /// The layouts with their indices, the one that served last first.
+    /// The layout at `index`, and the index to try after it: the one that served last comes first,
+    /// then the others in turn.
     #[inline(always)]
-    pub(super) fn candidates(&self) -> impl Iterator<Item = (usize, &Layout)> {
-        let last = self.last;
-        let others = self.known.iter().enumerate().filter(move |(i, _)| *i != last);
-        self.known.get(last).map(|layout| (last, layout)).into_iter().chain(others)
+    pub(super) fn get(&self, index: usize) -> Option<(&Layout, usize)> {
+        let next = if index + 1 < self.known.len() { index + 1 } else { 0 };
+        self.known.get(index).map(|layout| (layout, next))
+    }
+
+    /// The index of the layout to try first.
+    #[inline(always)]
+    pub(super) fn first(&self) -> usize {
+        self.last
     }
 
     /// Notes that a layout served.

@@ -1,5 +1,7 @@
 //! What a decoder looks for: the declared members of a document, and the limits on it.
 
+use crate::decode::simd::Padded;
+
 /// The type of a declared member. Every declared member is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -63,12 +65,9 @@ impl Field {
     }
 }
 
-/// A text as two words of zero-padded bytes, exact for texts of at most 16 bytes.
-pub(super) type Padded = [u64; 2];
-
 /// A closed list of texts that is searched without a branch on what is found.
 ///
-/// Texts of at most 16 bytes are compared as two words; a multiplicative hash without collisions
+/// Texts of at most 16 bytes are compared as one word, padded with zeros; a multiplicative hash without collisions
 /// among them, found when the list is made, says with which one. A list with longer texts, or one
 /// for which no such hash turns up, is searched in order.
 #[derive(Clone, Debug)]
@@ -83,13 +82,13 @@ pub(super) struct Choices {
 /// A slot of the table.
 #[derive(Clone, Copy, Debug)]
 struct Choice {
-    padded: Padded,
+    padded: u128,
     len: u32,
     index: u32,
 }
 
 /// A slot that is free: no text is so long.
-const FREE: Choice = Choice { padded: [0; 2], len: u32::MAX, index: 0 };
+const FREE: Choice = Choice { padded: 0, len: u32::MAX, index: 0 };
 
 impl Choices {
     fn new(words: &'static [&'static str]) -> Self {
@@ -116,7 +115,7 @@ impl Choices {
     fn fill(&self, slots: usize) -> Option<Box<[Choice]>> {
         let mut table = vec![FREE; slots].into_boxed_slice();
         for (index, word) in self.words.iter().enumerate() {
-            let padded = pad(word.as_bytes());
+            let padded = pad(word.as_bytes())?;
             let slot = &mut table[self.slot(padded)];
             if slot.len != FREE.len {
                 return None;
@@ -127,23 +126,33 @@ impl Choices {
     }
 
     #[inline(always)]
-    fn slot(&self, padded: Padded) -> usize {
-        ((padded[0] ^ padded[1].rotate_left(29)).wrapping_mul(self.factor) >> self.shift) as usize
+    fn slot(&self, padded: u128) -> usize {
+        let (low, high) = (padded as u64, (padded >> 64) as u64);
+        ((low ^ high.rotate_left(29)).wrapping_mul(self.factor) >> self.shift) as usize
     }
 
-    /// The index of the text `slab[start..end]`; `slab` is best readable 16 bytes beyond `start`.
-    #[inline(always)]
-    pub(super) fn find(&self, slab: &[u8], start: usize, end: usize) -> Option<usize> {
-        let Some(window) = slab.get(start..).and_then(|rest| rest.first_chunk::<16>()) else {
-            return self.find_in_order(slab.get(start..end)?);
+    /// The index of `text`.
+    pub(super) fn find(&self, text: &[u8]) -> Option<usize> {
+        let Some(padded) = pad(text).filter(|_| !self.table.is_empty()) else {
+            return self.find_in_order(text);
         };
+        self.find_padded(padded, text.len())
+    }
+
+    /// The index of the text that stands in `document` from `start` to `end`.
+    #[inline(always)]
+    pub(super) fn find_within(&self, document: Padded<'_>, start: usize, end: usize) -> Option<usize> {
         let len = end - start;
         if self.table.is_empty() || len > 16 {
-            return self.find_in_order(slab.get(start..end)?);
+            return self.find_in_order(document.bytes().get(start..end)?);
         }
-        let window = u128::from_le_bytes(*window);
+        let window = u128::from_le_bytes(*document.array(start)?);
         let kept = if len == 16 { window } else { window & !(u128::MAX << (8 * len)) };
-        let padded = [kept as u64, (kept >> 64) as u64];
+        self.find_padded(kept, len)
+    }
+
+    #[inline(always)]
+    fn find_padded(&self, padded: u128, len: usize) -> Option<usize> {
         let choice = self.table.get(self.slot(padded))?;
         (choice.padded == padded && choice.len as usize == len).then_some(choice.index as usize)
     }
@@ -155,11 +164,10 @@ impl Choices {
 }
 
 /// At most 16 bytes, padded with zeros.
-fn pad(text: &[u8]) -> Padded {
+fn pad(text: &[u8]) -> Option<u128> {
     let mut padded = [0; 16];
-    padded[..text.len()].copy_from_slice(text);
-    let word = u128::from_le_bytes(padded);
-    [word as u64, (word >> 64) as u64]
+    padded.get_mut(..text.len())?.copy_from_slice(text);
+    Some(u128::from_le_bytes(padded))
 }
 
 #[cfg(test)]
@@ -173,24 +181,22 @@ mod tests {
 
     fn check(words: &'static [&'static str]) {
         let choices = Choices::new(words);
-        for padding in [0, 1, 40] {
-            let find = |text: &str| {
-                let mut slab = text.as_bytes().to_vec();
-                slab.extend(vec![b'"'; padding]);
-                choices.find(&slab, 0, text.len())
-            };
-            for (index, word) in words.iter().enumerate() {
-                assert_eq!(find(word), Some(index));
-                assert_eq!(find(&format!("{word}x")), None);
-                assert_eq!(find(&word[..word.len() - 1]), None);
-                assert_eq!(
-                    find(&word.replace(|c: char| c.is_ascii_lowercase(), "Q")),
-                    words.iter().position(|w| *w == word.replace(|c: char| c.is_ascii_lowercase(), "Q"))
-                );
-            }
-            for other in ["", "x", "exactly16bytes!!", "more than sixteen bytes"] {
-                assert_eq!(find(other), words.iter().position(|w| *w == other));
-            }
+        let agree = |text: &[u8]| {
+            let expected = words.iter().position(|word| word.as_bytes() == text);
+            assert_eq!(choices.find(text), expected, "{}", String::from_utf8_lossy(text));
+            let slab = [b"{\"", text, &[b'"'; 100]].concat();
+            let document = Padded::new(&slab, text.len() + 3).unwrap();
+            assert_eq!(choices.find_within(document, 2, 2 + text.len()), expected);
+        };
+        for word in words {
+            agree(word.as_bytes());
+            agree(&[word.as_bytes(), b"x"].concat());
+            agree(&word.as_bytes()[1..]);
+            agree(&word.as_bytes()[..word.len() - 1]);
+            agree(word.to_uppercase().as_bytes());
+        }
+        for other in ["", "x", "exactly16bytes!!", "more than sixteen bytes"] {
+            agree(other.as_bytes());
         }
     }
 
@@ -213,7 +219,6 @@ mod tests {
 
     #[test]
     fn an_empty_list_holds_nothing() {
-        assert_eq!(Choices::new(&[]).find(b"x", 0, 1), None);
-        assert_eq!(Choices::new(&[]).find(b"", 0, 0), None);
+        check(&[]);
     }
 }

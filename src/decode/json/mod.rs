@@ -30,15 +30,12 @@ pub use self::fuzz::fuzz_decode;
 use self::layout::Layouts;
 use self::members::Field;
 pub use self::members::{Kind, Limits, Member};
-use self::scan::{MARGIN, Reader, Scan};
+use self::scan::{Scan, Scanner};
 use self::strict::{Document, Span};
-use crate::decode::simd::Level;
+use crate::decode::simd::{Level, MARGIN, Padded};
 use crate::decode::{Reason, Rejected};
 use crate::record::Value;
 use crate::time::TimeParser;
-
-/// Longer documents go to the tokenizer at once; what the scanner saves is small beside them.
-const SCAN_MAX_BYTES: usize = 1 << 16;
 
 /// Whatever the limits say, a document is at most this long, so that positions fit 32 bits.
 const RECORD_MAX_BYTES: usize = 1 << 30;
@@ -103,13 +100,9 @@ struct Other {
 pub struct JsonDecoder<const N: usize> {
     members: [Member; N],
     cells: [Cell; N],
-    fields: Box<[Field]>,
-    limits: Limits,
-    level: Level,
+    scanner: Scanner,
     /// `None`: every document goes to the tokenizer.
-    layouts: Option<Layouts>,
-    time: TimeParser,
-    others: Vec<Other>,
+    level: Option<Level>,
     document: Document,
     /// Declared texts, when one of them has escapes.
     texts: Vec<u8>,
@@ -121,7 +114,7 @@ impl<const N: usize> fmt::Debug for JsonDecoder<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonDecoder")
             .field("members", &self.members)
-            .field("limits", &self.limits)
+            .field("limits", &self.scanner.limits)
             .finish_non_exhaustive()
     }
 }
@@ -157,12 +150,14 @@ impl<const N: usize> JsonDecoder<N> {
         JsonDecoder {
             members,
             cells: [Cell::default(); N],
-            fields: members.into_iter().map(Field::new).collect(),
-            limits,
-            level: level.unwrap_or_else(Level::detect),
-            layouts: level.map(|_| Layouts::default()),
-            time: TimeParser::default(),
-            others: Vec::new(),
+            scanner: Scanner {
+                fields: members.into_iter().map(Field::new).collect(),
+                limits,
+                layouts: Layouts::default(),
+                time: TimeParser::default(),
+                others: Vec::new(),
+            },
+            level,
             document: Document::default(),
             texts: Vec::new(),
             padded: Vec::new(),
@@ -197,26 +192,19 @@ impl<const N: usize> JsonDecoder<N> {
     #[inline]
     fn scan(&mut self, value: Value<'_>) -> Option<i64> {
         let len = value.bytes().len();
-        let layouts = self.layouts.as_mut()?;
-        if layouts.is_empty() || len > self.limits.max_record_bytes.min(SCAN_MAX_BYTES) {
+        if self.scanner.layouts.is_empty() || len > self.scanner.limits.max_record_bytes {
             return None;
         }
-        let slab = if value.slab().len() - len >= MARGIN {
-            value.slab()
-        } else {
-            self.padded.clear();
-            self.padded.extend_from_slice(value.bytes());
-            self.padded.resize(len + MARGIN, 0);
-            &self.padded
+        let document = match Padded::new(value.slab(), len) {
+            Some(document) => document,
+            None => {
+                self.padded.clear();
+                self.padded.extend_from_slice(value.bytes());
+                self.padded.resize(len + MARGIN, 0);
+                Padded::new(&self.padded, len)?
+            }
         };
-        let reader = Reader {
-            fields: &self.fields,
-            limits: &self.limits,
-            time: &mut self.time,
-            cells: &mut self.cells,
-            others: &mut self.others,
-        };
-        self.level.dispatch(Scan { slab, len, layouts, reader })
+        self.level?.dispatch(Scan { document, scanner: &mut self.scanner, cells: &mut self.cells })
     }
 
     /// Judges a document that fits no layout: the event time, and whether texts were unescaped.
@@ -225,7 +213,8 @@ impl<const N: usize> JsonDecoder<N> {
         if source.is_empty() {
             return Err(Rejected::new(Reason::Tombstone, "the record's value is empty"));
         }
-        let (len, limit) = (source.len(), self.limits.max_record_bytes);
+        let Scanner { fields, limits, layouts, time, others } = &mut self.scanner;
+        let (len, limit) = (source.len(), limits.max_record_bytes);
         if len > limit {
             let detail = format!("the value has {len} bytes, over the limit of {limit}");
             return Err(Rejected::new(Reason::TooLarge, detail));
@@ -234,35 +223,42 @@ impl<const N: usize> JsonDecoder<N> {
             let detail = format!("not UTF-8 at byte {}", error.valid_up_to());
             return Err(Rejected::new(Reason::NotUtf8, detail));
         }
-        if let Err(fault) = self.document.read(source, &self.fields) {
+        if let Err(fault) = self.document.read(source, fields) {
             let detail = format!("{} at byte {}", fault.what, fault.at);
             return Err(Rejected::new(Reason::NotJson, detail));
         }
-        let accepted = schema::check(
-            &self.fields,
-            &self.document,
-            source,
-            &self.limits,
-            &mut self.time,
-            &mut self.cells,
-            &mut self.texts,
-        )?;
-        self.others.clear();
+        let accepted =
+            schema::check(fields, &self.document, source, limits, time, &mut self.cells, &mut self.texts)?;
+        others.clear();
         if self.document.others > 0 {
             let undeclared = self.document.entries.iter().filter(|entry| entry.field.is_none());
-            self.others.extend(undeclared.map(|entry| Other {
+            others.extend(undeclared.map(|entry| Other {
                 name: entry.name,
                 name_escaped: entry.name_escaped,
                 value: entry.value,
             }));
         }
-        if let Some(layouts) = &mut self.layouts
-            && len <= SCAN_MAX_BYTES
-        {
-            layouts.learn(&self.document, source, &self.fields);
+        if self.level.is_some() {
+            layouts.learn(&self.document, source, fields);
         }
         Ok((accepted.event_time_us, accepted.unescaped))
     }
+}
+
+/// Where a member of an object begins and ends: from its name's opening quote to the end of its value.
+pub(super) type MemberSpan = (usize, usize);
+
+/// The members of `object` in document order, and the index of the one called `name`; `None` when it is not
+/// one JSON object as the decoder understands it.
+pub(super) fn find_member(object: &[u8], name: &str) -> Option<(Vec<MemberSpan>, Option<usize>)> {
+    if object.len() > RECORD_MAX_BYTES {
+        return None;
+    }
+    let mut document = Document::default();
+    document.read(object, &[]).ok()?;
+    let found = document.entries.iter().position(|entry| document.name(entry, object) == name.as_bytes());
+    let spans = document.entries.iter().map(|entry| (entry.start as usize, entry.value.end as usize));
+    Some((spans.collect(), found))
 }
 
 /// The members of a document, borrowed from it and from its decoder.
@@ -312,14 +308,14 @@ impl<'a, const N: usize> Decoded<'a, N> {
     /// Whether the document has members that are not declared.
     #[inline(always)]
     pub fn has_others(&self) -> bool {
-        !self.decoder.others.is_empty()
+        !self.decoder.scanner.others.is_empty()
     }
 
     /// The members that are not declared, in document order: the name unescaped, and the value's JSON
     /// as it is written. Both are valid UTF-8.
     pub fn others(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, N> {
         let Decoded { decoder, source, .. } = *self;
-        decoder.others.iter().map(move |other| {
+        decoder.scanner.others.iter().map(move |other| {
             let names = if other.name_escaped { &decoder.document.unescaped_names } else { source };
             (other.name.of(names), other.value.of(source))
         })

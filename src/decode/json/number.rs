@@ -5,6 +5,8 @@
 //! give up on anything else; they accept nothing that [`shape`] does not, as long as what follows the
 //! number is checked to be no part of one.
 
+use crate::decode::simd::Padded;
+
 /// Powers of ten that an `f64` holds exactly.
 const POWERS: [f64; 8] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
 
@@ -105,8 +107,8 @@ fn leading_digits(word: u64) -> (usize, u64) {
 }
 
 #[inline(always)]
-fn word_at(slab: &[u8], at: usize) -> Option<u64> {
-    slab.get(at..).and_then(|rest| rest.first_chunk()).map(|bytes| u64::from_le_bytes(*bytes))
+fn word_at(document: Padded<'_>, at: usize) -> Option<u64> {
+    document.array(at).map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Whether more than one digit begins with 0.
@@ -119,18 +121,18 @@ fn leading_zero(word: u64, digits: usize) -> bool {
 ///
 /// The value is an integer below 2⁵³ divided by a power of ten that is exact, hence correctly rounded.
 #[inline(always)]
-pub(super) fn quick(slab: &[u8], at: usize) -> Option<(f64, usize)> {
-    let negative = *slab.get(at)? == b'-';
+pub(super) fn quick(document: Padded<'_>, at: usize) -> Option<(f64, usize)> {
+    let negative = document.byte(at)? == b'-';
     let first = at + usize::from(negative);
-    let word = word_at(slab, first)?;
+    let word = word_at(document, first)?;
     let (digits, whole) = leading_digits(word);
     if digits == 0 || digits > 7 || leading_zero(word, digits) {
         return None;
     }
     let mut end = first + digits;
     let mut value = whole as f64;
-    if *slab.get(end)? == b'.' {
-        let (digits, fraction) = leading_digits(word_at(slab, end + 1)?);
+    if document.byte(end)? == b'.' {
+        let (digits, fraction) = leading_digits(word_at(document, end + 1)?);
         if digits == 0 || digits > 7 {
             return None;
         }
@@ -142,13 +144,13 @@ pub(super) fn quick(slab: &[u8], at: usize) -> Option<(f64, usize)> {
 
 /// The integer at `at`, and its end, if it has at most 15 digits.
 #[inline(always)]
-pub(super) fn quick_integer(slab: &[u8], at: usize) -> Option<(i64, usize)> {
-    let negative = *slab.get(at)? == b'-';
+pub(super) fn quick_integer(document: Padded<'_>, at: usize) -> Option<(i64, usize)> {
+    let negative = document.byte(at)? == b'-';
     let first = at + usize::from(negative);
-    let word = word_at(slab, first)?;
+    let word = word_at(document, first)?;
     let (mut digits, mut value) = leading_digits(word);
     if digits == 8 {
-        let (more, low) = leading_digits(word_at(slab, first + 8)?);
+        let (more, low) = leading_digits(word_at(document, first + 8)?);
         if more == 8 {
             return None;
         }
@@ -208,13 +210,27 @@ mod tests {
         assert!(shape(b"1e-99999999999999999999", 0).is_ok());
     }
 
+    /// Reads the number that `text` begins with, with `text` behind it again.
+    fn padded<T>(text: &str, read: impl Fn(Padded<'_>) -> T) -> T {
+        let slab = format!("{text}{}", "0".repeat(100));
+        read(Padded::new(slab.as_bytes(), text.len()).unwrap())
+    }
+
+    fn read_quick(text: &str) -> Option<(f64, usize)> {
+        padded(text, |document| quick(document, 0))
+    }
+
+    fn read_quick_integer(text: &str) -> Option<(i64, usize)> {
+        padded(text, |document| quick_integer(document, 0))
+    }
+
     #[test]
     fn minus_zero_is_zero() {
         assert!(float(b"-0.0").is_sign_positive());
         assert!(float(b"-1e-400").is_sign_positive());
-        assert!(quick(b"-0.0,           ", 0).unwrap().0.is_sign_positive());
-        assert!(quick(b"-0,             ", 0).unwrap().0.is_sign_positive());
-        assert_eq!(quick_integer(b"-0,             ", 0), Some((0, 2)));
+        assert!(read_quick("-0.0,").unwrap().0.is_sign_positive());
+        assert!(read_quick("-0,").unwrap().0.is_sign_positive());
+        assert_eq!(read_quick_integer("-0,"), Some((0, 2)));
     }
 
     #[test]
@@ -227,15 +243,15 @@ mod tests {
 
     /// A quick reader may give up, but what it reads is what the slow ones read.
     fn agree(text: &str) {
-        let slab = format!("{text},                        ");
+        let slab = format!("{text},");
         let slow = shape(slab.as_bytes(), 0);
-        if let Some((value, end)) = quick(slab.as_bytes(), 0) {
+        if let Some((value, end)) = read_quick(&slab) {
             if !matches!(slab.as_bytes()[end], b'e' | b'E' | b'.') {
                 assert_eq!(slow.unwrap().end, end, "{text}");
                 assert_eq!(value.to_bits(), float(&slab.as_bytes()[..end]).to_bits(), "{text}");
             }
         }
-        if let Some((value, end)) = quick_integer(slab.as_bytes(), 0) {
+        if let Some((value, end)) = read_quick_integer(&slab) {
             if !matches!(slab.as_bytes()[end], b'e' | b'E' | b'.') {
                 assert_eq!(slow, Ok(Shape { end, integer: true }), "{text}");
                 assert_eq!(Some(value), integer(&slab.as_bytes()[..end]), "{text}");
@@ -258,11 +274,10 @@ mod tests {
         #[test]
         fn ordinary_measurements_are_read_quickly(whole in -9_999_999_i64..=9_999_999, fraction in "[0-9]{1,7}") {
             for text in [format!("{whole}"), format!("{whole}.{fraction}")] {
-                let slab = format!("{text}}}               ");
-                prop_assert_eq!(quick(slab.as_bytes(), 0), Some((text.parse::<f64>().unwrap() + 0.0, text.len())));
+                prop_assert_eq!(
+                    read_quick(&format!("{text}}}")), Some((text.parse::<f64>().unwrap() + 0.0, text.len())));
             }
-            let slab = format!("{whole},                ");
-            prop_assert_eq!(quick_integer(slab.as_bytes(), 0).map(|read| read.0), Some(whole));
+            prop_assert_eq!(read_quick_integer(&format!("{whole},")).map(|read| read.0), Some(whole));
         }
     }
 }

@@ -1,16 +1,15 @@
 //! The fast path: a document against the layouts learned, with vector compares.
 //!
-//! First one pass over the whole document looks for what would make a string more than the bytes
-//! between two quotes: a backslash sends the document to the tokenizer, bytes that are not ASCII have
-//! it checked as UTF-8, and control characters are counted. Then a layout's literals are compared at
-//! the places where the values before them end. When all agree and the last literal ends with the
-//! document, then
+//! A layout's literals are compared at the places where the values before them end. When all agree
+//! and the last one ends with the document, then
 //!
-//! * no string has an escape, so that the first quote behind its beginning ends it;
-//! * the control characters are those of the literals, as many as the layout has, and none is in a string;
 //! * names, order and punctuation are those of a document that the tokenizer accepted;
+//! * every text ends at its first quote, backslash or control character, and that is a quote, since the
+//!   literal behind it begins with one: it has no escape, and nothing that a string cannot hold;
+//! * times and choices are texts that were compared or read whole, so they have nothing of that either;
 //! * every number was read by a reader that accepts what the grammar accepts, and the literal behind it
-//!   does not go on with the number, since it begins with white space, a comma or a brace.
+//!   does not go on with the number, since it begins with white space, a comma or a brace;
+//! * if any of the texts has a byte that is not ASCII, the whole document was checked as UTF-8.
 //!
 //! So the scanner accepts only what the tokenizer accepts, with the same values. Whatever it does not
 //! accept, for whatever reason, the tokenizer judges.
@@ -19,29 +18,24 @@ use super::layout::{Layout, Layouts, Slot, Take};
 use super::members::{Field, Limits};
 use super::strict::{Span, end_of_value};
 use super::{Cell, Other, number};
-use crate::decode::simd::{BLOCK, Simd, Vectorized};
+use crate::decode::simd::{BLOCK, MARGIN, Padded, Simd, Vectorized};
 use crate::time::{TimeParser, from_epoch_ms};
 
-/// How many bytes behind a document the scanner wants to be able to read.
-pub(super) const MARGIN: usize = 2 * BLOCK;
+/// What documents are scanned with.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    pub(super) fields: Box<[Field]>,
+    pub(super) limits: Limits,
+    pub(super) layouts: Layouts,
+    pub(super) time: TimeParser,
+    pub(super) others: Vec<Other>,
+}
 
 /// One document to be scanned.
 pub(super) struct Scan<'s> {
-    /// The document, and at least [`MARGIN`] bytes behind it.
-    pub(super) slab: &'s [u8],
-    /// How long the document is.
-    pub(super) len: usize,
-    pub(super) layouts: &'s mut Layouts,
-    pub(super) reader: Reader<'s>,
-}
-
-/// What the values are read with, and to.
-pub(super) struct Reader<'s> {
-    pub(super) fields: &'s [Field],
-    pub(super) limits: &'s Limits,
-    pub(super) time: &'s mut TimeParser,
+    pub(super) document: Padded<'s>,
+    pub(super) scanner: &'s mut Scanner,
     pub(super) cells: &'s mut [Cell],
-    pub(super) others: &'s mut Vec<Other>,
 }
 
 impl Vectorized for Scan<'_> {
@@ -49,167 +43,157 @@ impl Vectorized for Scan<'_> {
     type Output = Option<i64>;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) -> Option<i64> {
-        let survey = Survey::of(simd, self.slab, self.len)?;
-        if survey.backslash || (survey.high && std::str::from_utf8(self.slab.get(..self.len)?).is_err()) {
-            return None;
-        }
-        let mut hit = None;
-        for (index, layout) in self.layouts.candidates() {
-            if layout.controls != survey.controls {
-                continue;
+    fn run<S: Simd>(self, simd: S) -> Option<i64> {
+        let Scan { document, scanner, cells } = self;
+        let Scanner { fields, limits, layouts, time, others } = scanner;
+        let mut reader = Reader { simd, document, fields, limits, time, cells, others, high: 0 };
+        let first = layouts.first();
+        let mut index = first;
+        loop {
+            let (layout, next) = layouts.get(index)?;
+            if let Some(event_time_us) = reader.read(layout) {
+                layouts.served(index);
+                return Some(event_time_us);
             }
-            if let Some(event_time_us) = self.reader.read(simd, self.slab, self.len, layout) {
-                hit = Some((index, event_time_us));
-                break;
+            index = next;
+            if index == first {
+                return None;
             }
         }
-        let (index, event_time_us) = hit?;
-        self.layouts.served(index);
-        Some(event_time_us)
     }
 }
 
-/// What stands anywhere in a document.
-struct Survey {
-    backslash: bool,
-    high: bool,
-    controls: u32,
+/// What the values of a document are read with, and to.
+struct Reader<'s, S> {
+    simd: S,
+    document: Padded<'s>,
+    fields: &'s [Field],
+    limits: &'s Limits,
+    time: &'s mut TimeParser,
+    cells: &'s mut [Cell],
+    others: &'s mut Vec<Other>,
+    /// Not 0 when a text had a byte that is not ASCII.
+    high: u64,
 }
 
-impl Survey {
+impl<S: Simd> Reader<'_, S> {
+    /// Reads the document if it has this layout.
     #[inline(always)]
-    fn of<S: Simd>(simd: S, slab: &[u8], len: usize) -> Option<Self> {
-        let (mut backslash, mut high, mut controls) = (0, 0, 0);
-        let mut look = |block: &[u8; BLOCK], mask: u32| {
-            let block = simd.load(block);
-            backslash |= simd.equal(block, b'\\') & mask;
-            high |= simd.high(block) & mask;
-            controls += (simd.controls(block) & mask).count_ones();
-        };
-        let (blocks, _) = slab.as_chunks::<BLOCK>();
-        let whole = len / BLOCK;
-        for block in blocks.get(..whole)? {
-            look(block, u32::MAX);
-        }
-        look(blocks.get(whole)?, !(u32::MAX << (len % BLOCK)));
-        Some(Survey { backslash: backslash != 0, high: high != 0, controls })
-    }
-}
-
-impl Reader<'_> {
-    /// Reads a document of this layout.
-    #[inline(always)]
-    fn read<S: Simd>(&mut self, simd: S, slab: &[u8], len: usize, layout: &Layout) -> Option<i64> {
+    fn read(&mut self, layout: &Layout) -> Option<i64> {
+        let document = self.document;
         self.others.clear();
+        self.high = 0;
         let mut event_time_us = None;
         let mut at = 0;
         for slot in &layout.slots {
-            let start = slot.before.pass(simd, slab, at)?;
+            let start = slot.before.pass(self.simd, document, at)?;
             let mut bits = 0;
-            let end = match slot.take {
-                Take::TimeText => {
-                    let end = match slab.get(start + slot.len) {
-                        // A text that is a time has no quote within.
-                        Some(b'"') => start + slot.len,
-                        _ => find_quote(simd, slab, start, len)?,
-                    };
-                    event_time_us = Some(self.time.parse(slab.get(start..end)?)?);
-                    end
-                }
+            match slot.take {
                 Take::Text => {
-                    let end = find_quote(simd, slab, start, len)?;
-                    if end == start || end - start > self.limits.max_string_bytes {
+                    at = self.end_of_text(start)?;
+                    if at == start || at - start > self.limits.max_string_bytes {
                         return None;
                     }
-                    end
+                }
+                Take::TimeText => {
+                    at = start + slot.len;
+                    // A text that is a time has no quote within.
+                    if document.byte(at)? != b'"' {
+                        at = self.end_of_text(start)?;
+                    }
+                    event_time_us = Some(self.time.parse(document.bytes().get(start..at)?)?);
                 }
                 Take::Choice => {
-                    let end = find_quote(simd, slab, start, len)?;
-                    bits = self.fields.get(slot.field)?.choices.find(slab, start, end)? as u64;
-                    end
+                    at = self.end_of_choice(start)?;
+                    bits = self.fields.get(slot.field)?.choices.find_within(document, start, at)? as u64;
                 }
                 Take::Number => {
-                    let (value, end) =
-                        number::quick(slab, start).or_else(|| slow_number(slab, start, len))?;
+                    let value;
+                    (value, at) = number::quick(document, start).or_else(|| slow_number(document, start))?;
                     bits = value.to_bits();
-                    end
                 }
                 Take::Integer => {
-                    let (value, end) = number::quick_integer(slab, start)?;
+                    let value;
+                    (value, at) = number::quick_integer(document, start)?;
                     bits = value as u64;
-                    end
                 }
                 Take::TimeInteger => {
-                    let (ms, end) = number::quick_integer(slab, start)?;
+                    let ms;
+                    (ms, at) = number::quick_integer(document, start)?;
                     event_time_us = Some(from_epoch_ms(ms)?);
-                    end
                 }
                 Take::Other => {
-                    at = self.other(simd, slab, start, len, slot)?;
+                    at = self.other(start, slot)?;
                     continue;
                 }
-            };
-            *self.cells.get_mut(slot.field)? = Cell { span: Span::new(start, end), bits };
-            at = end;
+            }
+            *self.cells.get_mut(slot.field)? = Cell { span: Span::new(start, at), bits };
         }
-        if layout.tail.pass(simd, slab, at)? != len {
+        if layout.tail.pass(self.simd, document, at)? != document.len() {
+            return None;
+        }
+        if self.high != 0 && std::str::from_utf8(document.bytes()).is_err() {
             return None;
         }
         event_time_us
     }
 
+    /// The first byte from `at` on that a string cannot hold as it is.
+    #[inline(always)]
+    fn end_of_text(&mut self, mut at: usize) -> Option<usize> {
+        loop {
+            let window: &[u8; MARGIN] = self.document.array(at)?;
+            let (blocks, _) = window.as_chunks::<BLOCK>();
+            let (low, high) = (self.simd.load(&blocks[0]), self.simd.load(&blocks[1]));
+            let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << BLOCK;
+            let stops = join(self.simd.not_plain(low), self.simd.not_plain(high));
+            let not_ascii = join(self.simd.high(low), self.simd.high(high));
+            if stops != 0 {
+                // The bits below the lowest one set.
+                self.high |= not_ascii & (stops ^ (stops - 1)) >> 1;
+                return Some(at + stops.trailing_zeros() as usize);
+            }
+            self.high |= not_ascii;
+            at += MARGIN;
+        }
+    }
+
+    /// The first quote from `at` on. Choices are compared afterwards, so nothing else is looked at.
+    #[inline(always)]
+    fn end_of_choice(&mut self, at: usize) -> Option<usize> {
+        let quotes = self.simd.equal(self.simd.load(self.document.array(at)?), b'"');
+        if quotes != 0 { Some(at + quotes.trailing_zeros() as usize) } else { self.end_of_text(at) }
+    }
+
     /// Passes over the value of a member that is not declared, and notes it.
     #[inline(always)]
-    fn other<S: Simd>(
-        &mut self,
-        simd: S,
-        slab: &[u8],
-        start: usize,
-        len: usize,
-        slot: &Slot,
-    ) -> Option<usize> {
-        let end = match slab.get(start)? {
-            b'"' => find_quote(simd, slab, start + 1, len)? + 1,
-            _ => end_of_value(slab.get(..len)?, start)?,
-        };
+    fn other(&mut self, start: usize, slot: &Slot) -> Option<usize> {
+        let end = other_end(self.document, start)?;
         let name = start - slot.name_back;
         self.others.push(Other {
             name: Span::new(name, name + slot.name_len),
             name_escaped: false,
             value: Span::new(start, end),
         });
+        self.high |= u64::from(!self.document.bytes().get(start..end)?.is_ascii());
         Some(end)
     }
 }
 
-/// The first quote from `at` on; not far behind `len`.
-#[inline(always)]
-fn find_quote<S: Simd>(simd: S, slab: &[u8], mut at: usize, len: usize) -> Option<usize> {
-    loop {
-        let window: &[u8; MARGIN] = slab.get(at..)?.first_chunk()?;
-        let (blocks, _) = window.as_chunks::<BLOCK>();
-        let low = simd.equal(simd.load(&blocks[0]), b'"');
-        let high = simd.equal(simd.load(&blocks[1]), b'"');
-        let quotes = u64::from(low) | u64::from(high) << BLOCK;
-        if quotes != 0 {
-            return Some(at + quotes.trailing_zeros() as usize);
-        }
-        at += MARGIN;
-        if at > len {
-            return None;
-        }
-    }
+/// The end of any value; the tokenizer's judgement.
+#[inline(never)]
+fn other_end(document: Padded<'_>, start: usize) -> Option<usize> {
+    end_of_value(document.bytes(), start)
 }
 
 /// A number that is not short.
 #[cold]
 #[inline(never)]
-fn slow_number(slab: &[u8], start: usize, len: usize) -> Option<(f64, usize)> {
-    let document = slab.get(..len)?;
-    if !matches!(document.get(start)?, b'-' | b'0'..=b'9') {
+fn slow_number(document: Padded<'_>, start: usize) -> Option<(f64, usize)> {
+    let bytes = document.bytes();
+    if !matches!(bytes.get(start)?, b'-' | b'0'..=b'9') {
         return None;
     }
-    let shape = number::shape(document, start).ok()?;
-    Some((number::float(document.get(start..shape.end)?), shape.end))
+    let shape = number::shape(bytes, start).ok()?;
+    Some((number::float(bytes.get(start..shape.end)?), shape.end))
 }

@@ -96,7 +96,7 @@ fn declared(field: &Field, token: Token, value: &[u8], raw: &[u8], limits: &Limi
         (Kind::Integer, _) => wrong("an integer"),
         (Kind::Number, Token::Integer | Token::Fraction) => Ok(number::float(value).to_bits()),
         (Kind::Number, _) => wrong("a number"),
-        (Kind::Choice(words), Token::Text { .. }) => match field.choices.find(value, 0, value.len()) {
+        (Kind::Choice(words), Token::Text { .. }) => match field.choices.find(value) {
             Some(index) => Ok(index as u64),
             None => wrong(&format!("one of {}", words.join(", "))),
         },

@@ -61,6 +61,8 @@ pub(super) enum Token {
 /// A member of the top level.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
+    /// Where it begins: its name's opening quote.
+    pub(super) start: u32,
     /// Its name without quotes: in the document, or unescaped in [`Document::unescaped_names`].
     pub(super) name: Span,
     pub(super) name_escaped: bool,
@@ -141,6 +143,7 @@ impl Document {
             let start = cursor.at;
             let token = cursor.value()?;
             self.entries.push(Entry {
+                start: at as u32,
                 name,
                 name_escaped: escaped,
                 field: field.map(|field| field as u32),
@@ -203,7 +206,7 @@ impl Document {
         sorted.sort_by(|a, b| self.name(a, bytes).cmp(self.name(b, bytes)));
         let repeated =
             sorted.windows(2).filter(|pair| self.name(pair[0], bytes) == self.name(pair[1], bytes));
-        match repeated.map(|pair| pair[1].value.start as usize).min() {
+        match repeated.map(|pair| pair[1].start as usize).min() {
             Some(at) => Err(Fault { what: TWICE, at }),
             None => Ok(()),
         }
