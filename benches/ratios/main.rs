@@ -1,0 +1,88 @@
+//! Prints the ratios that tidegate is held to, each between two measurements of one run.
+//!
+//! Question: what does the engine cost above the limit, a hand-written loop over the same bytes?
+//! Data: 5 million activity events of about 130 bytes in 8 partitions, 1,000 pages, 100,000 users.
+//! Rival: `limit.rs`. All times are CPU time of the process unless they say wall.
+//!
+//! ```text
+//! cargo bench --bench ratios                         its own input, made from a seed
+//! cargo bench --bench ratios -- --data DIR           p0.ndjson … of another generator
+//! cargo bench --bench ratios -- --records 1000000 --rounds 3
+//! ```
+
+#![allow(clippy::print_stdout)] // Printing is what it is for.
+
+mod input;
+mod limit;
+mod measure;
+
+use measure::{Engine, Timed, best_of};
+use tidegate_dataflows::activity::Selection;
+
+fn main() {
+    let arguments = input::Arguments::read();
+    let partitions = input::partitions(&arguments);
+    let records: u64 = partitions.iter().map(|p| bytecount(p)).sum();
+    let slices: Vec<&[u8]> = partitions.iter().map(Vec::as_slice).collect();
+    println!("input: {records} records, {} bytes, {} rounds", total(&slices), arguments.rounds);
+
+    let views = Selection { page_views: true, ..Engine::NOTHING };
+    let three = Selection { active_users: true, sessions: true, ..views };
+    let memory = Engine::in_memory(&partitions);
+
+    let mut report = measure::Report::new(records);
+    let [limit, one, two] = best_of(arguments.rounds, [
+        &mut || Timed::of(|| limit::page_views(&slices)),
+        &mut || memory.run(1, views),
+        &mut || memory.run(2, views),
+    ]);
+    assert_eq!(one.found.views, limit.found.views, "the engine and the limit must agree");
+    assert_eq!((one.found.rows[0], one.found.late[0]), (limit.found.rows[0], limit.found.late[0]));
+    assert_eq!((one.found.rejected, two.found.rows[0]), (limit.found.rejected, limit.found.rows[0]));
+    report.time("limit, page views", &limit);
+    report.time("engine, page views, 1 worker", &one);
+    report.time("engine, page views, 2 workers", &two);
+    report.figure("page views, 1 worker / limit", one.cpu / limit.cpu, 1.3);
+    report.figure("page views, CPU of 2 workers / 1 worker", two.cpu / one.cpu, 1.2);
+    report.figure("page views, wall of 2 workers / 1 worker", two.wall / one.wall, f64::NAN);
+
+    let [limit3, engine3] = best_of(arguments.rounds, [
+        &mut || Timed::of(|| limit::all_three(&slices)),
+        &mut || memory.run(1, three),
+    ]);
+    assert_eq!(engine3.found.rows, limit3.found.rows);
+    assert_eq!(engine3.found.late, limit3.found.late);
+    report.time("limit, all three", &limit3);
+    report.time("engine, all three, 1 worker", &engine3);
+    report.figure("all three, 1 worker / limit", engine3.cpu / limit3.cpu, 2.0);
+
+    let disk = Engine::on_segments(&partitions);
+    let [from_memory, from_disk] =
+        best_of(arguments.rounds, [&mut || memory.run(1, views), &mut || disk.run(1, views)]);
+    report.time("engine, page views, log segments on disk", &from_disk);
+    report.figure("log segments on disk / memory", from_disk.cpu / from_memory.cpu, 1.3);
+
+    let short = input::ten_minutes(&partitions);
+    let short = Engine::in_memory(&short);
+    let [tumbling, sliding] = best_of(arguments.rounds, [
+        &mut || short.run(1, views),
+        &mut || short.run_sliding(1),
+    ]);
+    report.time("10 minutes, tumbling 1 min", &tumbling);
+    report.time("10 minutes, sliding 5 min / 1 s", &sliding);
+    report.figure("sliding 5 min / 1 s / tumbling 1 min", sliding.cpu / tumbling.cpu, 2.0);
+
+    let overhead = memory.overhead(views, records, arguments.rounds);
+    report.figure("with progress tracking and metrics / without", overhead, 1.05);
+    report.figure("bytes per open (key, window)", measure::bytes_per_open_entry(), 150.0);
+    report.figure("start to first record, ms", disk.first_record_ms(), 300.0);
+    report.finish();
+}
+
+fn bytecount(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+fn total(slices: &[&[u8]]) -> usize {
+    slices.iter().map(|slice| slice.len()).sum()
+}
