@@ -4,7 +4,7 @@ mod closer;
 mod panes;
 mod spec;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use closer::{ClosedWindow, PaneBlock, WindowCloser};
 pub use panes::{PaneStore, Slots};

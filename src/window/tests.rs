@@ -9,20 +9,20 @@ use crate::aggregate::{Aggregate, AnyValue, Count, DistinctExact, Finite, Max, M
 use crate::keys::{KeyColumn, key_hash};
 
 /// All aggregates whose running form differs.
-type All = (Count, Sum, Min<Finite>, Max<Finite>, AnyValue<str>, DistinctExact);
-type Row = <All as Aggregate>::Output;
+pub(crate) type All = (Count, Sum, Min<Finite>, Max<Finite>, AnyValue<str>, DistinctExact);
+pub(crate) type Row = <All as Aggregate>::Output;
 /// Results by (window's start, key).
-type Table = BTreeMap<(i64, u8), Row>;
+pub(crate) type Table = BTreeMap<(i64, u8), Row>;
 
 /// A record at its position in its partition.
 #[derive(Clone, Debug)]
-struct Event {
-    partition: u64,
-    offset: i64,
-    time: i64,
-    watermark: i64,
-    key: u8,
-    value: i8,
+pub(crate) struct Event {
+    pub(crate) partition: u64,
+    pub(crate) offset: i64,
+    pub(crate) time: i64,
+    pub(crate) watermark: i64,
+    pub(crate) key: u8,
+    pub(crate) value: i8,
 }
 
 impl Event {
@@ -35,7 +35,7 @@ impl Event {
     }
 
     /// Starts of the windows that the event counts in, by the contract's words.
-    fn windows(&self, size: i64, slide: i64) -> Vec<i64> {
+    pub(crate) fn windows(&self, size: i64, slide: i64) -> Vec<i64> {
         let mut starts = Vec::new();
         let mut start = self.time.div_euclid(slide) * slide;
         while start + size > self.time {
@@ -49,7 +49,7 @@ impl Event {
 }
 
 /// A log's records, in one of the orders in which its partitions can be read together.
-fn log() -> impl Strategy<Value = Vec<Event>> {
+pub(crate) fn log() -> impl Strategy<Value = Vec<Event>> {
     let record = (0_u64..3, -60_i64..160, 0_u8..4, -20_i8..20);
     (prop::collection::vec(record, 0..60), 0_i64..60).prop_map(|(records, delay)| {
         let mut largest = [i64::MIN; 3];
@@ -63,7 +63,7 @@ fn log() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-fn windows() -> impl Strategy<Value = (i64, i64)> {
+pub(crate) fn windows() -> impl Strategy<Value = (i64, i64)> {
     prop_oneof![
         (1_i64..40).prop_map(|size| (size, size)),
         (1_i64..15, 1_i64..8).prop_map(|(slide, times)| (slide * times, slide)),
@@ -85,7 +85,7 @@ fn naive_row(events: &[&Event]) -> Row {
     )
 }
 
-fn naive_table<'e>(events: impl IntoIterator<Item = &'e Event>, size: i64, slide: i64) -> Table {
+pub(crate) fn naive_table<'e>(events: impl IntoIterator<Item = &'e Event>, size: i64, slide: i64) -> Table {
     let mut groups = BTreeMap::<(i64, u8), Vec<&Event>>::new();
     for event in events {
         for start in event.windows(size, slide) {
@@ -96,7 +96,7 @@ fn naive_table<'e>(events: impl IntoIterator<Item = &'e Event>, size: i64, slide
 }
 
 /// The blocks that carry `events`, which a source worker sends together.
-fn blocks(spec: &WindowSpec, events: &[Event]) -> Vec<PaneBlock<All>> {
+pub(crate) fn blocks(spec: &WindowSpec, events: &[Event]) -> Vec<PaneBlock<All>> {
     let mut partials = BTreeMap::<Eligible, BTreeMap<u8, All>>::new();
     for event in events {
         let Some(at) = spec.eligible(event.time, event.watermark) else { continue };
@@ -113,7 +113,7 @@ fn blocks(spec: &WindowSpec, events: &[Event]) -> Vec<PaneBlock<All>> {
     partials.into_iter().map(block).collect()
 }
 
-fn rows(closed: ClosedWindow<Row>, spec: &WindowSpec) -> Vec<((i64, u8), Row)> {
+pub(crate) fn rows(closed: ClosedWindow<Row>, spec: &WindowSpec) -> Vec<((i64, u8), Row)> {
     assert_eq!(closed.end_us - closed.start_us, spec.size_us());
     assert_eq!(closed.keys.len(), closed.values.len());
     let key = |(hash, key): (u64, &[u8])| {
@@ -124,7 +124,7 @@ fn rows(closed: ClosedWindow<Row>, spec: &WindowSpec) -> Vec<((i64, u8), Row)> {
 }
 
 /// Adds rows to a table that must not have them yet.
-fn insert_new(table: &mut Table, rows: Vec<((i64, u8), Row)>) {
+pub(crate) fn insert_new(table: &mut Table, rows: Vec<((i64, u8), Row)>) {
     for (at, row) in rows {
         assert!(table.insert(at, row).is_none(), "{at:?} is given twice");
     }
@@ -132,7 +132,7 @@ fn insert_new(table: &mut Table, rows: Vec<((i64, u8), Row)>) {
 
 /// How far the frontier may go while `pending` is still to come: short of the end of any window that the
 /// pending events count in.
-fn limit(pending: &[Event], size: i64, slide: i64) -> i64 {
+pub(crate) fn limit(pending: &[Event], size: i64, slide: i64) -> i64 {
     let ends = pending.iter().flat_map(|event| event.windows(size, slide)).map(|start| start + size - 1);
     ends.min().unwrap_or(10_000)
 }
