@@ -61,7 +61,7 @@ impl Pending {
                 break;
             }
             let (bucket, mut events) = first.remove_entry();
-            let whole = watermark_us.is_none_or(|us| us - start_us >= 1 << BUCKET_BITS);
+            let whole = watermark_us.is_none_or(|us| us >> BUCKET_BITS > bucket);
             let rest = match watermark_us {
                 Some(us) if !whole => split_off(&mut events, us),
                 _ => Vec::new(),
