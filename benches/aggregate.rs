@@ -1,7 +1,7 @@
 //! What does exactness cost? Nanoseconds an input for the exact aggregates against their naive `f64` rivals.
 //!
-//! Data: 10,000 decimals as sensors send them (two places, around 50), all in the inline lane; and the same with one
-//! value in ten outside it. Sketches take 10,000 distinct keys of 10 bytes.
+//! Data: 10,000 decimals as sensors send them (two places, around 50), all in the inline lane; and the same
+//! with one value in ten outside it. Sketches take 10,000 distinct keys of 10 bytes.
 
 use std::hint::black_box;
 

@@ -16,6 +16,8 @@ pub mod rows;
 pub mod runtime;
 pub mod sink;
 pub mod source;
+pub mod spill;
+pub mod summary;
 pub mod tick;
 pub mod time;
 pub mod topic_lines;

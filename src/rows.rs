@@ -98,6 +98,16 @@ impl TextColumn {
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
     }
+
+    /// How many values there are, nulls included.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
 }
 
 /// The values of a column; a null row holds the type's default.

@@ -9,7 +9,7 @@ use tidegate::operators::keyed_window::Measure;
 use tidegate::operators::session::{Mark, SessionEvent};
 use tidegate::rows::Cell;
 use tidegate::time;
-use tidegate::window::WindowSpec;
+use tidegate::window::{Eligible, WindowSpec};
 
 use super::event::{ActivityDecoder, ActivityEvent, EVENT_TYPES, EventType};
 use super::tables::{ACTIVE_USERS, USER_SESSIONS};
@@ -39,13 +39,34 @@ impl Measure<ActivityDecoder> for AllUsers {
     }
 }
 
-/// What an event means to its user's windows and session.
+/// An event on its way to the owner of its user: 32 bytes beside the key.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct UserEvent {
-    /// The first and the last window of `active_users` that it counts in.
-    pub(super) windows: Option<(i64, i64)>,
-    /// What it means to the session, unless it is late for it.
-    pub(super) session: Option<SessionEvent>,
+    time_us: i64,
+    offset: i64,
+    rank: u32,
+    /// In how many windows of `active_users` it counts: the last ones of its pane.
+    windows: u32,
+    mark: Mark,
+    is_view: bool,
+    /// Whether it counts in sessions.
+    in_session: bool,
+}
+
+impl UserEvent {
+    /// The first and the last window that the event counts in.
+    #[inline]
+    pub(super) fn windows(&self, spec: &WindowSpec) -> Option<(i64, i64)> {
+        let last = spec.last_window(spec.pane_at(self.time_us));
+        (self.windows > 0).then(|| (last + 1 - i64::from(self.windows), last))
+    }
+
+    /// What the event means to its user's session.
+    #[inline]
+    pub(super) fn session(&self) -> Option<SessionEvent> {
+        let UserEvent { time_us, offset, rank, mark, is_view: flagged, .. } = *self;
+        self.in_session.then_some(SessionEvent { time_us, rank, offset, mark, flagged })
+    }
 }
 
 /// Sends events to the owner of their user: one way for active users and sessions.
@@ -60,38 +81,35 @@ impl Front<ActivityDecoder> for UserEvents {
 
     #[inline(always)]
     fn observe(&mut self, at: &Position<'_>, event: &ActivityEvent<'_>, verdicts: &mut Verdicts<'_>) {
-        let mut windows = None;
+        let mut windows = 0;
         if let Some(spec) = &self.windows {
-            windows = spec
-                .eligible(at.time_us, at.watermark_us)
-                .map(|eligible| (eligible.class, spec.last_window(eligible.pane)));
-            verdicts.give(ACTIVE_USERS, windows.map_or(Verdict::Late, |_| Verdict::Counted));
+            if let Some(Eligible { class, pane }) = spec.eligible(at.time_us, at.watermark_us) {
+                windows = (spec.last_window(pane) + 1 - class) as u32;
+            }
+            verdicts.give(ACTIVE_USERS, if windows > 0 { Verdict::Counted } else { Verdict::Late });
         }
-        let mut session = None;
+        let in_session = self.sessions && !at.is_late();
         if self.sessions {
-            session = (!at.is_late()).then(|| session_event(at, event.event_type()));
-            verdicts.give(USER_SESSIONS, session.map_or(Verdict::Late, |_| Verdict::Counted));
+            verdicts.give(USER_SESSIONS, if in_session { Verdict::Counted } else { Verdict::Late });
         }
-        if windows.is_some() || session.is_some() {
-            let user = event.user_id();
-            self.router.push(key_hash(user), user, UserEvent { windows, session });
+        if windows == 0 && !in_session {
+            return;
         }
+        let kind = event.event_type();
+        let mark = match kind {
+            EventType::PageView | EventType::Click => Mark::Join,
+            EventType::SessionStart => Mark::Start,
+            EventType::SessionEnd => Mark::End,
+        };
+        let (user, is_view) = (event.user_id(), kind == EventType::PageView);
+        let (time_us, offset, rank) = (at.time_us, at.record.offset, at.rank);
+        let user_event = UserEvent { time_us, offset, rank, windows, mark, is_view, in_session };
+        self.router.push(key_hash(user), user, user_event);
     }
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
         self.router.drain(edge, send);
     }
-}
-
-#[inline(always)]
-fn session_event(at: &Position<'_>, kind: EventType) -> SessionEvent {
-    let mark = match kind {
-        EventType::PageView | EventType::Click => Mark::Join,
-        EventType::SessionStart => Mark::Start,
-        EventType::SessionEnd => Mark::End,
-    };
-    let flagged = kind == EventType::PageView;
-    SessionEvent { time_us: at.time_us, rank: at.rank, offset: at.record.offset, mark, flagged }
 }
 
 /// The original object with the time it was processed at: in a replay, its Kafka timestamp.

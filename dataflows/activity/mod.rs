@@ -13,10 +13,11 @@ mod config;
 mod event;
 mod fronts;
 mod tables;
+mod topology;
 
 use std::sync::Arc;
 
-use tidegate::delivery::{SharedSink, TableBlock, TableRows, Tallies, deliver};
+use tidegate::delivery::{SharedSink, TableBlock, TableRows, Tallies, count, deliver};
 use tidegate::ingest::{
     Counts, Ingested, Interleave, LakeBlock, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest,
 };
@@ -34,16 +35,17 @@ use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::{TopicBlock, TopicLines};
 use timely::dataflow::Scope;
-use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Concatenate};
 
 pub use config::{Config, DistinctMode, Selection};
 pub use event::{ActivityDecoder, ActivityEvent, EventType};
-use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvents};
+use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvent, UserEvents};
 use tables::{
     ACTIVE_USERS, DEAD, ENRICHED, JUDGED, LAKE_OUTPUT, LATE, PAGE_VIEW_COUNTS, SESSION_HISTORY, USER_SESSIONS,
 };
 pub use tables::{LAKE, OUTPUTS, TABLES, lake_schema, table_schemas, topics};
+pub use topology::topology;
 
 /// A worker this far ahead of the others in event time waits for them.
 const MAX_SKEW_US: i64 = 600_000_000;
@@ -69,6 +71,8 @@ pub struct Plan {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
+    /// Whether results of windows by key are counted as they close and not made into rows, for benches.
+    pub count_only: bool,
 }
 
 /// Builds the pipeline's dataflow on one worker.
@@ -89,6 +93,7 @@ pub fn build<T, L, P>(
         max_ahead_us: micros(config.max_ahead),
         batch: plan.batch,
         interleave: plan.interleave,
+        step_us: step_us(config),
         max_skew_us: MAX_SKEW_US,
     };
     let decoder = ActivityDecoder::new(config.limits);
@@ -116,56 +121,65 @@ pub fn build<T, L, P>(
     let (views, by_user, sketches, lake, enriched) = streams;
     let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();
 
+    let mut rows = Vec::new();
+
     // Page views by page, 1-minute tumbling.
-    let views = views
-        .close_windows("PageViewCounts", config.page_view_windows, Mode::Final)
-        .table_rows(PAGE_VIEW_COUNTS as u32, page_view_counts, tables::page_views);
+    if on.page_views {
+        let views = views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final);
+        if plan.count_only {
+            count(views, PAGE_VIEW_COUNTS, &outputs.tallies, |closed| closed.values.len());
+        } else {
+            rows.push(views.table_rows(PAGE_VIEW_COUNTS as u32, page_view_counts, tables::page_views));
+        }
+    }
 
     // Distinct users, 5 minutes sliding by 1 minute.
     let by_user = by_user.to_owners();
     let spec = config.active_user_windows;
-    let counted = by_user
-        .clone()
-        .distinct_keys("ActiveUsers", spec, |event| event.windows)
-        .map(move |(window, users)| (spec.start(window), spec.end(window), users));
-    let estimated = sketches
-        .close_windows("ActiveUsersApprox", spec, Mode::Final)
-        .map(|closed| (closed.start_us, closed.end_us, closed.values[0]));
-    let active = counted.concat(estimated).table_rows(ACTIVE_USERS as u32, active_users, tables::active_users);
+    if on.active_users {
+        let counted = by_user
+            .clone()
+            .distinct_keys("ActiveUsers", spec, move |event| event.windows(&spec))
+            .map(move |(window, users)| (spec.start(window), spec.end(window), users));
+        let estimated = sketches
+            .close_windows("ActiveUsersApprox", spec, Mode::Final)
+            .map(|closed| (closed.start_us, closed.end_us, closed.values[0]));
+        let active = counted.concat(estimated);
+        rows.push(active.table_rows(ACTIVE_USERS as u32, active_users, tables::active_users));
+    }
 
     // Sessions by user, and the last one of each.
-    let sessions =
-        by_user.sessions("Sessions", micros(config.session_gap), ledger.clone(), USER_SESSIONS, |event| event.session);
-    let latest = sessions
-        .clone()
-        .flat_map(tables::by_user)
-        .latest_by_key()
-        .net_changes()
-        .table_rows(USER_SESSIONS as u32, user_sessions, tables::user_session);
-    let history = sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history);
+    if on.sessions {
+        let gap_us = micros(config.session_gap);
+        let sessions =
+            by_user.sessions("Sessions", gap_us, ledger.clone(), USER_SESSIONS, UserEvent::session);
+        let latest = sessions.clone().flat_map(tables::by_user).latest_by_key().net_changes();
+        rows.push(latest.table_rows(USER_SESSIONS as u32, user_sessions, tables::user_session));
+        rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
+    }
 
-    let rows = views.concat(active).concat(latest).concat(history);
-    let table_of = |block: &TableBlock| block.table as usize;
     deliver(
-        rows,
+        scope.concatenate(rows),
         "Tables",
         plan.cluster.sink_worker(0),
         run,
         &outputs.tallies,
         outputs.tables.clone(),
-        move |block: &TableBlock| (table_of(block), block.rows.len() as u64, &block.digest),
+        |block: &TableBlock| (block.table as usize, block.rows.len() as u64, &block.digest),
         |block| TableBatch { table: block.table as usize, rows: block.rows },
     );
-    deliver(
-        lake,
-        "Lake",
-        plan.cluster.sink_worker(1),
-        run,
-        &outputs.tallies,
-        outputs.lake.clone(),
-        |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
-        tables::lake_batch(),
-    );
+    if on.lake {
+        deliver(
+            lake,
+            "Lake",
+            plan.cluster.sink_worker(1),
+            run,
+            &outputs.tallies,
+            outputs.lake.clone(),
+            |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
+            tables::lake_batch(),
+        );
+    }
     deliver(
         enriched.concat(side),
         "Topics",
@@ -221,6 +235,12 @@ where
         (worker.index() == 0).then_some(failed.map_or(Ok(all), Err))
     })?;
     Ok(results.into_iter().flatten().next())
+}
+
+/// The step of the dataflow's event time: the longest that divides the ends of all windows, up to 10 s.
+fn step_us(config: &Config) -> i64 {
+    let (views, users) = (config.page_view_windows.pane_us(), config.active_user_windows.pane_us());
+    (1..=10).rev().map(|s| s * 1_000_000).find(|step| views % step == 0 && users % step == 0).unwrap_or(1)
 }
 
 fn micros(duration: std::time::Duration) -> i64 {

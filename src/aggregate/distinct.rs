@@ -12,7 +12,8 @@ use super::hll::Hll;
 use super::{Aggregate, Retract};
 use crate::record::{read_varint, write_varint};
 
-/// The seed of the hashes in [`DistinctApprox`]: "tidegate". Another seed would give other estimates of the same log.
+/// The seed of the hashes in [`DistinctApprox`]: "tidegate". Another seed would give other estimates of the
+/// same log.
 const SEED: u64 = 0x7469_6465_6761_7465;
 
 /// The exact number of distinct byte strings.
@@ -229,9 +230,10 @@ impl<const P: u8> Aggregate for DistinctApprox<P> {
 
 /// In how many panes each register has each rank: the running form of [`DistinctApprox`].
 ///
-/// A maximum cannot be subtracted, so each register keeps all the ranks that panes in the window give it. Entering and
-/// leaving cost what the pane's registers set are, reading what those of all panes are: at most some 2^`P` times
-/// the logarithm of the number of panes, since ranks of one register are geometrically distributed.
+/// A maximum cannot be subtracted, so each register keeps all the ranks that panes in the window give it.
+/// Entering and leaving cost what the pane's registers set are, reading what those of all panes are: at most
+/// some 2^`P` times the logarithm of the number of panes, since ranks of one register are geometrically
+/// distributed.
 #[derive(Clone, Debug, Default)]
 pub struct RankCounts<const P: u8> {
     counts: HashMap<(u32, u8), u64>,

@@ -1,11 +1,12 @@
 //! The exact sum of finite `f64`s: a function of the multiset of values, whatever their order and grouping.
 //!
-//! `f64` addition is not associative, so a sum that is taken apart by partition, worker or epoch would depend on how. This
-//! one is kept in fixed point, where nothing is lost, and rounded once, when it is read.
+//! `f64` addition is not associative, so a sum that is taken apart by partition, worker or epoch would depend
+//! on how. This one is kept in fixed point, where nothing is lost, and rounded once, when it is read.
 //!
-//! The inline lane holds 192 bits with their unit at 2^−84: every `f64` from about 2.4·10⁻¹⁰ up, all its 53 bits, and
-//! sums up to 2^107, about 1.6·10³². What does not fit (10⁻³⁰⁰, 10³⁰⁰) goes to a boxed part with
-//! room for all `f64`s; see [`Fixed`]. An accumulator is 32 bytes, and 280 more where a value has needed the box.
+//! The inline lane holds 192 bits with their unit at 2^−84: every `f64` from about 2.4·10⁻¹⁰ up, all its 53
+//! bits, and sums up to 2^107, about 1.6·10³². What does not fit (10⁻³⁰⁰, 10³⁰⁰) goes to a boxed part with
+//! room for all `f64`s; see [`Fixed`]. An accumulator is 32 bytes, and 280 more where a value has needed the
+//! box.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +21,9 @@ pub(super) type SumOfValues = Fixed<3, 35, 53, 84, 16>;
 /// The exact sum of any multiset of at most 2^64 finite `f64`s.
 ///
 /// # Guarantees
-/// * Two sums are `==`, and serialise to the same bytes, exactly when their exact values are the same; so sums of equal
-///   multisets are, whatever the order of adding, the grouping by merging, and what was added and retracted meanwhile.
+/// * Two sums are `==`, and serialise to the same bytes, exactly when their exact values are the same; so
+///   sums of equal multisets are, whatever the order of adding, the grouping by merging, and what was added
+///   and retracted meanwhile.
 /// * Reading rounds once, to nearest, ties to even, and never gives `-0.0`.
 ///
 /// # Cost
@@ -73,7 +75,8 @@ impl ExactSum {
 
     /// The `f64` nearest to the exact sum divided by `count`; `None` for a count of 0.
     ///
-    /// The quotient is rounded, not the sum, so the mean of numbers whose sum is beyond `f64` is right as well.
+    /// The quotient is rounded, not the sum, so the mean of numbers whose sum is beyond `f64` is right as
+    /// well.
     pub fn mean(&self, count: u64) -> Option<f64> {
         (count != 0).then(|| {
             self.total.with_magnitude(|negative, limbs, scale| {

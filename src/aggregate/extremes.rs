@@ -24,8 +24,8 @@ pub struct Max<T>(Option<T>);
 
 /// Values with how often each is in, in order: the running form of an aggregate that keeps one of its inputs.
 ///
-/// What leaves a minimum cannot be subtracted, so all the panes' values stay; their number is at most that of the
-/// panes in the window.
+/// What leaves a minimum cannot be subtracted, so all the panes' values stay; their number is at most that of
+/// the panes in the window.
 #[derive(Clone, Debug)]
 pub struct Multiset<T> {
     counts: BTreeMap<T, u64>,

@@ -8,8 +8,8 @@ use thiserror::Error;
 
 /// A finite `f64` in which `-0.0` is read as `0.0`.
 ///
-/// Not-a-number and the infinities have no place in an exact sum and none in an order, so they are turned away
-/// here, once, where a value enters, and not by every aggregate. JSON cannot spell them; Protobuf can.
+/// Not-a-number and the infinities have no place in an exact sum and none in an order, so they are turned
+/// away here, once, where a value enters, and not by every aggregate. JSON cannot spell them; Protobuf can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 #[repr(transparent)]

@@ -10,11 +10,11 @@
 //!          2^−(SCALE+64·BELOW)  └ 2^−SCALE, limb BELOW of `wide`
 //! ```
 //!
-//! The number is `lane` + `wide`, both in two's complement. How it is divided between them depends on history; what is
-//! compared, rounded and serialised is always the whole, so history never shows.
+//! The number is `lane` + `wide`, both in two's complement. How it is divided between them depends on
+//! history; what is compared, rounded and serialised is always the whole, so history never shows.
 //!
-//! The wide part is the long accumulator of Kulisch and Miranker (*The arithmetic of the digital computer: a new
-//! approach*, SIAM Review 28, 1986).
+//! The wide part is the long accumulator of Kulisch and Miranker (*The arithmetic of the digital computer: a
+//! new approach*, SIAM Review 28, 1986).
 
 use std::fmt;
 
@@ -223,7 +223,8 @@ fn add_extended(a: &mut [u64], b: &[u64], negative: bool) {
     for (i, limb) in a.iter_mut().enumerate() {
         let word = b.get(i).map_or(sign, |&limb| limb ^ mask);
         if i >= b.len() && word.wrapping_add(u64::from(carry)) == 0 {
-            // Nothing more to add: the extension is 0 without, or all ones with a carry that goes on for ever.
+            // Nothing more to add: the extension is 0 without, or all ones with a carry that goes on for
+            // ever.
             return;
         }
         let (partial, first) = limb.overflowing_add(word);
@@ -275,8 +276,9 @@ impl<'de, const LANE: usize, const WIDE: usize, const BITS: i32, const SCALE: i3
 impl<const LANE: usize, const WIDE: usize, const BITS: i32, const SCALE: i32, const BELOW: usize>
     Fixed<LANE, WIDE, BITS, SCALE, BELOW>
 {
-    /// The number's only serialised form: nothing for zero, else the count of zero bytes at the low end of the
-    /// wide form (`u16`, little-endian), then the bytes above them in two's complement, as few as keep the sign.
+    /// The number's only serialised form: nothing for zero, else the count of zero bytes at the low end of
+    /// the wide form (`u16`, little-endian), then the bytes above them in two's complement, as few as keep
+    /// the sign.
     fn to_bytes(&self) -> Vec<u8> {
         self.with_whole(|limbs, below| {
             let mut bytes = Vec::with_capacity(2 + 8 * limbs.len());
@@ -306,7 +308,7 @@ impl<const LANE: usize, const WIDE: usize, const BITS: i32, const SCALE: i32, co
         }
         let (zeros, digits) = bytes.split_first_chunk()?;
         let zeros = usize::from(u16::from_le_bytes(*zeros));
-        let (first, last) = (*digits.first()?, *digits.last()?);
+        let first = *digits.first()?;
         let padded = matches!(digits, [.., before, last] if *last == sign_byte(*before));
         if first == 0 || padded || zeros + digits.len() > 8 * WIDE {
             return None;
@@ -322,13 +324,13 @@ impl<const LANE: usize, const WIDE: usize, const BITS: i32, const SCALE: i32, co
 
 /// Fills `limbs`, which are zero, with `digits` after `zeros` zero bytes, sign-extended.
 fn place(limbs: &mut [u64], zeros: usize, digits: &[u8]) {
-    let sign = u64::from(digits.last().map_or(0, |&top| sign_byte(top)));
+    let sign = digits.last().map_or(0, |&top| sign_byte(top));
     let end = zeros + digits.len();
-    let extension = (end..end.next_multiple_of(8)).map(|_| sign as u8);
+    let extension = (end..end.next_multiple_of(8)).map(|_| sign);
     for (at, digit) in (zeros..).zip(digits.iter().copied().chain(extension)) {
         limbs[at / 8] |= u64::from(digit) << (8 * (at % 8));
     }
-    limbs[end.div_ceil(8)..].fill(sign * 0x0101_0101_0101_0101);
+    limbs[end.div_ceil(8)..].fill(u64::from_le_bytes([sign; 8]));
 }
 
 /// The byte that continues `top` upwards in two's complement.

@@ -1,11 +1,12 @@
 //! HyperLogLog: how many distinct values there were, approximately, in bounded space.
 //!
-//! The sketch is that of Flajolet, Fusy, Gandouet and Meunier (*HyperLogLog: the analysis of a near-optimal cardinality
-//! estimation algorithm*, AofA 2007) over 64-bit hashes, so that no correction for large numbers is needed. The
-//! estimate is the improved raw estimator of Ertl (*New cardinality estimation algorithms for HyperLogLog sketches*,
-//! 2017, algorithm 6), which is unbiased from 0 up, without the tables and the switch of HyperLogLog++. It reads
-//! nothing but how many registers hold each value, and uses nothing but additions, multiplications, divisions and square roots, which IEEE 754
-//! rounds correctly: the same registers give the same estimate on every machine and in every build.
+//! The sketch is that of Flajolet, Fusy, Gandouet and Meunier (*HyperLogLog: the analysis of a near-optimal
+//! cardinality estimation algorithm*, AofA 2007) over 64-bit hashes, so that no correction for large numbers
+//! is needed. The estimate is the improved raw estimator of Ertl (*New cardinality estimation algorithms for
+//! HyperLogLog sketches*, 2017, algorithm 6), which is unbiased from 0 up, without the tables and the switch
+//! of HyperLogLog++. It reads nothing but how many registers hold each value, and uses nothing but additions,
+//! multiplications, divisions and square roots, which IEEE 754 rounds correctly: the same registers give the
+//! same estimate on every machine and in every build.
 //!
 //! A sketch with few values set keeps a sorted list of them, and 2^`P` bytes from then on. Which of
 //! the two it is depends on the registers alone, so equal sketches are equal in memory and in bytes.
@@ -27,8 +28,8 @@ const ALPHA: f64 = 0.721_347_520_444_481_7;
 /// * The relative standard error of [`Hll::estimate`] is 1.04/√(2^`P`): 0.81 % for 14.
 ///
 /// # Cost
-/// 4 bytes a register set up to a 16th of the registers (at most 2,048), 2^`P` bytes above. Serialised: 3 bytes a register
-/// set, or 6 bits a register.
+/// 4 bytes a register set up to a 16th of the registers (at most 2,048), 2^`P` bytes above. Serialised: 3
+/// bytes a register set, or 6 bits a register.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hll<const P: u8> {
     registers: Registers,
@@ -59,7 +60,8 @@ impl<const P: u8> Hll<P> {
     /// How many registers are listed before all get a byte.
     const SPARSE: usize = if Self::REGISTERS / 16 < 2048 { Self::REGISTERS / 16 } else { 2048 };
 
-    /// Inserts the value that has this hash. All hashes must come from one good 64-bit function with one seed.
+    /// Inserts the value that has this hash. All hashes must come from one good 64-bit function with one
+    /// seed.
     #[inline]
     pub fn insert(&mut self, hash: u64) {
         let register = (hash >> (64 - P)) as u32;
@@ -221,8 +223,8 @@ fn tau(mut x: f64) -> f64 {
     }
 }
 
-/// As bytes: `P`, then either 0 and 3 bytes (`register << 6 | rank`, little-endian) a register set, ascending; or 1 and
-/// all ranks, four in 3 bytes, the first in the lowest bits.
+/// As bytes: `P`, then either 0 and 3 bytes (`register << 6 | rank`, little-endian) a register set,
+/// ascending; or 1 and all ranks, four in 3 bytes, the first in the lowest bits.
 impl<const P: u8> Serialize for Hll<P> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut bytes = vec![P];
@@ -324,7 +326,8 @@ mod tests {
         let promised = 1.04 / f64::from(1u32 << P).sqrt();
         for (cardinality, trials) in [(10, 100), (100, 100), (1000, 100), (10_000, 50), (100_000, 20)] {
             let measured = relative_error::<P>(cardinality, trials);
-            // A root mean square of so few trials strays by some 1/√(2·trials) itself; three times that is allowed.
+            // A root mean square of so few trials strays by some 1/√(2·trials) itself; three times that is
+            // allowed.
             let allowed = promised * (1.0 + 3.0 / (2.0 * trials as f64).sqrt());
             assert!(measured <= allowed, "P {P}, {cardinality} values: {measured} over {promised}");
         }

@@ -7,7 +7,8 @@
 /// The `f64` nearest to `limbs`·2^−`scale`; `sticky` says that the true number lies a little above,
 /// by less than one unit of `limbs`.
 ///
-/// With `sticky`, `limbs` must have at least 64 significant bits, or the rounding could need bits that are gone.
+/// With `sticky`, `limbs` must have at least 64 significant bits, or the rounding could need bits that are
+/// gone.
 pub(super) fn nearest(limbs: &[u64], scale: i32, sticky: bool) -> f64 {
     let Some(top) = limbs.iter().rposition(|&limb| limb != 0) else { return 0.0 };
     let below = top.checked_sub(1).map_or(0, |i| limbs[i]);
@@ -79,7 +80,8 @@ fn divide_by(limbs: &mut [u64], divisor: u64) -> u64 {
     remainder
 }
 
-/// The `f64` nearest to (`mantissa` + s)·2^`exponent`, where s is 0, or with `sticky` somewhere between 0 and 1.
+/// The `f64` nearest to (`mantissa` + s)·2^`exponent`, where s is 0, or with `sticky` somewhere between 0 and
+/// 1.
 fn nearest_scaled(mantissa: u128, exponent: i32, sticky: bool) -> f64 {
     /// The exponent of the last bit of the smallest numbers.
     const LEAST: i32 = -1074;
@@ -104,7 +106,8 @@ fn nearest_scaled(mantissa: u128, exponent: i32, sticky: bool) -> f64 {
         }
     };
     // `kept` is at most 2^53. Added, rather than or-ed in, its 53rd bit raises the exponent field by one,
-    // which is right for normal numbers, subnormal ones and those just rounded up to the next power, infinity included.
+    // which is right for normal numbers, subnormal ones and those just rounded up to the next power, infinity
+    // included.
     f64::from_bits((((last - LEAST) as u64) << 52) + kept)
 }
 

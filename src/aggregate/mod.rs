@@ -1,7 +1,8 @@
 //! What is computed over the records of a window, as functions of the multiset of records.
 //!
-//! Panes, partitions, workers and epochs all cut the same records into different groups, so an aggregate may depend on
-//! neither order nor grouping. That is what [`Aggregate`] asks for, a commutative monoid, to the last bit:
+//! Panes, partitions, workers and epochs all cut the same records into different groups, so an aggregate may
+//! depend on neither order nor grouping. That is what [`Aggregate`] asks for, a commutative monoid, to the
+//! last bit:
 //!
 //! ```text
 //! records ──add──► partial ──merge──► partial ──output──► value in a row       tumbling windows, sessions
@@ -9,9 +10,9 @@
 //!                     └──enter/leave──► running ──read──► value in a row       sliding windows
 //! ```
 //!
-//! A partial is what a pane keeps for a key; partials are small, serialisable (they cross workers and go into checkpoints),
-//! and equal for equal multisets. A sliding window is a [`Retract`]: its panes' partials enter and leave one running value,
-//! so that a step costs what one pane costs, however many panes the window has.
+//! A partial is what a pane keeps for a key; partials are small, serialisable (they cross workers and go into
+//! checkpoints), and equal for equal multisets. A sliding window is a [`Retract`]: its panes' partials enter
+//! and leave one running value, so that a step costs what one pane costs, however many panes the window has.
 //!
 //! | aggregate | of | partial | running form |
 //! | --- | --- | --- | --- |
@@ -73,9 +74,10 @@ pub use moments::Moments;
 ///
 /// # Guarantees
 /// Every implementation keeps these, and its users rely on them:
-/// * [`merge`](Aggregate::merge) is associative and commutative with [`identity`](Aggregate::identity) as its neutral
-///   element, and adding an input is merging a partial of that one input.
-/// * Therefore partials over equal multisets of inputs are equal, serialise to equal bytes, and give equal outputs, bit for bit.
+/// * [`merge`](Aggregate::merge) is associative and commutative with [`identity`](Aggregate::identity) as its
+///   neutral element, and adding an input is merging a partial of that one input.
+/// * Therefore partials over equal multisets of inputs are equal, serialise to equal bytes, and give equal
+///   outputs, bit for bit.
 /// * Nothing panics, whatever the inputs and whatever bytes a partial was read from.
 pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + 'static {
     /// What is added: `()` for [`Count`], [`Finite`] for [`Sum`], borrowed bytes for [`DistinctExact`].
@@ -104,13 +106,13 @@ pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + 'static {
 /// An aggregate whose partials can be taken out again: what shared panes need.
 ///
 /// # Guarantees
-/// After any sequence of calls in which each partial left as often as it was entered, or less, [`read`](Retract::read) is the
-/// [`output`](Aggregate::output) of the merge of the partials still in. Only partials that were entered may leave; should another leave,
-/// the readings mean nothing, but nothing panics.
+/// After any sequence of calls in which each partial left as often as it was entered, or less,
+/// [`read`](Retract::read) is the [`output`](Aggregate::output) of the merge of the partials still in. Only
+/// partials that were entered may leave; should another leave, the readings mean nothing, but nothing panics.
 ///
 /// # Cost
-/// `enter` and `leave` cost what the partial's size costs, times the logarithm of the panes in the window where an ordered
-/// multiset is kept; never the number of panes.
+/// `enter` and `leave` cost what the partial's size costs, times the logarithm of the panes in the window
+/// where an ordered multiset is kept; never the number of panes.
 pub trait Retract: Aggregate {
     /// The partials that are in, combined so that they can leave in any order.
     ///

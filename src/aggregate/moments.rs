@@ -1,9 +1,9 @@
 //! Count, mean and standard deviation, from exact sums of the values and of their squares.
 //!
-//! The textbook formula (Σx² − (Σx)²/n)/(n − 1) is notorious in floating point, where the difference of two nearly equal
-//! sums loses everything. On exact sums it is simply true, and unlike Welford's recurrence it does not depend on
-//! the order. Everything up to the last division is done in integers; one rounding to `f64`, then the square root, which
-//! IEEE 754 rounds correctly too.
+//! The textbook formula (Σx² − (Σx)²/n)/(n − 1) is notorious in floating point, where the difference of two
+//! nearly equal sums loses everything. On exact sums it is simply true, and unlike Welford's recurrence it
+//! does not depend on the order. Everything up to the last division is done in integers; one rounding to
+//! `f64`, then the square root, which IEEE 754 rounds correctly too.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,8 @@ use super::finite::Finite;
 use super::fixed::Fixed;
 use super::limbs::{nearest_quotient, product, subtract};
 
-/// 4 limbs with the unit 2^−168 (the squares of what [`ExactSum`] keeps inline) in 67 with the unit 2^−2152: down to
-/// the smallest square's 2^−2148, up to 2^2048 and 87 bits more for the count.
+/// 4 limbs with the unit 2^−168 (the squares of what [`ExactSum`] keeps inline) in 67 with the unit 2^−2152:
+/// down to the smallest square's 2^−2148, up to 2^2048 and 87 bits more for the count.
 type SumOfSquares = Fixed<4, 67, 106, 168, 31>;
 
 /// Count, sum, mean and sample standard deviation of a multiset of finite `f64`s.
@@ -77,10 +77,11 @@ impl Moments {
         self.sum.mean(self.count)
     }
 
-    /// The sample variance: the `f64` nearest to the exact (Σx² − (Σx)²/n)/(n − 1); 0.0 for one value, `None` without any.
+    /// The sample variance: the `f64` nearest to the exact (Σx² − (Σx)²/n)/(n − 1); 0.0 for one value, `None`
+    /// without any.
     ///
-    /// Infinite where it is beyond `f64`. What was never added and yet retracted can leave sums that no multiset
-    /// has, with a negative variance; that gives 0.0.
+    /// Infinite where it is beyond `f64`. What was never added and yet retracted can leave sums that no
+    /// multiset has, with a negative variance; that gives 0.0.
     pub fn variance(&self) -> Option<f64> {
         match self.count {
             0 => None,

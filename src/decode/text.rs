@@ -3,10 +3,10 @@
 use super::json::find_member;
 use super::simd::not_plain;
 
-/// Bytes looked at together.
-const BLOCK: usize = 16;
+/// Bytes looked at together when a string is written, and copied together whatever is needed of them.
+const BLOCK: usize = 32;
 
-/// What a block may become, each byte `\u00xx`, and a run copied a whole block wide behind it.
+/// What a block may become, each byte `\u00xx`, and a copy too wide behind it.
 const BLOCK_ROOM: usize = 6 * BLOCK + BLOCK;
 
 /// Appends the JSON value `raw` to `out` without insignificant white space; every token stays as it is written.
@@ -67,17 +67,18 @@ pub fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
     out[end] = b'"';
     end += 1;
     let mut at = 0;
-    while let Some(window) = bytes.get(at..).and_then(|rest| rest.first_chunk::<{ 2 * BLOCK }>()) {
+    while let Some(window) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         end = write_block(window, BLOCK, out, end);
         at += BLOCK;
     }
-    // Less than two blocks are left.
+    // Less than a window is left: at most two blocks.
     let rest = &bytes[at..];
-    let mut window = [0; 3 * BLOCK];
-    window[..rest.len()].copy_from_slice(rest);
-    for from in [0, BLOCK] {
-        let len = rest.len().saturating_sub(from).min(BLOCK);
-        if let Some(window) = window[from..].first_chunk() {
+    let mut padded = [0; 3 * BLOCK];
+    padded[..rest.len()].copy_from_slice(rest);
+    for (from, len) in [(0, rest.len().min(BLOCK)), (BLOCK, rest.len().saturating_sub(BLOCK))] {
+        if let Some(window) = padded[from..].first_chunk()
+            && len > 0
+        {
             end = write_block(window, len, out, end);
         }
     }
@@ -87,19 +88,20 @@ pub fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Writes the first `len` bytes of `window`, at most a block, to `out` at `end`; the new end.
 ///
-/// Runs between bytes to be escaped are copied a whole block wide, so that no length is known to the copy:
-/// what is too much is overwritten next.
+/// What stands between bytes to be escaped is copied a whole block wide, and what is too much overwritten next:
+/// no length, which nobody can foresee, decides how it is done.
 #[inline(always)]
-fn write_block(window: &[u8; 2 * BLOCK], len: usize, out: &mut Vec<u8>, mut end: usize) -> usize {
+fn write_block(window: &[u8; 2 * BLOCK], len: usize, out: &mut Vec<u8>, end: usize) -> usize {
     if out.len() < end + BLOCK_ROOM + 1 {
-        out.resize(2 * (end + BLOCK_ROOM), 0);
+        out.resize(end + 8 * BLOCK_ROOM, 0);
     }
     let room = &mut out[end..end + BLOCK_ROOM];
-    let (blocks, _) = window.as_chunks::<BLOCK>();
-    let mut stops = not_plain(&blocks[0]) & !(u32::MAX << len);
+    let mut stops = u32::MAX >> (BLOCK - len);
+    let (quarters, _) = window.as_chunks::<16>();
+    stops &= not_plain(&quarters[0]) | not_plain(&quarters[1]) << 16;
     let (mut copied, mut written) = (0, 0);
     while stops != 0 {
-        let stop = stops.trailing_zeros() as usize % BLOCK;
+        let stop = stops.trailing_zeros() as usize;
         stops &= stops - 1;
         room[written..written + BLOCK].copy_from_slice(&window[copied..copied + BLOCK]);
         written += stop - copied;
@@ -113,8 +115,7 @@ fn write_block(window: &[u8; 2 * BLOCK], len: usize, out: &mut Vec<u8>, mut end:
         }
     }
     room[written..written + BLOCK].copy_from_slice(&window[copied..copied + BLOCK]);
-    end += written + len.saturating_sub(copied);
-    end
+    end + written + len - copied
 }
 
 /// Writes the escape of a control character; how long it is.
@@ -138,13 +139,7 @@ fn write_control(byte: u8, room: &mut [u8]) -> usize {
 
 /// Appends to `out` the JSON `object` with the member `name` of value `raw_value` behind its last one.
 ///
-/// A member of that name at the top level, however it is spelled, is removed together with the comma and
-/// the white space between it and its neighbour. All other bytes stay as they stand.
-///
-/// Returns whether `object` is an object; if it is not, nothing is written. Of what [`JsonDecoder`] accepted it
-/// is true. What is not JSON may not be noticed.
-///
-/// [`JsonDecoder`]: super::json::JsonDecoder
+/// [`MemberAppender`] says what exactly; it is the form for the same name over and over.
 ///
 /// # Examples
 /// ```
@@ -154,58 +149,90 @@ fn write_control(byte: u8, room: &mut [u8]) -> usize {
 /// assert_eq!(out, br#"{"a": [2],"at":"now" }"#);
 /// ```
 pub fn with_member(object: &[u8], name: &str, raw_value: &[u8], out: &mut Vec<u8>) -> bool {
-    if object.trim_ascii_start().first() != Some(&b'{') {
-        return false;
-    }
-    out.reserve(object.len() + name.len() + raw_value.len() + 4);
-    // Few objects have the name anywhere, and fewer have escapes that could hide it.
-    if memchr::memchr(b'\\', object).is_some() || memchr::memmem::find(object, name.as_bytes()).is_some() {
-        return replace_member(object, name, raw_value, out);
-    }
-    let Some(before_brace) = object.trim_ascii_end().strip_suffix(b"}") else { return false };
-    let inner = before_brace.trim_ascii_end();
-    out.extend_from_slice(inner);
-    write_member(name, raw_value, inner.last() != Some(&b'{'), out);
-    out.extend_from_slice(&object[inner.len()..]);
-    true
+    MemberAppender::new(name).write(object, raw_value, out)
 }
 
-/// [`with_member`] for an object that may have the member.
-#[cold]
-fn replace_member(object: &[u8], name: &str, raw_value: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some((members, found)) = find_member(object, name) else { return false };
-    let Some((_, last_end)) = members.last().copied() else {
-        // No member at all: a name in here stands in none.
-        let inner = object.iter().position(|b| *b == b'{').map_or(0, |at| at + 1);
-        out.extend_from_slice(&object[..inner]);
-        write_member(name, raw_value, false, out);
-        out.extend_from_slice(&object[inner..]);
-        return true;
-    };
-    let (keep_to, go_on_at) = match found {
-        None => (last_end, last_end),
-        Some(i) => match (members.get(i + 1), i.checked_sub(1).map(|before| members[before])) {
-            // Up to the next member's name, or from the end of the member before.
-            (Some((next, _)), _) => (members[i].0, *next),
-            (None, Some((_, end_before))) => (end_before, last_end),
-            (None, None) => (members[i].0, last_end),
-        },
-    };
-    out.extend_from_slice(&object[..keep_to]);
-    out.extend_from_slice(&object[go_on_at..last_end]);
-    let others = members.len() - usize::from(found.is_some());
-    write_member(name, raw_value, others > 0, out);
-    out.extend_from_slice(&object[last_end..]);
-    true
+/// Appends a member to objects.
+#[derive(Clone, Debug)]
+pub struct MemberAppender {
+    name: String,
+    /// Looks for the name in an object.
+    finder: memchr::memmem::Finder<'static>,
+    /// The name as JSON, and a colon.
+    head: Vec<u8>,
 }
 
-fn write_member(name: &str, raw_value: &[u8], comma: bool, out: &mut Vec<u8>) {
-    if comma {
-        out.push(b',');
+impl MemberAppender {
+    /// An appender of members called `name`.
+    pub fn new(name: &str) -> Self {
+        let mut head = Vec::new();
+        write_string(name.as_bytes(), &mut head);
+        head.push(b':');
+        let finder = memchr::memmem::Finder::new(name.as_bytes()).into_owned();
+        MemberAppender { name: name.to_owned(), finder, head }
     }
-    write_string(name.as_bytes(), out);
-    out.push(b':');
-    out.extend_from_slice(raw_value);
+
+    /// Appends to `out` the JSON `object` with the member of value `raw_value` behind its last one.
+    ///
+    /// A member of that name at the top level, however it is spelled, is removed together with the comma and
+    /// the white space between it and its neighbour. All other bytes stay as they stand.
+    ///
+    /// Returns whether `object` is an object; if it is not, nothing is written. Of what [`JsonDecoder`] accepted
+    /// it is true. What is not JSON may not be noticed.
+    ///
+    /// [`JsonDecoder`]: super::json::JsonDecoder
+    pub fn write(&self, object: &[u8], raw_value: &[u8], out: &mut Vec<u8>) -> bool {
+        if object.trim_ascii_start().first() != Some(&b'{') {
+            return false;
+        }
+        out.reserve(object.len() + self.head.len() + raw_value.len() + 1);
+        // Few objects have the name anywhere, and fewer have escapes that could hide it.
+        if memchr::memchr(b'\\', object).is_some() || self.finder.find(object).is_some() {
+            return self.replace(object, raw_value, out);
+        }
+        let Some(before_brace) = object.trim_ascii_end().strip_suffix(b"}") else { return false };
+        let inner = before_brace.trim_ascii_end();
+        out.extend_from_slice(inner);
+        self.write_member(raw_value, inner.last() != Some(&b'{'), out);
+        out.extend_from_slice(&object[inner.len()..]);
+        true
+    }
+
+    /// [`write`](Self::write) for an object that may have the member.
+    #[cold]
+    fn replace(&self, object: &[u8], raw_value: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some((members, found)) = find_member(object, &self.name) else { return false };
+        let Some((_, last_end)) = members.last().copied() else {
+            let inner = object.iter().position(|b| *b == b'{').map_or(0, |at| at + 1);
+            out.extend_from_slice(&object[..inner]);
+            self.write_member(raw_value, false, out);
+            out.extend_from_slice(&object[inner..]);
+            return true;
+        };
+        let (keep_to, go_on_at) = match found {
+            None => (last_end, last_end),
+            Some(i) => match (members.get(i + 1), i.checked_sub(1).map(|before| members[before])) {
+                // Up to the next member's name, or from the end of the member before.
+                (Some((next, _)), _) => (members[i].0, *next),
+                (None, Some((_, end_before))) => (end_before, last_end),
+                (None, None) => (members[i].0, last_end),
+            },
+        };
+        out.extend_from_slice(&object[..keep_to]);
+        out.extend_from_slice(&object[go_on_at..last_end]);
+        self.write_member(raw_value, members.len() > usize::from(found.is_some()), out);
+        out.extend_from_slice(&object[last_end..]);
+        true
+    }
+
+    #[inline]
+    fn write_member(&self, raw_value: &[u8], comma: bool, out: &mut Vec<u8>) {
+        if comma {
+            out.push(b',');
+        }
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(raw_value);
+    }
 }
 
 #[cfg(test)]

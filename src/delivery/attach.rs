@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use timely::ExchangeData;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 
 use super::tally::Tallies;
@@ -66,4 +66,19 @@ fn write<S: Sink>(sink: &SharedSink<S>, epoch: u64, batch: S::Batch) -> Result<(
         cause: "a worker panicked while it wrote; the run cannot go on".into(),
     })?;
     sink.write(epoch, batch)
+}
+
+/// Counts the results of `stream` where they are, and writes none.
+pub fn count<B, N>(stream: StreamVec<'_, Tick, B>, output: usize, tallies: &Arc<Tallies>, results: N)
+where
+    B: Clone + 'static,
+    N: Fn(&B) -> usize + 'static,
+{
+    let tallies = Arc::clone(tallies);
+    stream.sink(Pipeline, "Count", move |(input, _frontier)| {
+        input.for_each(|_time, blocks| {
+            let counted: usize = blocks.drain(..).map(|block| results(&block)).sum();
+            tallies.add(output, counted as u64, &Digest::default());
+        });
+    });
 }

@@ -9,7 +9,7 @@ mod blocks;
 mod epoch;
 mod tally;
 
-pub use attach::{SharedSink, deliver};
+pub use attach::{SharedSink, count, deliver};
 pub use blocks::{TableBlock, TableRows};
 pub use epoch::{Deliver, EpochError, Manifest, decide_epoch};
 pub use tally::{OutputTally, Tallies};

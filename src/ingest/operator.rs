@@ -7,13 +7,14 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Capability, Probe};
 use timely::dataflow::{Scope, StreamVec};
+use timely::progress::Timestamp;
 
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
 use super::{Decode, SideTopics};
 use crate::decode::{Reason, Rejected};
-use crate::record::Partition;
+use crate::record::{KafkaTime, Partition, Record};
 use crate::runtime::Run;
 use crate::source::{Assignment, Poll, Reader, Visit};
 use crate::tick::{Tick, watermark_us};
@@ -39,8 +40,18 @@ pub struct Settings {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
+    /// The steps in which the worker's capability follows its watermark, at least 1. Where it divides the
+    /// ends of all windows it delays no window; only sessions close up to a step later.
+    pub step_us: i64,
     /// A worker this far ahead of the frontier in event time waits for the others.
     pub max_skew_us: i64,
+}
+
+impl Settings {
+    /// The last step at or before `time_us`.
+    fn step_before(&self, time_us: i64) -> i64 {
+        time_us.saturating_sub(time_us.rem_euclid(self.step_us))
+    }
 }
 
 /// What the source operator gives to the dataflow.
@@ -108,8 +119,7 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
 
     let mut worker = Worker::open(scope, run, settings, decoder, fronts, ledger, side);
     builder.build(move |mut capabilities: Vec<Capability<Tick>>| {
-        let start = Tick::new(1, i64::MIN);
-        capabilities.iter_mut().for_each(|capability| capability.downgrade(&start));
+        let start = Tick::minimum();
         move |_frontiers| {
             if capabilities.is_empty() {
                 return;
@@ -120,7 +130,7 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
             };
             let outcome = worker.step(&probe);
             let edge = match worker.time_us() {
-                Some(time_us) => Edge::Advance(time_us),
+                Some(time_us) => Edge::Advance(worker.settings.step_before(time_us)),
                 None => Edge::End(worker.final_watermark_us()),
             };
             side_port.send(&capabilities, |send| worker.side.drain(edge, send));
@@ -283,17 +293,14 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
                 return Visit::Taken;
             }
             let rank = index as u32;
-            let judged = decoder.decode(record).and_then(|event| {
-                let time_us = D::event_time_us(&event);
-                not_ahead(time_us, record.kafka_time.ms(), settings.max_ahead_us)?;
-                Ok((event, time_us))
-            });
-            match judged {
-                Err(why) => {
-                    ledger.rejected(why.reason);
-                    side.dead(rank, &state.id, record, &why);
-                }
-                Ok((event, time_us)) => {
+            match decoder.decode(record) {
+                Err(why) => set_aside(ledger, side, rank, &state.id, record, &why),
+                Ok(event) => {
+                    let time_us = D::event_time_us(&event);
+                    if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
+                        set_aside(ledger, side, rank, &state.id, record, &why);
+                        return Visit::Taken;
+                    }
                     let at = Position {
                         record,
                         time_us,
@@ -318,20 +325,34 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn set_aside(
+    ledger: &Ledger,
+    side: &mut SideTopics,
+    rank: u32,
+    partition: &Partition,
+    record: &Record<'_>,
+    why: &Rejected,
+) {
+    ledger.rejected(why.reason);
+    side.dead(rank, partition, record, why);
+}
+
 /// One bad clock must not make everybody else late: an event time too far after its own Kafka timestamp.
 #[inline(always)]
-fn not_ahead(time_us: i64, kafka_ms: Option<i64>, max_ahead_us: i64) -> Result<(), Rejected> {
-    let Some(kafka_ms) = kafka_ms else { return Ok(()) };
+fn ahead(time_us: i64, kafka_time: KafkaTime, max_ahead_us: i64) -> Option<Rejected> {
+    let kafka_ms = kafka_time.ms()?;
     let latest_us = kafka_ms.saturating_mul(1000).saturating_add(max_ahead_us);
-    if time_us <= latest_us {
-        return Ok(());
-    }
+    (time_us > latest_us).then(|| too_far_ahead(time_us, kafka_ms, max_ahead_us))
+}
+
+#[cold]
+fn too_far_ahead(time_us: i64, kafka_ms: i64, max_ahead_us: i64) -> Rejected {
     let ahead_ms = (i128::from(time_us) - i128::from(kafka_ms) * 1000) / 1000;
-    Err(Rejected::new(
-        Reason::Ahead,
-        format!(
-            "the event time is {ahead_ms} ms after the record's Kafka timestamp; allowed are {} ms",
-            max_ahead_us / 1000
-        ),
-    ))
+    let allowed_ms = max_ahead_us / 1000;
+    let detail = format!(
+        "the event time is {ahead_ms} ms after the record's Kafka timestamp; allowed are {allowed_ms} ms"
+    );
+    Rejected::new(Reason::Ahead, detail)
 }

@@ -32,15 +32,19 @@ impl<P> KeyedBlock<P> {
     }
 }
 
+/// A block is sent when it has grown to this many events.
+const BLOCK_EVENTS: usize = 8 << 10;
+
 /// Sorts events into blocks by the owner of their key.
 pub struct KeyedRouter<P> {
     open: Vec<KeyedBlock<P>>,
+    sent_until_us: i64,
 }
 
 impl<P> KeyedRouter<P> {
     /// For `peers` workers.
     pub fn new(peers: usize) -> Self {
-        KeyedRouter { open: (0..peers as u32).map(KeyedBlock::new).collect() }
+        KeyedRouter { open: (0..peers as u32).map(KeyedBlock::new).collect(), sent_until_us: i64::MIN }
     }
 
     /// Adds an event.
@@ -52,9 +56,17 @@ impl<P> KeyedRouter<P> {
         block.events.push(event);
     }
 
-    /// Sends all events; at the end of input every worker is told the final watermark.
+    /// Sends all events when event time moves, and full blocks at any time; at the end of input every worker
+    /// is told the final watermark.
     pub fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(KeyedBlock<P>)) {
+        let all = match edge {
+            Edge::Advance(time_us) => std::mem::replace(&mut self.sent_until_us, time_us) != time_us,
+            Edge::Flush | Edge::End(_) => true,
+        };
         for block in &mut self.open {
+            if !all && block.events.len() < BLOCK_EVENTS {
+                continue;
+            }
             if let Edge::End(watermark_us) = edge {
                 block.final_watermark_us = Some(watermark_us);
             }

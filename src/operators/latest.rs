@@ -5,15 +5,20 @@
 //! semigroup whose addition is the maximum: the arrangement then holds one entry a key, however long the
 //! history, where an ordinary `reduce` would keep every entry for ever.
 
+use std::collections::BTreeMap;
+use std::hash::Hash;
+
 use differential_dataflow::difference::{IsZero, Semigroup};
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::Operator;
 
-use crate::tick::Tick;
+use crate::tick::{Tick, open_epoch};
 
 /// A difference whose sum is the largest of the summands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,15 +42,17 @@ impl<V: Ord + Clone> Semigroup for Largest<V> {
 pub trait LatestByKey<'scope, K, V> {
     /// Maintains, for each key, the largest entry so far: a larger one retracts it and takes its place.
     ///
+    /// Changes are combined within an epoch before they are exchanged: that is when they become visible.
+    ///
     /// # Shape
     /// | port | record | timestamp | partitioned by |
     /// | --- | --- | --- | --- |
     /// | in | `(K, V)` | any | any |
-    /// | out | `((K, V), Tick, ±1)` | of the change | key |
+    /// | out | `((K, V), Tick, ±1)` | the epoch, at its last instant | key |
     /// # Guarantees
-    /// At every time the collection holds one entry for each key seen by then: the largest.
+    /// At the end of every epoch the collection holds one entry for each key seen by then: the largest.
     /// # State
-    /// One entry a key, for good: the relation itself.
+    /// One entry a key, for good: the relation itself; and one a key changed in an open epoch.
     /// # Errors
     /// None.
     fn latest_by_key(self) -> VecCollection<'scope, Tick, (K, V), isize>;
@@ -53,17 +60,36 @@ pub trait LatestByKey<'scope, K, V> {
 
 impl<'scope, K, V> LatestByKey<'scope, K, V> for StreamVec<'scope, Tick, (K, V)>
 where
-    K: ExchangeData + Hashable,
+    K: ExchangeData + Hashable + Hash,
     V: ExchangeData,
 {
     fn latest_by_key(self) -> VecCollection<'scope, Tick, (K, V), isize> {
-        self.unary(Pipeline, "AsDifference", |_capability, _info| {
-            |input, output| {
+        self.unary_frontier(Pipeline, "LargestOfEpoch", |capability, _info| {
+            let mut held = CapabilitySet::from_elem(capability);
+            let mut epochs = BTreeMap::<u64, HashMap<K, V>>::new();
+            move |(input, frontier), output| {
                 input.for_each(|time, entries| {
-                    let at = *time.time();
-                    let changes = entries.drain(..).map(|(key, value)| ((key, ()), at, Largest(value)));
-                    output.session(&time).give_iterator(changes);
+                    let largest = epochs.entry(time.time().epoch).or_default();
+                    for (key, value) in entries.drain(..) {
+                        match largest.get_mut(&key) {
+                            Some(known) if *known >= value => {}
+                            Some(known) => *known = value,
+                            None => drop(largest.insert(key, value)),
+                        }
+                    }
                 });
+                let frontier = frontier.frontier();
+                let open = open_epoch(frontier);
+                while let Some(first) =
+                    epochs.first_entry().filter(|e| open.is_none_or(|open| *e.key() < open))
+                {
+                    let at = Tick::new(*first.key(), i64::MAX);
+                    let capability = held.delayed(&at);
+                    let changes =
+                        first.remove().into_iter().map(|(key, value)| ((key, ()), at, Largest(value)));
+                    output.session(&capability).give_iterator(changes);
+                }
+                held.downgrade(frontier.iter());
             }
         })
         .as_collection()

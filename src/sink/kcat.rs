@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn what_is_absent_or_not_utf8_is_told_apart() {
-        let line = Line { kafka_time: KafkaTime::None, headers: &[], key: None, payload: Some(b"\xff\x00"), ..LINE };
+        let line =
+            Line { kafka_time: KafkaTime::None, headers: &[], key: None, payload: Some(b"\xff\x00"), ..LINE };
         let expected = concat!(
             r#"{"topic":"t","partition":0,"offset":12,"tstype":"unknown","ts":-1,"key":null,"payload_base64":"/wA="}"#,
             "\n"

@@ -14,12 +14,17 @@
 
 mod disk;
 pub mod kcat;
+#[cfg(feature = "lake")]
+pub mod lake;
+pub mod out_dir;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod staged;
+pub mod topic;
 #[cfg(test)]
 mod trial;
 
+pub(crate) use disk::Disk;
 pub use disk::Durability;
 
 use thiserror::Error;

@@ -94,7 +94,6 @@ pub(crate) struct Mark<T> {
     pub(crate) epoch: Option<u64>,
     pub(crate) generation: u64,
     /// What else the sink must know of what is committed.
-    #[serde(flatten)]
     pub(crate) state: T,
 }
 
@@ -201,6 +200,19 @@ impl Books {
             return Err(self.failed(format!("{path:?} is of format {found}; this program knows {FORMAT}")));
         }
         Ok(mark)
+    }
+
+    /// Ends a commit whose epoch is in already: a newer generation is noted, so that older ones are fenced.
+    pub(crate) fn note_generation<T: Serialize>(
+        &self,
+        mut mark: Mark<T>,
+        generation: u64,
+    ) -> Result<(), SinkError> {
+        if generation > mark.generation {
+            mark.generation = generation;
+            self.set_mark(&mark)?;
+        }
+        Ok(())
     }
 
     /// Replaces the sink's mark, durably.

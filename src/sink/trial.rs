@@ -15,6 +15,8 @@ pub(crate) struct Trial<'a, S: Sink> {
     pub(crate) open: &'a dyn Fn(&Path, Disk) -> Result<S, SinkError>,
     /// The output of an epoch; the second argument varies how it is cut into batches.
     pub(crate) output: &'a dyn Fn(u64, u64) -> Vec<S::Batch>,
+    /// What else is done after each commit.
+    pub(crate) after_commit: &'a dyn Fn(&mut S) -> Result<(), SinkError>,
     /// Ends the run.
     pub(crate) finish: &'a dyn Fn(&mut S) -> Result<(), SinkError>,
     /// Checks that exactly the epochs up to the given one are visible; called also where a process died, with
@@ -47,6 +49,7 @@ impl<S: Sink> Trial<'_, S> {
             let staged = sink.prepare(epoch)?;
             manifests.decided.push(staged.clone());
             sink.commit(epoch, generation, &staged)?;
+            (self.after_commit)(&mut sink)?;
             sink.commit(epoch, generation, &staged)?;
         }
         (self.finish)(&mut sink)?;
@@ -69,21 +72,21 @@ impl<S: Sink> Trial<'_, S> {
     fn dies_twice(&self, first: u64, lose_power: bool) -> bool {
         let mut second = 0;
         loop {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = memory_dir();
             let mut manifests = Manifests::default();
             if self.finishes(dir.path(), first, lose_power, &mut manifests) {
                 return false;
             }
             let finished = self.finishes(dir.path(), second, lose_power, &mut manifests);
             let sink = self
-                .process(dir.path(), Disk::new(Durability::Power), &mut manifests)
+                .process(dir.path(), Disk::new(Durability::Process), &mut manifests)
                 .unwrap_or_else(|error| panic!("died after {first} and {second} changes: {error}"));
             (self.check)(dir.path(), &sink, self.epochs);
             if finished {
                 return true;
             }
             // In strides: all pairs would take minutes.
-            second += 1 + first % 7;
+            second += 4 + first % 7;
         }
     }
 
@@ -126,4 +129,9 @@ impl<S: Sink> Trial<'_, S> {
         (self.finish)(&mut last).unwrap();
         (self.check)(dir.path(), &last, 1);
     }
+}
+
+/// A directory in memory where the system has such a place: thousands of runs are tried.
+fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

@@ -45,6 +45,7 @@ class Story:
         self.trouble = r.choice([0.0, 0.02, 0.15])
         self.stragglers = r.choice([0.0, 0.03, 0.2])
         self.extra = r.choice([0.0, 0.1, 0.5])
+        self.heartbeats = r.choice([0.0, 0.01, 0.05])
         self.lag = [r.choice([0, 0, 1, 10, 70]) * times.MINUTE for _ in range(self.partitions)]
         self.offset = [r.choice([0, 0, 5, 1000, 2**40]) for _ in range(self.partitions)]
         self.largest = [None] * self.partitions
@@ -52,8 +53,14 @@ class Story:
         self.planned = []  # (due, event time, user, kind)
 
     def tell(self):
+        every_poison = {}
+        if self.r.random() < 0.3:
+            for number in range(len(poison.payloads(self.good(BASE)))):
+                every_poison.setdefault(self.r.randrange(self.total), []).append(number)
         for i in range(self.total):
             now = BASE + i * self.span // self.total
+            for number in every_poison.get(i, []):
+                self.poison(self.r.randrange(self.partitions), now, number)
             due = [p for p in self.planned if p[0] <= now]
             self.planned = [p for p in self.planned if p[0] > now]
             for _, time, user, kind in due:
@@ -73,9 +80,9 @@ class Story:
         x = r.random()
         if x < self.trouble:
             self.poison(p, now)
-        elif x < self.trouble + 0.01:
+        elif x < self.trouble + self.heartbeats:
             self.heartbeat(p, now)
-        elif x < self.trouble + 0.02:
+        elif x < self.trouble + self.heartbeats + 0.01:
             self.edge_sessions(now)
         else:
             self.event(p, self.time(p, now), now)
@@ -155,21 +162,26 @@ class Story:
             headers.insert(r.randrange(2), (b"trace", None))
         self.put(p, ("create", now // 1000), None, r.choice([None, b"", b"{}", b"\xff"]), headers)
 
-    def poison(self, p, now):
+    def poison(self, p, now, number=None):
         r = self.r
         time = self.time(p, now)
-        if r.random() < 0.1:
+        if number is None and r.random() < 0.1:
             # More than an hour after its own Kafka timestamp, by as little as a microsecond.
             ts = time // 1000 - 3_600_000 - r.choice([0, 1, 86_400_000])
             body = {"event_time": max(time, ts * 1000 + 3_600_000_001), "user_id": "u", "page_url": "/", "event_type": "click"}
             self.put(p, ("create", ts), b"u", self.spelled(body, []))
             return
-        event = {
+        payloads = poison.payloads(self.good(time))
+        payload, _ = r.choice(payloads) if number is None else payloads[number]
+        self.put(p, ("create", now // 1000), self.key("poison"), payload)
+
+    def good(self, time):
+        """An event for the poisons to be built around."""
+        r = self.r
+        return {
             "event_time": times.rfc3339(time), "user_id": r.choice(self.users), "page_url": r.choice(self.pages),
             "event_type": r.choice(KINDS),
         }
-        payload, _ = r.choice(poison.payloads(event))
-        self.put(p, ("create", now // 1000), self.key(event["user_id"]), payload)
 
     def edge_sessions(self, now):
         """A user whose events lie where a session's rule turns."""
@@ -209,9 +221,15 @@ class Story:
                 payload = self.spelled(body, [('"fill"', '""')])
                 payload = payload.replace(b'""', b'"' + b"x" * (size - len(payload)) + b'"')
                 self.put(p, ("create", now // 1000), b"size", payload)
-        if r.random() < 0.5:
+        if r.random() < 0.3:
             self.event(p, now + r.choice([31, 55, 60]) * times.MINUTE, now)
             self.event(p, now, now)
+        if r.random() < 0.5:
+            # Sessions whose last event lies exactly 30 minutes before the final watermark, and a microsecond less.
+            end = max([time for time in self.largest if time is not None] + [now])
+            for after in (-2 * times.MINUTE, 1 - 2 * times.MINUTE):
+                self.event(p, end + after, now, user="last_%d" % after, kind="click")
+            self.event(p, end + 30 * times.MINUTE, end + 30 * times.MINUTE, user="closer", kind="session_end")
         if r.random() < 0.3:
             for time in ("9999-12-31T23:40:00Z", "0001-01-01T00:05:00+00:00", "1969-12-31T23:59:59.999999Z"):
                 far = {"event_time": time, "user_id": "far", "page_url": "/far", "event_type": "page_view"}

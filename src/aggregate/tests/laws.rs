@@ -1,4 +1,5 @@
-//! The laws of [`Aggregate`] and [`Retract`], checked of every aggregate against a plain loop over the inputs.
+//! The laws of [`Aggregate`] and [`Retract`], checked of every aggregate against a plain loop over the
+//! inputs.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Debug;

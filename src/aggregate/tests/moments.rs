@@ -11,7 +11,8 @@ pub(super) fn moments(values: &[f64]) -> Moments {
     moments
 }
 
-/// Checks the mean, and the deviation as far as its square tells: the variance is read before the root is taken.
+/// Checks the mean, and the deviation as far as its square tells: the variance is read before the root is
+/// taken.
 fn check(moments: &Moments, values: &[f64]) {
     assert_eq!(moments.count(), values.len() as u64);
     assert_nearest(moments.mean().unwrap(), &mean(values));

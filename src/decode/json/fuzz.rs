@@ -64,12 +64,13 @@ pub(super) const READING: [Member; 5] = [
 ];
 
 /// Documents that decoders are shown first, so that there are layouts to mistake an input for.
-const SHOWN: [&str; 6] = [
+const SHOWN: [&str; 7] = [
     r#"{"event_time":"2024-01-28T12:00:00.000Z","user_id":"u1","page_url":"/home","event_type":"click"}"#,
     r#"{ "user_id" : "u1" , "event_type":"click","page_url":"/home" ,"event_time": 1706443200000 }"#,
     r#"{"event_time":"2024-01-28T12:00:00","user_id":"u1","page_url":"/home","event_type":"click","x":[1]}"#,
     r#"{"sensor":"PS1","cycle":1,"timestamp":"2024-01-28T12:00:00.000Z","value":1.5,"place":"hall"}"#,
     r#"{"value":-3,"cycle":12345678,"sensor":"EPS1","timestamp":1706443200000,"place":"hall","y":"z"}"#,
+    r#"{"a name that is longer than what is compared at once":0,"sensor":"PS1","cycle":1,"timestamp":0,"value":2,"place":"x"}"#,
     "{\n\t\"place\": \"hall\",\n\t\"cycle\": 7,\n\t\"sensor\": \"PS1\",\n\t\"timestamp\": 0,\n\t\"value\": 1e3\n}\n",
 ];
 
@@ -90,6 +91,12 @@ pub(super) fn agree<const N: usize>(members: [Member; N], limits: Limits, value:
         for document in shown.chain(before.iter().copied()).chain([value]) {
             let expected = ask(&mut strict, Some(Value::exact(document)));
             assert_eq!(ask(&mut decoder, Some(Value::exact(document))), expected, "{level:?}");
+        }
+        // Cut short, with the rest readable behind it.
+        let slab = [value, &[0; 100]].concat();
+        for len in value.len().saturating_sub(40)..value.len() {
+            let expected = ask(&mut strict, Some(Value::exact(&value[..len])));
+            assert_eq!(ask(&mut decoder, Some(Value::within(&slab, len))), expected, "{level:?}");
         }
         let mut changed = value.to_vec();
         for turn in 0..8 {

@@ -18,13 +18,27 @@ pub(super) struct Waiting {
     pub(super) flagged: bool,
 }
 
+/// How many buckets are found without a search: enough for the usual disorder.
+const HOT: usize = 64;
+
 /// Waiting events; those that the frontier has passed come out in (event time, partition, offset) order.
-#[derive(Default)]
 pub(super) struct Pending {
-    buckets: BTreeMap<i64, Vec<Waiting>>,
-    spare: Vec<Vec<Waiting>>,
-    /// The bucket that the last event went to, outside the map.
-    hot: Option<(i64, Vec<Waiting>)>,
+    /// From bucket to its place in `events`.
+    buckets: BTreeMap<i64, u32>,
+    events: Vec<Vec<Waiting>>,
+    free: Vec<u32>,
+    /// Buckets used lately and their places, by the bucket's low bits.
+    hot: [(i64, u32); HOT],
+    len: usize,
+}
+
+const COLD: (i64, u32) = (i64::MAX, 0);
+
+impl Default for Pending {
+    fn default() -> Self {
+        let (buckets, events, free) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Pending { buckets, events, free, hot: [COLD; HOT], len: 0 }
+    }
 }
 
 impl Pending {
@@ -32,57 +46,54 @@ impl Pending {
     pub(super) fn push(&mut self, key: u32, event: SessionEvent) {
         let bucket = event.time_us >> BUCKET_BITS;
         let SessionEvent { time_us, rank, offset, mark, flagged } = event;
-        let waiting = Waiting { time_us, offset, rank, key, mark, flagged };
-        match &mut self.hot {
-            Some((hot, events)) if *hot == bucket => events.push(waiting),
-            _ => self.heat(bucket).push(waiting),
-        }
+        let (hot, place) = self.hot[bucket as usize % HOT];
+        let place = if hot == bucket { place } else { self.heat(bucket) };
+        self.events[place as usize].push(Waiting { time_us, offset, rank, key, mark, flagged });
+        self.len += 1;
     }
 
     #[inline(never)]
-    fn heat(&mut self, bucket: i64) -> &mut Vec<Waiting> {
-        self.cool();
-        let events = self.buckets.remove(&bucket).or_else(|| self.spare.pop()).unwrap_or_default();
-        &mut self.hot.insert((bucket, events)).1
-    }
-
-    fn cool(&mut self) {
-        if let Some((bucket, events)) = self.hot.take() {
-            self.buckets.insert(bucket, events);
-        }
+    fn heat(&mut self, bucket: i64) -> u32 {
+        let (events, free) = (&mut self.events, &mut self.free);
+        let place = *self.buckets.entry(bucket).or_insert_with(|| {
+            free.pop().unwrap_or_else(|| {
+                events.push(Vec::new());
+                (events.len() - 1) as u32
+            })
+        });
+        self.hot[bucket as usize % HOT] = (bucket, place);
+        place
     }
 
     /// Calls `each` for all events before `watermark_us` (all, when `None`), in order.
     pub(super) fn pass(&mut self, watermark_us: Option<i64>, mut each: impl FnMut(&Waiting)) {
-        self.cool();
         while let Some(first) = self.buckets.first_entry() {
             let start_us = first.key() << BUCKET_BITS;
             if watermark_us.is_some_and(|us| us <= start_us) {
                 break;
             }
-            let (bucket, mut events) = first.remove_entry();
-            let whole = watermark_us.is_none_or(|us| us >> BUCKET_BITS > bucket);
-            let rest = match watermark_us {
-                Some(us) if !whole => split_off(&mut events, us),
-                _ => Vec::new(),
-            };
+            let place = *first.get() as usize;
+            let mut events = std::mem::take(&mut self.events[place]);
+            let whole = watermark_us.is_none_or(|us| us >> BUCKET_BITS > *first.key());
+            if let Some(us) = watermark_us.filter(|_| !whole) {
+                self.events[place] = split_off(&mut events, us);
+            }
             events.sort_unstable_by_key(|event| (event.time_us, event.rank, event.offset));
             events.iter().for_each(&mut each);
-            events.clear();
-            if self.spare.len() < 16 {
-                self.spare.push(events);
-            }
+            self.len -= events.len();
             if !whole {
-                if !rest.is_empty() {
-                    self.buckets.insert(bucket, rest);
-                }
                 break;
             }
+            let (bucket, place) = first.remove_entry();
+            self.hot[bucket as usize % HOT] = COLD;
+            events.clear();
+            self.events[place as usize] = events;
+            self.free.push(place);
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.buckets.values().chain(self.hot.as_ref().map(|(_, events)| events)).map(Vec::len).sum()
+        self.len
     }
 }
 

@@ -247,6 +247,7 @@ fn trial() -> Trial<'static, SqliteTables> {
         epochs: 3,
         open: &|dir, disk| SqliteTables::open_on(disk, dir, "p", vec![counts()]),
         output: &trial_output,
+        after_commit: &|_| Ok(()),
         finish: &|_| Ok(()),
         check: &trial_check,
     }

@@ -155,7 +155,7 @@ impl Disk {
     /// Forces a file's content to the device.
     pub(crate) fn force(&self, path: &Path) -> Result<(), DiskError> {
         if self.forces() {
-            at("force", path, self.allow().and_then(|()| File::open(path)?.sync_all()))?;
+            at("force", path, self.allow().and_then(|()| self.sync(&File::open(path)?)))?;
             self.forced(path);
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Disk {
     /// Forces a directory's entries to the device: names made, changed and removed in it.
     pub(crate) fn force_dir(&self, path: &Path) -> Result<(), DiskError> {
         if self.forces() {
-            at("force", path, self.allow().and_then(|()| File::open(path)?.sync_all()))?;
+            at("force", path, self.allow().and_then(|()| self.sync(&File::open(path)?)))?;
             self.forced_dir(path);
         }
         Ok(())
@@ -200,9 +200,15 @@ impl Disk {
         at("remove", path, absent_is_fine(fs::remove_file(path)))
     }
 
-    /// Removes a directory with all that is in it, if it is there.
+    /// Removes an empty directory, if it is there.
+    pub(crate) fn remove_dir(&self, path: &Path) -> Result<(), DiskError> {
+        at("remove", path, self.allow().and_then(|()| absent_is_fine(fs::remove_dir(path))))
+    }
+
+    /// Removes a file, or a directory with all that is in it, if it is there.
     pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), DiskError> {
-        at("remove", path, self.allow().and_then(|()| absent_is_fine(fs::remove_dir_all(path))))
+        let remove = || if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        at("remove", path, self.allow().and_then(|()| absent_is_fine(remove())))
     }
 
     /// Replaces a file in one step: a reader, and a recovery, sees the old content or the new.
@@ -267,6 +273,11 @@ impl Disk {
     }
 
     #[cfg(not(test))]
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    #[cfg(not(test))]
     fn write_through(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)
     }
@@ -307,7 +318,7 @@ impl DiskFile {
     /// Ends the file, forced where durability asks for it: its length and its CRC-32.
     pub(crate) fn finish(self) -> Result<(u64, u32), DiskError> {
         if self.disk.forces() {
-            at("force", &self.path, self.disk.allow().and_then(|()| self.file.sync_all()))?;
+            at("force", &self.path, self.disk.allow().and_then(|()| self.disk.sync(&self.file)))?;
             self.disk.forced(&self.path);
         }
         Ok((self.len, self.checksum.finalize()))

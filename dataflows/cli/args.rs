@@ -1,0 +1,378 @@
+//! The command line: what may be said, and what `--help` tells of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use tidegate::runtime::{Cluster, Pace};
+use tidegate_dataflows::replay::{BATCH, PIPELINES};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate -w 8                                replay fixtures/ with 8 workers; results in out/
+  tidegate replay activity --fixture DIR --out OUT -w 2
+  tidegate generate activity --fixture demo --records 1000000
+  tidegate prove activity --fixture demo --quick
+  tidegate validate --config my.yaml           every fault of a configuration at once
+  tidegate graph activity --format mermaid
+
+Look at what came out:
+  sqlite3 out/tables.sqlite 'SELECT * FROM page_view_counts LIMIT 5'
+
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
+Results go to standard output, progress and messages to standard error.";
+
+/// Event-time stream pipelines: same log, same answer.
+///
+/// Without a command, tidegate replays the recorded fixtures in fixtures/ through every pipeline, shows how
+/// far it is, writes tables, a data lake and topics to out/, and ends with a summary.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = EXAMPLES, disable_help_flag = true, disable_version_flag = true)]
+#[command(max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Flags of every command.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Worker threads in each process.
+    #[arg(short, long, global = true, value_name = "N", default_value_t = 1, value_parser = at_least_1)]
+    #[arg(help_heading = "Workers (timely's flags)")]
+    pub(crate) workers: usize,
+    /// Processes of the run; start each with its own -p.
+    #[arg(short = 'n', long, global = true, value_name = "N", default_value_t = 1, value_parser = at_least_1)]
+    #[arg(help_heading = "Workers (timely's flags)")]
+    pub(crate) processes: usize,
+    /// The number of this process, from 0; process 0 writes the results.
+    #[arg(short, long, global = true, value_name = "N", default_value_t = 0)]
+    #[arg(help_heading = "Workers (timely's flags)")]
+    pub(crate) process: usize,
+    /// One host:port a line, one line a process; without it localhost, ports from 2101.
+    #[arg(short = 'h', long, global = true, value_name = "FILE")]
+    #[arg(help_heading = "Workers (timely's flags)")]
+    pub(crate) hostfile: Option<PathBuf>,
+
+    /// Settings in YAML, over those of config/dev.yaml if it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How messages are written; which, TIDEGATE_LOG says (error, warn, info, debug).
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Print help.
+    #[arg(long, global = true, action = ArgAction::HelpLong)]
+    help: Option<bool>,
+    /// Print the version.
+    #[arg(long, short = 'V', action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+impl Global {
+    /// The workers, as timely takes them.
+    pub(crate) fn cluster(&self) -> Cluster {
+        Cluster {
+            threads: self.workers,
+            processes: self.processes,
+            process: self.process,
+            hosts: self.hostfile.clone(),
+        }
+    }
+}
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Replay a recorded fixture through pipelines into embedded sinks.
+    ///
+    /// A replay starts afresh: it replaces what an earlier replay left in the output directory, and refuses a
+    /// directory that holds anything else. Nothing of it is visible before it has reached the end.
+    Replay(ReplayArgs),
+    /// Make synthetic input, the same for the same seed.
+    Generate(GenerateArgs),
+    /// Run a fixture with other workers, processes, interleavings and batch sizes, and compare the results.
+    ///
+    /// Prints one digest when all runs agree, or else the first difference, and exits with 1.
+    Prove(ProveArgs),
+    /// Check the settings of all layers: every fault at once, with its place, cause and mend.
+    Validate(ValidateArgs),
+    /// Draw a pipeline, with the settings that are in effect, without starting anything.
+    Graph(GraphArgs),
+    /// Print a script that completes this command line in a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate replay activity --fixture fixtures/activity --out out -w 4
+  tidegate replay --speed 60x                  a minute of recorded time a second")]
+pub(crate) struct ReplayArgs {
+    /// The pipelines; all by default.
+    #[arg(value_name = "PIPELINE", value_parser = PossibleValuesParser::new(PIPELINES))]
+    pub(crate) pipelines: Vec<String>,
+    /// The fixture: kcat lines and Kafka log segments, read recursively; fixtures/ by default.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// Where the results go.
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    pub(crate) out: PathBuf,
+    /// How fast, by the recorded Kafka timestamps: 1x, 10x, max.
+    #[arg(long, value_name = "SPEED", default_value = "max", value_parser = pace)]
+    pub(crate) speed: Pace,
+    /// The idle decisions of a live run, to repeat it bit for bit (comes with live runs).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) idle: Option<PathBuf>,
+    /// Records per activation, at most. Results do not depend on it.
+    #[arg(long, value_name = "N", default_value_t = BATCH, value_parser = at_least_1, hide = true)]
+    pub(crate) batch: usize,
+    /// Read in an order drawn from this seed. Results do not depend on it.
+    #[arg(long, value_name = "SEED", hide = true)]
+    pub(crate) shuffle: Option<u64>,
+}
+
+impl Default for ReplayArgs {
+    fn default() -> Self {
+        ReplayArgs {
+            pipelines: Vec::new(),
+            fixture: None,
+            out: PathBuf::from("out"),
+            speed: Pace::Max,
+            idle: None,
+            batch: BATCH,
+            shuffle: None,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GenerateArgs {
+    #[command(subcommand)]
+    pub(crate) what: Generate,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Generate {
+    /// A clickstream: page views, clicks and sessions of many users.
+    ///
+    /// About 130 bytes an event. Events come up to 30 s out of order, stragglers 3 to 10 minutes; pages are
+    /// popular by the cube of a uniform number; a user's events all lie in one partition.
+    Activity(GenerateActivity),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate generate activity --fixture demo                      5 million events of one hour
+  tidegate generate activity --fixture demo --form segments --codec lz4 --records 100000
+  tidegate generate activity --fixture demo --records 3600 --interval 1s")]
+pub(crate) struct GenerateActivity {
+    /// Where the fixture is written; a directory that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// A Kafka broker to write to instead (comes with live runs).
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "fixture")]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// The form of the fixture; ndjson is the bare payloads, for benches.
+    #[arg(long, default_value = "kcat")]
+    pub(crate) form: FormName,
+    /// How batches of log segments are packed.
+    #[arg(long, value_name = "CODEC")]
+    pub(crate) codec: Option<CodecName>,
+    /// The same seed makes the same bytes.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many events.
+    #[arg(long, value_name = "N", default_value_t = 5_000_000)]
+    pub(crate) records: u64,
+    /// How many partitions.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) partitions: u32,
+    /// How many different pages.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) pages: u32,
+    /// How many different users.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) users: u32,
+    /// When the first event arrives.
+    #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00Z", value_parser = instant_ms)]
+    pub(crate) start: i64,
+    /// Over how much time they arrive [default: 1h].
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["rate", "interval"])]
+    pub(crate) span: Option<Duration>,
+    /// How many arrive a second, in place of a span.
+    #[arg(long, value_name = "N", conflicts_with = "interval", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// How long after each other they arrive, in place of a span.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) interval: Option<Duration>,
+    /// One event in so many is a straggler, on average; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) late_every: u32,
+}
+
+/// The forms of generated input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormName {
+    /// kcat lines.
+    Kcat,
+    /// kcat lines, packed by gzip.
+    KcatGz,
+    /// kcat lines, packed by zstd.
+    KcatZst,
+    /// Kafka log segments.
+    Segments,
+    /// p0.ndjson, p1.ndjson, …: bare payloads.
+    Ndjson,
+}
+
+/// The codecs of Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CodecName {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProveArgs {
+    /// The pipeline.
+    #[arg(value_name = "PIPELINE", value_parser = PossibleValuesParser::new(PIPELINES))]
+    pub(crate) pipeline: String,
+    /// The fixture; fixtures/ by default.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// Only a few runs that vary everything.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Chooses the interleavings.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How long one run may take.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Where the runs' outputs lie while they are compared; a directory of the system by default.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ValidateArgs {
+    /// Also try the services (comes with live runs).
+    #[arg(long)]
+    pub(crate) connect: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GraphArgs {
+    /// The pipeline; all by default.
+    #[arg(value_name = "PIPELINE", value_parser = PossibleValuesParser::new(PIPELINES))]
+    pub(crate) pipeline: Option<String>,
+    /// How it is drawn.
+    #[arg(long, default_value = "text")]
+    pub(crate) format: FormatName,
+}
+
+/// How a graph is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatName {
+    /// A tree.
+    Text,
+    /// For Markdown.
+    Mermaid,
+    /// For Graphviz.
+    Dot,
+}
+
+fn at_least_1(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(n) => Ok(n),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number with a unit, such as 30s or 2m"))
+}
+
+fn instant_ms(text: &str) -> Result<i64, String> {
+    let us = tidegate::time::parse(text.as_bytes());
+    us.map(|us| us.div_euclid(1_000)).ok_or("write a time such as 2026-01-01T00:00:00Z".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
+    rate.ok_or("write how many a second, more than 0".to_owned())
+}
+
+fn pace(text: &str) -> Result<Pace, String> {
+    if text == "max" {
+        return Ok(Pace::Max);
+    }
+    let times = text.strip_suffix('x').and_then(|times| times.parse::<f64>().ok());
+    let times = times.filter(|times| times.is_finite() && *times > 0.0);
+    times.map(Pace::Times).ok_or("write max, or how many times as fast as recorded: 1x, 10x, 0.5x".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_a_replay_with_the_defaults() {
+        let Ok(Cli { command: Some(Command::Replay(parsed)), .. }) =
+            Cli::try_parse_from(["tidegate", "replay"])
+        else {
+            panic!("replay needs no argument")
+        };
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", ReplayArgs::default()));
+        assert!(Cli::try_parse_from(["tidegate", "-w", "8"]).is_ok_and(|cli| cli.command.is_none()));
+    }
+
+    #[test]
+    fn timelys_flags_stand_before_and_behind_the_command() {
+        for line in [
+            ["tidegate", "-w", "2", "-n", "3", "-p", "1", "-h", "hosts", "replay"],
+            ["tidegate", "replay", "-w", "2", "-n", "3", "-p", "1", "-h", "hosts"],
+        ] {
+            let cluster = Cli::try_parse_from(line).expect("parsed").global.cluster();
+            let hosts = Some(PathBuf::from("hosts"));
+            assert_eq!(cluster, Cluster { threads: 2, processes: 3, process: 1, hosts });
+        }
+    }
+
+    #[test]
+    fn speed_is_max_or_a_multiple() {
+        assert_eq!(pace("max"), Ok(Pace::Max));
+        assert_eq!(pace("10x"), Ok(Pace::Times(10.0)));
+        assert_eq!(pace("0.5x"), Ok(Pace::Times(0.5)));
+        for bad in ["10", "0x", "-1x", "infx", "NaNx", "fast", ""] {
+            assert!(pace(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `tidegate graph`.
+
+use tidegate_dataflows::activity;
+use tidegate_dataflows::graph::Format;
+
+use super::args::{FormatName, Global, GraphArgs};
+use super::failure::Failure;
+use super::settings;
+use super::ui::Ui;
+
+/// Draws the pipelines.
+pub(crate) fn run(ui: &Ui, global: &Global, args: &GraphArgs) -> Result<(), Failure> {
+    let settings = settings(global)?;
+    let format = match args.format {
+        FormatName::Text => Format::Text,
+        FormatName::Mermaid => Format::Mermaid,
+        FormatName::Dot => Format::Dot,
+    };
+    let all = [activity::topology(&settings.activity)];
+    let chosen = |pipeline: &str| args.pipeline.as_deref().is_none_or(|name| name == pipeline);
+    let drawn: Vec<String> = all
+        .iter()
+        .filter(|topology| chosen(&topology.pipeline))
+        .map(|topology| topology.draw(format))
+        .collect();
+    ui.result(drawn.join("\n"))
+}

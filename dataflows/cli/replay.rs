@@ -1,0 +1,142 @@
+//! `tidegate replay`, and `tidegate` without a command.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use tidegate::ingest::Interleave;
+use tidegate::runtime::{ClusterError, Run, RunError, abort_on_panic};
+use tidegate::sink::out_dir::OutDirError;
+use tidegate::source::SourceError;
+use tidegate_dataflows::activity;
+use tidegate_dataflows::replay::{Options, PIPELINES, ReplayError, replay};
+use tidegate_dataflows::settings::Settings;
+
+use super::args::{Global, ReplayArgs};
+use super::failure::Failure;
+use super::progress::Progress;
+use super::signals::Signals;
+use super::ui::{Style, Ui};
+use super::{banner, places, settings};
+
+/// Replays, and shows the summary.
+pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Failure> {
+    if args.idle.is_some() {
+        return Err(Failure::comes_later(
+            "--idle FILE",
+            "replay without it: recorded fixtures have no idle decisions",
+        ));
+    }
+    let Settings { activity, .. } = settings(global)?;
+    let options = Options {
+        fixture: places::fixture(args.fixture.as_deref())?,
+        out: args.out.clone(),
+        cluster: cluster(global)?,
+        pace: args.speed,
+        batch: args.batch,
+        interleave: args.shuffle.map_or(Interleave::Aligned, Interleave::Shuffled),
+        activity,
+    };
+    let pipelines: Vec<&'static str> = chosen(&args.pipelines);
+    let signals = Signals::listen(ui)?;
+    // A worker that panics must not leave the others waiting, nor a half-dead process writing.
+    abort_on_panic();
+    let shown: RefCell<Option<Progress>> = RefCell::default();
+    let pipelines_begun = RefCell::new(pipelines.iter());
+    let started = |run: &Arc<Run>, expected: u64| {
+        signals.stops(run);
+        let pipeline = pipelines_begun.borrow_mut().next().copied().unwrap_or_default();
+        banner::show(ui, &options, &activity::topology(&options.activity), run.source(), expected);
+        // Of several processes each reads a part, which it does not know.
+        let expected = if options.cluster.processes > 1 { 0 } else { expected };
+        // The one before ends first.
+        shown.take();
+        shown.replace(Some(Progress::show(ui, pipeline, run, expected)));
+    };
+    let outcome = replay(&options, &pipelines, &started);
+    shown.take();
+    let Some(summary) = outcome.map_err(failure)? else {
+        return Ok(());
+    };
+    ui.result(summary.table(&options.out))?;
+    ui.result(where_to_look(ui, &options))
+}
+
+/// The chosen pipelines in the order of the contract; all when none is chosen.
+fn chosen(names: &[String]) -> Vec<&'static str> {
+    PIPELINES
+        .into_iter()
+        .filter(|pipeline| names.is_empty() || names.iter().any(|name| name == pipeline))
+        .collect()
+}
+
+fn cluster(global: &Global) -> Result<tidegate::runtime::Cluster, Failure> {
+    if global.process >= global.processes {
+        return Err(Failure::usage(format!(
+            "-p {} cannot be: with -n {} the processes are numbered 0 to {}",
+            global.process,
+            global.processes,
+            global.processes - 1
+        ))
+        .mend("start each of the -n processes with its own -p, from 0"));
+    }
+    Ok(global.cluster())
+}
+
+/// What failed, the exit code, and what to do.
+fn failure(error: ReplayError) -> Failure {
+    let (usage, mend) = match &error {
+        ReplayError::Source(source) | ReplayError::Run(RunError::Source(source)) => {
+            (false, mend_source(source))
+        }
+        ReplayError::NoInput { .. } => {
+            (false, "name the fixture of this pipeline with --fixture DIR, or its topic with activity.topic")
+        }
+        ReplayError::OutDir(OutDirError::Io(_)) => {
+            (false, "see to space and permissions, or name another directory with --out DIR")
+        }
+        ReplayError::OutDir(_) => {
+            (true, "name a new directory, or one that an earlier replay left, with --out DIR")
+        }
+        ReplayError::Sink(_) | ReplayError::Epoch(_) | ReplayError::Run(RunError::Sink(_)) => {
+            (false, "see to space and permissions in the output directory, and replay again")
+        }
+        ReplayError::Cluster(ClusterError::Nonsense(_) | ClusterError::HostFile { .. }) => {
+            (true, "-h names a file with one host:port a line, at least -n of them")
+        }
+        ReplayError::Cluster(ClusterError::Start(_)) => {
+            (false, "every process of the run must be started, with the same -n, -w and hosts and its own -p")
+        }
+        ReplayError::Cluster(ClusterError::Worker(_)) => (false, "look at what the worker said before"),
+        ReplayError::Run(RunError::Stopped) => (false, "start it again; a replay begins afresh"),
+        ReplayError::Elsewhere(_) => (false, "look at what the other processes say"),
+        ReplayError::Unbalanced { .. } => (false, "this is a defect of tidegate: report it with the fixture"),
+    };
+    let failure = if usage { Failure::usage(error) } else { Failure::running(error) };
+    failure.mend(mend)
+}
+
+fn mend_source(error: &SourceError) -> &'static str {
+    match error {
+        SourceError::Io { .. } => "name a directory that is there and may be read, with --fixture DIR",
+        SourceError::Damaged { .. } => {
+            "copy the file again from where it came, or cut it off there; nothing of this replay is visible"
+        }
+    }
+}
+
+/// Commands that show the results; the summary's table says where each of them lies.
+fn where_to_look(ui: &Ui, options: &Options) -> String {
+    let out = options.out.display();
+    let on = options.activity.outputs;
+    let tables = [
+        (on.page_views, "page_view_counts ORDER BY view_count DESC"),
+        (on.active_users, "active_users"),
+        (on.sessions, "user_sessions"),
+    ];
+    let mut text = format!("\n{}\n", ui.styled(Style::TITLE, "look at it"));
+    if let Some((_, table)) = tables.into_iter().find(|(on, _)| *on) {
+        text.push_str(&format!("  sqlite3 {out}/tables.sqlite 'SELECT * FROM {table} LIMIT 5'\n"));
+    }
+    text.push_str(&format!("  head -n 2 {out}/topics/*.jsonl\n"));
+    text
+}

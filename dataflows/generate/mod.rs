@@ -1,0 +1,7 @@
+//! Synthetic input: seeded, so that it is the same everywhere and always, and written as a fixture.
+
+pub mod activity;
+mod random;
+mod target;
+
+pub use target::{Form, Packed, Target, TargetError};

@@ -1,0 +1,163 @@
+//! What a pipeline consists of, drawn without starting anything.
+
+mod dot;
+mod mermaid;
+mod text;
+
+/// What stands at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Records come in.
+    Input,
+    /// Something is computed.
+    Step,
+    /// Rows or lines go out.
+    Output {
+        /// Where, under the output directory.
+        place: String,
+        /// What is promised of it, such as "exactly once".
+        guarantee: &'static str,
+    },
+}
+
+/// A node of a topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name, unique in the topology.
+    pub name: String,
+    /// What it does, with its settings; may be empty.
+    pub detail: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// The nodes of a pipeline, and who sends to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The nodes, each after those that send to it.
+    pub nodes: Vec<Node>,
+    /// Pairs of indices into `nodes`: sender, receiver.
+    pub edges: Vec<(usize, usize)>,
+}
+
+/// How a topology is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A tree of lines, for a terminal.
+    Text,
+    /// A flowchart for Mermaid, which Markdown renders.
+    Mermaid,
+    /// A digraph for Graphviz.
+    Dot,
+}
+
+impl Topology {
+    /// Nothing of `pipeline` yet.
+    pub fn new(pipeline: &str) -> Topology {
+        Topology { pipeline: pipeline.to_owned(), ..Topology::default() }
+    }
+
+    /// Adds where records come in.
+    pub fn input(&mut self, name: impl Into<String>, detail: impl Into<String>) -> usize {
+        self.push(Node { name: name.into(), detail: detail.into(), kind: Kind::Input })
+    }
+
+    /// Adds a step that `from` sends to.
+    pub fn step(&mut self, from: usize, name: impl Into<String>, detail: impl Into<String>) -> usize {
+        let to = self.push(Node { name: name.into(), detail: detail.into(), kind: Kind::Step });
+        self.edges.push((from, to));
+        to
+    }
+
+    /// Adds an output that `from` sends to.
+    pub fn output(
+        &mut self,
+        from: usize,
+        name: impl Into<String>,
+        detail: impl Into<String>,
+        place: impl Into<String>,
+        guarantee: &'static str,
+    ) {
+        let kind = Kind::Output { place: place.into(), guarantee };
+        let to = self.push(Node { name: name.into(), detail: detail.into(), kind });
+        self.edges.push((from, to));
+    }
+
+    /// Draws the topology; ends with a newline.
+    pub fn draw(&self, format: Format) -> String {
+        match format {
+            Format::Text => text::draw(self),
+            Format::Mermaid => mermaid::draw(self),
+            Format::Dot => dot::draw(self),
+        }
+    }
+
+    fn push(&mut self, node: Node) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    fn receivers(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
+        self.edges.iter().filter(move |(sender, _)| *sender == from).map(|(_, receiver)| *receiver)
+    }
+
+    /// The lines of a node's label: its name, then what is known of it.
+    fn label(&self, node: usize) -> Vec<String> {
+        let Node { name, detail, kind } = &self.nodes[node];
+        let mut lines = vec![name.clone()];
+        if !detail.is_empty() {
+            lines.push(detail.clone());
+        }
+        if let Kind::Output { place, guarantee } = kind {
+            lines.push(format!("{place}, {guarantee}"));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Topology {
+        let mut topology = Topology::new("example");
+        let input = topology.input("clicks", "topic");
+        let step = topology.step(input, "count \"all\"", "");
+        topology.output(step, "counts", "", "tables.sqlite", "exactly once");
+        let again = topology.step(step, "again", "x < y");
+        topology.edges.push((again, 2));
+        topology
+    }
+
+    #[test]
+    fn text_is_a_tree_that_draws_a_shared_node_once() {
+        let expected = "\
+example
+└─ clicks · topic
+   └─ count \"all\"
+      ├─ counts → tables.sqlite (exactly once)
+      └─ again · x < y
+         └─ counts (above)
+";
+        assert_eq!(example().draw(Format::Text), expected);
+    }
+
+    #[test]
+    fn mermaid_escapes_what_it_would_misread() {
+        let drawn = example().draw(Format::Mermaid);
+        assert!(drawn.starts_with("flowchart LR\n"), "{drawn}");
+        assert!(drawn.contains("n1[\"count #quot;all#quot;\"]"), "{drawn}");
+        assert!(drawn.contains("n3[\"again<br/>x #lt; y\"]"), "{drawn}");
+        assert!(drawn.contains("n3 --> n2\n"), "{drawn}");
+    }
+
+    #[test]
+    fn dot_escapes_what_it_would_misread() {
+        let drawn = example().draw(Format::Dot);
+        assert!(drawn.starts_with("digraph \"example\" {\n") && drawn.ends_with("}\n"), "{drawn}");
+        assert!(drawn.contains("n1 [label=\"count \\\"all\\\"\", shape=box];"), "{drawn}");
+        assert!(drawn.contains("n3 -> n2;"), "{drawn}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Settings: where they come from, and what they may be.
+//!
+//! ```text
+//! config/dev.yaml ─► --config FILE ─► .env ─► environment ─► one tree ─► typed settings, or every fault
+//! ```
+//!
+//! A later layer wins, setting by setting. Each fault carries its place, its cause and its mend, and all are
+//! reported at once; a value that a later layer replaces is judged too. A setting that is nowhere has the
+//! default of contract section 6; `config/dev.yaml` in the repository states them all.
+
+mod activity;
+mod environment;
+mod fault;
+mod kinds;
+mod section;
+mod tree;
+mod yaml;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use environment::variable_of;
+pub use fault::{Fault, Faults, Origin};
+pub use section::Effective;
+
+use self::section::{Findings, Section};
+use self::tree::{Content, Node};
+
+/// The file that is read when it is there, under the current directory.
+pub const DEFAULT_FILE: &str = "config/dev.yaml";
+const ENV_FILE: &str = ".env";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The pipeline `activity`; section `activity`.
+    pub activity: crate::activity::Config,
+    /// The files that were read, in their order.
+    pub files: Vec<PathBuf>,
+    /// Every setting, its value, and who made it.
+    pub effective: Vec<Effective>,
+}
+
+/// Where settings come from.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    /// The directory that `config/dev.yaml` and `.env` are looked for in.
+    pub dir: PathBuf,
+    /// A file that must be there, read after `config/dev.yaml`.
+    pub config: Option<PathBuf>,
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+impl Layers {
+    /// The current directory, this process's environment, and `config`.
+    pub fn of_process(config: Option<PathBuf>) -> Layers {
+        Layers { dir: PathBuf::new(), config, environment: std::env::vars_os().collect() }
+    }
+
+    /// Reads all layers.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn load(&self) -> Result<Settings, Faults> {
+        let mut findings = Findings::default();
+        let mut files = Vec::new();
+        let mut tree = Node::new(Origin::Whole(Path::new("").into()), Content::Map(Vec::new()));
+        let default = self.dir.join(DEFAULT_FILE);
+        // The same file twice would say everything twice.
+        let is_default = self.config.as_deref().is_some_and(|config| same_file(config, &default));
+        let default = (!is_default).then_some((default, false));
+        for (path, required) in default.into_iter().chain(self.config.clone().map(|path| (path, true))) {
+            let path: Arc<Path> = path.into();
+            if let Some(text) = read_file(&path, required, &mut findings.faults) {
+                if let Some(node) = yaml::parse(&path, &text, &mut findings.faults) {
+                    tree.overlay(node);
+                }
+                files.push(path.to_path_buf());
+            }
+        }
+        let settings = names();
+        let env_path: Arc<Path> = self.dir.join(ENV_FILE).into();
+        if let Some(text) = read_file(&env_path, false, &mut findings.faults) {
+            let variables = environment::of_file(&env_path, &text, &mut findings.faults);
+            environment::overlay(&mut tree, variables, &settings, &mut findings.faults);
+            files.push(env_path.to_path_buf());
+        }
+        let variables = environment::of_process(self.environment.iter().cloned(), &mut findings.faults);
+        environment::overlay(&mut tree, variables, &settings, &mut findings.faults);
+        let mut settings = interpret(&tree, &mut findings);
+        if !findings.faults.is_empty() {
+            let mut faults = findings.faults;
+            in_order(&mut faults, &files);
+            return Err(Faults(faults));
+        }
+        settings.files = files;
+        settings.effective = findings.effective;
+        Ok(settings)
+    }
+}
+
+/// The dotted names of all settings.
+pub fn names() -> Vec<String> {
+    let nothing = Node::new(Origin::Whole(Path::new("").into()), Content::Map(Vec::new()));
+    let mut findings = Findings::default();
+    interpret(&nothing, &mut findings);
+    findings.effective.into_iter().map(|effective| effective.setting).collect()
+}
+
+fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
+    let mut settings = Settings::default();
+    let mut root = Section::root(tree);
+    let mut section = root.section("activity", findings);
+    activity::read(&mut section, &mut settings.activity, findings);
+    section.finish(findings);
+    root.finish(findings);
+    settings
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+fn read_file(path: &Arc<Path>, required: bool, faults: &mut Vec<Fault>) -> Option<String> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => return None,
+        read => read,
+    };
+    let text = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+        String::from_utf8(bytes)
+            .map_err(|error| format!("it is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
+    });
+    text.map_err(|cause| {
+        faults.push(Fault {
+            origin: Origin::Whole(Arc::clone(path)),
+            setting: String::new(),
+            cause: format!("cannot be read: {cause}"),
+            mend: "name a file of YAML that is there and may be read".to_owned(),
+        });
+    })
+    .ok()
+}
+
+/// Sorts by layer, then by place.
+fn in_order(faults: &mut [Fault], files: &[PathBuf]) {
+    let layer = |path: &Path| files.iter().position(|file| file == path).unwrap_or(files.len());
+    faults.sort_by_key(|fault| match &fault.origin {
+        Origin::Whole(path) => (layer(path), 0, 0),
+        Origin::File { path, line, column } => (layer(path), *line, *column),
+        Origin::Environment(_) => (usize::MAX, 0, 0),
+    });
+}
+
+#[cfg(test)]
+mod tests;
