@@ -215,6 +215,11 @@ impl<A: Retract> WindowCloser<A> {
         }
     }
 
+    /// How many keys are held.
+    pub fn keys(&self) -> usize {
+        self.store.keys.len()
+    }
+
     /// How many (class, pane, key) are held.
     pub fn entries(&self) -> usize {
         self.store.entries() + self.leaving.values().flatten().map(|(_, table)| table.len()).sum::<usize>()

@@ -337,7 +337,7 @@ mod tests {
             while let Some((at, table)) = store.pop_first() {
                 table.for_each(|id, count| {
                     let key = u32::from_le_bytes(store.keys.key(id).try_into().expect("four bytes"));
-                    seen.insert((at, key), count.0);
+                    seen.insert((at, key), count.output());
                 });
                 store.release(&table);
             }
