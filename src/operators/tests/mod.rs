@@ -119,7 +119,7 @@ fn script<E, I>(
     mut pack: impl FnMut(&[E]) -> Vec<I>,
     limit: impl Fn(&[E]) -> Option<i64>,
 ) -> Vec<Step<I>> {
-    let mut at = Tick::new(1, EARLY);
+    let mut at = Tick::new(Tick::FIRST_EPOCH, EARLY);
     let mut steps = vec![Step::To(at)];
     let mut sent = 0;
     // After the given pace the rest comes at once, so that a script ends.

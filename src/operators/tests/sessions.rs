@@ -162,7 +162,7 @@ fn scripts(
                 router.push(key_hash(&[event.user]), &[event.user], event.what);
             }
             let mut blocks = Vec::new();
-            router.drain(Edge::Advance(0), &mut |block| blocks.push(block));
+            router.drain(Edge::Flush, &mut |block| blocks.push(block));
             blocks
         };
         let mut steps = script(&mine, pace, pack, limit);
