@@ -117,7 +117,8 @@ pub fn build<T, L, P>(
         on.lake.then(|| LakeFront::new(ActivityRow, lake_schema())),
         on.enriched.then(|| TopicFront::new(Enriched::default(), lines(ENRICHED))),
     );
-    let side = SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD)).count_only(plan.count_only);
+    let side =
+        SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD)).count_only(plan.count_only);
     let Ingested { streams, side } = ingest(scope, run, settings, decoder, fronts, ledger.clone(), side);
     let (views, by_user, sketches, lake, enriched) = streams;
     let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();

@@ -21,6 +21,9 @@ struct Event {
     what: SessionEvent,
 }
 
+/// A record as drawn: partition, user, event time, mark, flag.
+type Drawn = (u32, u8, i64, Mark, bool);
+
 /// A log in one of the orders in which its partitions can be read together, and the partitions' delay.
 /// Times are mostly whole multiples of 5 minutes, so that many are equal and many gaps are exact.
 fn log() -> impl Strategy<Value = (Vec<Event>, i64)> {
@@ -33,10 +36,7 @@ fn log() -> impl Strategy<Value = (Vec<Event>, i64)> {
     (prop::collection::vec((record, 0_i64..100), 0..80), delay).prop_map(|(mut records, delay)| {
         records.sort_by_key(|((_, _, time, ..), later)| time / MINUTE + later);
         let mut largest = [i64::MIN; 3];
-        let judge = |(offset, ((rank, user, time_us, mark, flagged), _)): (
-            i64,
-            ((u32, u8, i64, Mark, bool), i64),
-        )| {
+        let judge = |(offset, ((rank, user, time_us, mark, flagged), _)): (i64, (Drawn, i64))| {
             let seen = &mut largest[rank as usize];
             let watermark = if *seen == i64::MIN { i64::MIN } else { *seen - delay };
             *seen = time_us.max(*seen);
