@@ -48,7 +48,8 @@ impl SideTopics {
         };
         let late_by_us = i128::from(at.watermark_us) - i128::from(at.time_us);
         let late_by_ms = late_by_us.div_euclid(1000) + i128::from(late_by_us.rem_euclid(1000) != 0);
-        let (mut late_by, mut number, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
+        let (mut late_by, mut number, mut offset) =
+            (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
         self.late.push(
             at.rank,
             at.partition,

@@ -236,6 +236,7 @@ impl Disk {
     }
 
     /// A file opened for reading.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn open(&self, path: &Path) -> Result<File, DiskError> {
         at("read", path, File::open(path))
     }
