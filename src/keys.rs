@@ -41,7 +41,11 @@ pub struct KeyColumn {
 impl KeyColumn {
     /// An empty column with room for `keys` keys of about `bytes` bytes in all.
     pub fn with_capacity(keys: usize, bytes: usize) -> Self {
-        KeyColumn { hashes: Vec::with_capacity(keys), ends: Vec::with_capacity(keys), bytes: Vec::with_capacity(bytes) }
+        KeyColumn {
+            hashes: Vec::with_capacity(keys),
+            ends: Vec::with_capacity(keys),
+            bytes: Vec::with_capacity(bytes),
+        }
     }
 
     /// Appends a key whose hash is known.

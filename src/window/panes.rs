@@ -165,6 +165,17 @@ struct Hot {
     slot: u32,
 }
 
+/// How many panes are found without a search: enough for panes of a second in the usual disorder.
+const WARM: usize = 64;
+
+impl Hot {
+    #[inline(always)]
+    fn holds(&self, time_us: i64, watermark_us: i64, pane_us: i64) -> bool {
+        let inside = (time_us.wrapping_sub(self.start_us) as u64) < pane_us as u64;
+        inside && watermark_us < self.watermark_below_us
+    }
+}
+
 const COLD: Hot = Hot { start_us: i64::MAX, watermark_below_us: i64::MIN, slot: 0 };
 
 /// All open panes of one window operator on one worker, and the keys in them.
@@ -175,7 +186,10 @@ pub struct PaneStore<A> {
     tables: Vec<Slots<A>>,
     free: Vec<u32>,
     index: BTreeMap<Eligible, u32>,
+    /// The two panes used last.
     hot: [Hot; 2],
+    /// Panes used lately, by their number's low bits.
+    warm: Box<[Hot; WARM]>,
     entries: usize,
 }
 
@@ -189,6 +203,7 @@ impl<A: Aggregate> PaneStore<A> {
             free: Vec::new(),
             index: BTreeMap::new(),
             hot: [COLD; 2],
+            warm: Box::new([COLD; WARM]),
             entries: 0,
         }
     }
@@ -203,10 +218,13 @@ impl<A: Aggregate> PaneStore<A> {
     #[inline(always)]
     pub fn reach(&mut self, time_us: i64, watermark_us: i64) -> Option<u32> {
         for hot in &self.hot {
-            let inside = (time_us.wrapping_sub(hot.start_us) as u64) < self.spec.pane_us() as u64;
-            if inside && watermark_us < hot.watermark_below_us {
+            if hot.holds(time_us, watermark_us, self.spec.pane_us()) {
                 return Some(hot.slot);
             }
+        }
+        let warm = self.warm[self.spec.pane_at(time_us) as usize % WARM];
+        if warm.holds(time_us, watermark_us, self.spec.pane_us()) {
+            return Some(warm.slot);
         }
         self.reach_slow(time_us, watermark_us)
     }
@@ -223,6 +241,7 @@ impl<A: Aggregate> PaneStore<A> {
                 slot,
             };
             self.hot = [hot, self.hot[0]];
+            self.warm[at.pane as usize % WARM] = hot;
         }
         Some(slot)
     }
@@ -282,6 +301,7 @@ impl<A: Aggregate> PaneStore<A> {
         let table = std::mem::replace(&mut self.tables[slot as usize], Slots::Dense(Vec::new(), 0));
         self.free.push(slot);
         self.hot = [COLD; 2];
+        self.warm[at.pane as usize % WARM] = COLD;
         self.entries -= table.len();
         Some((at, table))
     }
