@@ -39,6 +39,11 @@ pub struct KeyColumn {
 }
 
 impl KeyColumn {
+    /// An empty column with room for `keys` keys of about `bytes` bytes in all.
+    pub fn with_capacity(keys: usize, bytes: usize) -> Self {
+        KeyColumn { hashes: Vec::with_capacity(keys), ends: Vec::with_capacity(keys), bytes: Vec::with_capacity(bytes) }
+    }
+
     /// Appends a key whose hash is known.
     ///
     /// # Panics
@@ -248,6 +253,12 @@ impl KeyTable {
             self.entries.clear();
             self.free.clear();
         }
+    }
+
+    /// About how many bytes `keys` of the keys take together.
+    pub fn byte_len_of(&self, keys: usize) -> usize {
+        let used = self.arena.len() - self.dead_bytes;
+        used.div_ceil(self.len().max(1)) * keys
     }
 
     /// Bytes held: keys, entries and index.

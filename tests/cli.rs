@@ -477,6 +477,27 @@ fn two_processes_make_one_run() {
 }
 
 #[test]
+fn one_process_of_two_that_is_told_to_stop_ends_both() {
+    let place = Place::new();
+    place.fixture("f", "");
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    place.write("hosts", format!("{}\n{}\n", free(), free()));
+    let start = |process: usize| {
+        let line = format!("replay --fixture f --speed 1x -h hosts -n 2 -p {process}");
+        let mut command = place.command(tidegate(), &line);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+    };
+    let (mut first, other) = (start(0), start(1));
+    // The first line of progress: both are connected.
+    let said = signal_when(&mut first, "activity: ", "-TERM");
+    assert_eq!(first.wait().expect("ends").code(), Some(1), "{said}");
+    assert!(said.contains("stopped before the end"), "{said}");
+    let other = Ran::of(other.wait_with_output().expect("ends"));
+    assert_ne!(other.code, Some(0), "{}", other.err);
+    assert!(!place.path("out/summary.json").exists());
+}
+
+#[test]
 fn completions_are_scripts() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

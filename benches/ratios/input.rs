@@ -62,7 +62,8 @@ impl Random {
 /// An hour of clicks: disorder up to 30 s, 2 % stragglers of 3 to 10 minutes, popular pages more popular.
 fn make(records: usize) -> Vec<Vec<u8>> {
     let mut random = Random(1);
-    let mut partitions = vec![Vec::with_capacity(records / PARTITIONS * 140); PARTITIONS];
+    let mut partitions = vec![Vec::new(); PARTITIONS];
+    partitions.iter_mut().for_each(|partition: &mut Vec<u8>| partition.reserve(records / PARTITIONS * 140));
     let mut line = String::new();
     for i in 0..records {
         let now = BASE_MS + i as i64 * HOUR_MS / records as i64;

@@ -132,13 +132,9 @@ impl Engine {
         })
     }
 
-    /// The selected outputs, rows counted and not written.
+    /// The selected outputs: results are counted when they leave their windows, late and unusable records in
+    /// the ledger, as in the limit; nothing is written.
     pub(crate) fn run(&self, workers: usize, outputs: Selection) -> Timed {
-        self.measure(workers, BATCH, Config { outputs, ..Config::default() }, false)
-    }
-
-    /// As [`Engine::run`], with results counted when they leave their windows and not made into rows.
-    pub(crate) fn run_counted(&self, workers: usize, outputs: Selection) -> Timed {
         self.measure(workers, BATCH, Config { outputs, ..Config::default() }, true)
     }
 
@@ -160,7 +156,7 @@ impl Engine {
         let config = || Config { outputs, ..Config::default() };
         let [fine, coarse] = best_of(
             rounds,
-            [&mut || self.measure(1, BATCH, config(), false), &mut || {
+            [&mut || self.measure(1, BATCH, config(), true), &mut || {
                 self.measure(1, BATCH * COARSER, config(), false)
             }],
         );

@@ -71,7 +71,8 @@ pub struct Plan {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
-    /// Whether results of windows by key are counted as they close and not made into rows, for benches.
+    /// Whether results of windows by key are counted as they close and not made into rows, and late and
+    /// unusable records are counted and not kept: for benches.
     pub count_only: bool,
 }
 
@@ -116,7 +117,8 @@ pub fn build<T, L, P>(
         on.lake.then(|| LakeFront::new(ActivityRow, lake_schema())),
         on.enriched.then(|| TopicFront::new(Enriched::default(), lines(ENRICHED))),
     );
-    let side = SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD));
+    let side =
+        SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD)).count_only(plan.count_only);
     let Ingested { streams, side } = ingest(scope, run, settings, decoder, fronts, ledger.clone(), side);
     let (views, by_user, sketches, lake, enriched) = streams;
     let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();

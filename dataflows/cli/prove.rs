@@ -35,7 +35,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ProveArgs) -> Result<(), Fail
         timeout: args.timeout,
         scratch: scratch.path().to_owned(),
     };
-    let signals = Signals::listen(ui)?;
+    let signals = Signals::listen(ui, 1)?;
     let all = proof.runs.len();
     let mut done = |done: Done| {
         let seconds = done.elapsed.as_secs_f64();

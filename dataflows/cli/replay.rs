@@ -37,7 +37,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         activity,
     };
     let pipelines: Vec<&'static str> = chosen(&args.pipelines);
-    let signals = Signals::listen(ui)?;
+    let signals = Signals::listen(ui, options.cluster.processes)?;
     // A worker that panics must not leave the others waiting, nor a half-dead process writing.
     abort_on_panic();
     let shown: RefCell<Option<Progress>> = RefCell::default();

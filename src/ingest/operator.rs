@@ -203,7 +203,7 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
     /// Reads one batch from one lane.
     fn step(&mut self, probe: &ProbeHandle<Tick>) -> Step {
         let Some(time_us) = self.time_us() else { return Step::Busy };
-        let frontier_us = probe.with_frontier(|frontier| watermark_us(frontier)).unwrap_or(i64::MIN);
+        let frontier_us = probe.with_frontier(watermark_us).unwrap_or(i64::MIN);
         if time_us.saturating_sub(self.settings.max_skew_us) > frontier_us {
             return Step::Wait(Duration::from_micros(200));
         }

@@ -1,11 +1,13 @@
 //! A record as a line of an embedded topic: what `kcat -C -J` prints, so that kcat's friends can read it, and
 //! tidegate itself as a fixture.
 //!
-//! A line is made for every record that passes through a pipeline, so escaping is done eight bytes at a time.
+//! A line is made for every record that passes through a pipeline: there is no allocation in it, and strings
+//! are escaped a vector at a time ([`write_string`]).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::decode::text::write_string;
 use crate::digest::{encode_header, encode_line};
 use crate::record::KafkaTime;
 
@@ -48,9 +50,9 @@ impl Line<'_> {
 /// one that is not UTF-8 stands as `key_base64` or `payload_base64` in its place. Without a Kafka timestamp,
 /// `tstype` is `unknown` and `ts` is −1.
 pub fn kcat_line(out: &mut Vec<u8>, line: &Line<'_>) {
-    out.extend_from_slice(b"{\"topic\":\"");
-    escape(out, line.topic.as_bytes());
-    out.extend_from_slice(b"\",\"partition\":");
+    out.extend_from_slice(b"{\"topic\":");
+    write_string(line.topic.as_bytes(), out);
+    out.extend_from_slice(b",\"partition\":");
     push_int(out, i64::from(line.partition));
     out.extend_from_slice(b",\"offset\":");
     push_int(out, line.offset);
@@ -64,11 +66,10 @@ pub fn kcat_line(out: &mut Vec<u8>, line: &Line<'_>) {
     if !line.headers.is_empty() {
         out.extend_from_slice(b",\"headers\":[");
         for (i, (name, value)) in line.headers.iter().enumerate() {
-            out.extend_from_slice(if i == 0 { b"\"" } else { b",\"" });
-            escape(out, name.as_bytes());
-            out.extend_from_slice(b"\",\"");
-            escape(out, String::from_utf8_lossy(value).as_bytes());
-            out.push(b'"');
+            out.extend_from_slice(if i == 0 { b"" } else { b"," });
+            write_string(name.as_bytes(), out);
+            out.push(b',');
+            write_string(String::from_utf8_lossy(value).as_bytes(), out);
         }
         out.push(b']');
     }
@@ -84,9 +85,8 @@ fn push_bytes(out: &mut Vec<u8>, member: &[u8], value: Option<&[u8]>) {
     match value {
         None => out.extend_from_slice(b"\":null"),
         Some(text) if std::str::from_utf8(text).is_ok() => {
-            out.extend_from_slice(b"\":\"");
-            escape(out, text);
-            out.push(b'"');
+            out.extend_from_slice(b"\":");
+            write_string(text, out);
         }
         Some(bytes) => {
             out.extend_from_slice(b"_base64\":\"");
@@ -115,80 +115,6 @@ pub(crate) fn push_int(out: &mut Vec<u8>, value: i64) {
         digits[at] = b'-';
     }
     out.extend_from_slice(&digits[at..]);
-}
-
-/// One byte in each of a word's eight.
-const fn each(byte: u8) -> u64 {
-    0x0101_0101_0101_0101 * byte as u64
-}
-
-/// A word in which the lowest set bit is the top bit of the first byte that JSON must have escaped; 0 when none.
-///
-/// A borrow can set wrong bits, but only above a right one, and only the lowest is used (Lamport, *Multiple
-/// byte processing with full-word instructions*, CACM 1975).
-#[inline(always)]
-fn specials(word: u64) -> u64 {
-    let zero = |word: u64| word.wrapping_sub(each(1)) & !word;
-    let control = word.wrapping_sub(each(0x20)) & !word;
-    (zero(word ^ each(b'"')) | zero(word ^ each(b'\\')) | control) & each(0x80)
-}
-
-/// Appends UTF-8 text as the inside of a JSON string.
-pub(crate) fn escape(out: &mut Vec<u8>, text: &[u8]) {
-    /// The most that one step writes: eight bytes as they stand, then one escape.
-    const STEP: usize = 16;
-    let mut end = out.len();
-    let mut rest = text;
-    out.resize(end + text.len() + text.len() / 4 + STEP, 0);
-    while !rest.is_empty() {
-        if out.len() - end < STEP {
-            out.resize(end + 2 * rest.len() + STEP, 0);
-        }
-        // Eight bytes are always written; what is beyond the first special, or the text's end, is overwritten.
-        let mut bytes = [b' '; 8];
-        let len = match rest.first_chunk::<8>() {
-            Some(whole) => {
-                bytes = *whole;
-                8
-            }
-            None => {
-                bytes[..rest.len()].copy_from_slice(rest);
-                rest.len()
-            }
-        };
-        out[end..end + 8].copy_from_slice(&bytes);
-        let special = specials(u64::from_le_bytes(bytes));
-        if special == 0 {
-            end += len;
-            rest = &rest[len..];
-            continue;
-        }
-        let clean = special.trailing_zeros() as usize / 8;
-        end += clean;
-        let (sequence, width) = escaped(rest[clean]);
-        out[end..end + 8].copy_from_slice(&sequence);
-        end += width;
-        rest = &rest[clean + 1..];
-    }
-    out.truncate(end);
-}
-
-/// The escape of a byte, in the first `.1` bytes.
-#[inline(always)]
-fn escaped(byte: u8) -> ([u8; 8], usize) {
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        _ => {
-            let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 0xf)];
-            return ([b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte), 0, 0], 6);
-        }
-    };
-    ([b'\\', short, 0, 0, 0, 0, 0, 0], 2)
 }
 
 #[cfg(test)]
@@ -238,22 +164,6 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_is_escaped_at_every_place() {
-        for byte in 0..128_u8 {
-            for before in 0..17 {
-                for after in 0..17 {
-                    let text = [vec![b'x'; before], vec![byte], vec![b'y'; after]].concat();
-                    let mut out = Vec::new();
-                    escape(&mut out, &text);
-                    let quoted = [b"\"", &out[..], b"\""].concat();
-                    let back: String = serde_json::from_slice(&quoted).unwrap();
-                    assert_eq!(back.as_bytes(), text);
-                }
-            }
-        }
-    }
-
-    #[test]
     fn integers_are_written_in_decimal() {
         for value in [0, 7, -7, 10, 99, 100, i64::MAX, i64::MIN] {
             let mut out = Vec::new();
@@ -292,14 +202,6 @@ mod tests {
                     prop_assert_eq!(Some(bytes), key);
                 }
             }
-        }
-
-        #[test]
-        fn escape_is_what_serde_json_reads(text in "[ -~\"\\\\\\x00-\\x1fäß€𝄞]{0,300}") {
-            let mut out = Vec::new();
-            escape(&mut out, text.as_bytes());
-            let quoted = format!("\"{}\"", String::from_utf8(out).unwrap());
-            prop_assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
         }
     }
 }

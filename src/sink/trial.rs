@@ -86,7 +86,7 @@ impl<S: Sink> Trial<'_, S> {
                 return true;
             }
             // In strides: all pairs would take minutes.
-            second += 4 + first % 7;
+            second += 8 + first % 11;
         }
     }
 

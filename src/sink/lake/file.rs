@@ -16,6 +16,10 @@ use crate::sink::disk::DiskFile;
 /// Texts are handed to the encoder in pieces of this many rows, which stay in the cache.
 const PIECE: usize = 8192;
 
+/// A file that begins with less than this is written plainly: setting up compression and dictionaries would
+/// cost more than they save, milliseconds where there are a hundred columns.
+const PLAIN_BELOW: usize = 64 << 10;
+
 /// A column as a file declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FileColumn {
@@ -45,8 +49,9 @@ impl OpenFile {
         let mut columns: Vec<_> = buffer.columns.iter().map(declare).collect();
         columns.sort_by(|a, b| rank(&a.name).cmp(&rank(&b.name)));
         let fields = columns.iter().map(field).collect::<Result<_, _>>()?;
+        let plain = buffer.byte_len() < PLAIN_BELOW;
         let root = Type::group_type_builder("schema").with_fields(fields).build()?;
-        let writer = SerializedFileWriter::new(file, Arc::new(root), Arc::new(properties(&columns)?))?;
+        let writer = SerializedFileWriter::new(file, Arc::new(root), Arc::new(properties(&columns, plain)?))?;
         Ok(OpenFile { columns, writer, rows: 0, seq })
     }
 
@@ -120,16 +125,24 @@ fn field(column: &FileColumn) -> Result<Arc<Type>, ParquetError> {
 
 /// Offsets and times grow in small steps, which delta encoding makes a few bits each; a dictionary of them
 /// would only cost. Text and measurements repeat, so they keep theirs.
-fn properties(columns: &[FileColumn]) -> Result<WriterProperties, ParquetError> {
+fn properties(columns: &[FileColumn], plain: bool) -> Result<WriterProperties, ParquetError> {
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_statistics_enabled(EnabledStatistics::Chunk);
-    for column in columns.iter().filter(|c| matches!(c.kind, ColumnType::Int | ColumnType::Time)) {
+    if plain {
+        return Ok(builder.set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED).build());
+    }
+    builder = builder.set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?));
+    for column in columns {
         let path = ColumnPath::new(vec![column.name.clone()]);
-        builder = builder
-            .set_column_dictionary_enabled(path.clone(), false)
-            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+        builder = match column.kind {
+            ColumnType::Int | ColumnType::Time => builder
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            // The least and the greatest text of a file exclude next to nothing, and every value is compared.
+            ColumnType::Text => builder.set_column_statistics_enabled(path, EnabledStatistics::None),
+            ColumnType::Float | ColumnType::Bool => builder,
+        };
     }
     Ok(builder.build())
 }

@@ -273,8 +273,11 @@ fn upsert_all(
             let name = file.tables.get(table).map_or("?", String::as_str);
             failed(sink, format!("{path:?} holds rows for table {name:?}, which this pipeline does not have"))
         })?;
-        upsert.run(&batch).map_err(|error| lift(sink, error))?;
         rows += batch.len() as u64;
+        upsert.take(batch).map_err(|error| lift(sink, error))?;
+    }
+    for upsert in upserts.iter_mut().flatten() {
+        upsert.run().map_err(|error| lift(sink, error))?;
     }
     if rows != file.rows || frames.crc32() != file.crc32 {
         return Err(failed(sink, format!("{path:?} is not the file that the manifest describes")));

@@ -4,6 +4,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 
 use crate::rows::{Cell, ColumnType, RowBatch, Schema};
+use crate::time::{TEXT_LEN, TimeFormatter};
 
 /// Creates the table of `schema` where it is missing; the inner error says how an existing one differs.
 pub(super) fn create_table(connection: &Connection, schema: &Schema) -> rusqlite::Result<Result<(), String>> {
@@ -86,9 +87,16 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A prepared upsert of one row.
+/// Rows are put in the order of their keys in groups of this many.
+const GROUP: usize = 1 << 17;
+
+/// A prepared upsert of one row, and the rows that wait for it.
 pub(super) struct Upsert<'c> {
     statement: Statement<'c>,
+    key: Vec<usize>,
+    waiting: Vec<RowBatch>,
+    waiting_rows: usize,
+    formatters: Vec<TimeFormatter>,
 }
 
 impl<'c> Upsert<'c> {
@@ -108,20 +116,65 @@ impl<'c> Upsert<'c> {
             };
             sql.push_str(&format!(" ON CONFLICT ({key}) DO {action}"));
         }
-        Ok(Upsert { statement: connection.prepare(&sql)? })
+        Ok(Upsert {
+            statement: connection.prepare(&sql)?,
+            key: schema.key.clone(),
+            waiting: Vec::new(),
+            waiting_rows: 0,
+            // One a column: each column's times are mostly of one day.
+            formatters: vec![TimeFormatter::default(); names.len()],
+        })
     }
 
-    /// Upserts all rows, in their order.
-    pub(super) fn run(&mut self, rows: &RowBatch) -> rusqlite::Result<()> {
-        let mut text = Vec::with_capacity(32);
-        for row in 0..rows.len() {
-            for (column, cell) in rows.row(row).enumerate() {
-                text.clear();
-                self.statement.raw_bind_parameter(column + 1, sql_value(cell, &mut text))?;
-            }
-            self.statement.raw_execute()?;
+    /// Takes rows; of two with the same key the later one stays.
+    pub(super) fn take(&mut self, rows: RowBatch) -> rusqlite::Result<()> {
+        self.waiting_rows += rows.len();
+        self.waiting.push(rows);
+        if self.waiting_rows >= GROUP { self.run() } else { Ok(()) }
+    }
+
+    /// Upserts the rows that wait, roughly in the order of their keys: neighbours share the pages that SQLite
+    /// walks to find them. Rows of the same key keep their order.
+    pub(super) fn run(&mut self) -> rusqlite::Result<()> {
+        let batches = std::mem::take(&mut self.waiting);
+        self.waiting_rows = 0;
+        let places =
+            batches.iter().enumerate().flat_map(|(i, rows)| (0..rows.len()).map(move |row| (i, row)));
+        let mut order: Vec<_> =
+            places.map(|(i, row)| (rough_key(&batches[i], row, &self.key), i, row)).collect();
+        if !order.is_sorted() {
+            order.sort_unstable();
         }
-        Ok(())
+        order.into_iter().try_for_each(|(_, i, row)| self.upsert(&batches[i], row))
+    }
+
+    fn upsert(&mut self, rows: &RowBatch, row: usize) -> rusqlite::Result<()> {
+        for (column, (cell, formatter)) in rows.row(row).zip(&mut self.formatters).enumerate() {
+            let time = if let Cell::Time(us) = cell { formatter.format(us) } else { [0; TEXT_LEN] };
+            self.statement.raw_bind_parameter(column + 1, sql_value(cell, &time))?;
+        }
+        self.statement.raw_execute().map(drop)
+    }
+}
+
+/// A number that grows with the row's key and is equal for equal keys: the beginnings of its first columns.
+fn rough_key(rows: &RowBatch, row: usize, key: &[usize]) -> u128 {
+    let beginning = |column: &usize| match rows.columns()[*column].get(row) {
+        Cell::Null => 0,
+        Cell::Bool(value) => u128::from(value) << 64,
+        Cell::Int(value) | Cell::Time(value) => u128::from(value as u64 ^ (1 << 63)) << 64,
+        Cell::Float(value) => u128::from((value + 0.0).to_bits()) << 64,
+        Cell::Text(text) => {
+            let mut bytes = [0; 16];
+            let len = text.len().min(16);
+            bytes[..len].copy_from_slice(&text[..len]);
+            u128::from_be_bytes(bytes)
+        }
+    };
+    match key {
+        [] => 0,
+        [only] => beginning(only),
+        [first, second, ..] => beginning(first) >> 64 << 64 | beginning(second) >> 64,
     }
 }
 
@@ -134,65 +187,14 @@ impl ToSql for SqlValue<'_> {
     }
 }
 
-fn sql_value<'a>(cell: Cell<'a>, text: &'a mut Vec<u8>) -> SqlValue<'a> {
+/// The value of a cell; `time` is the text of one that is a time.
+fn sql_value<'a>(cell: Cell<'a>, time: &'a [u8]) -> SqlValue<'a> {
     SqlValue(match cell {
         Cell::Null => ValueRef::Null,
         Cell::Int(value) => ValueRef::Integer(value),
         Cell::Float(value) => ValueRef::Real(value + 0.0),
         Cell::Bool(value) => ValueRef::Integer(i64::from(value)),
-        Cell::Time(us) => {
-            format_rfc3339(us, text);
-            ValueRef::Text(text)
-        }
+        Cell::Time(_) => ValueRef::Text(time),
         Cell::Text(value) => ValueRef::Text(value),
     })
-}
-
-/// Appends a time as `2024-01-28T12:00:00.000000Z`.
-///
-/// To be replaced by `crate::time::format_rfc3339` once it is there. A year outside of 0000–9999 gets a sign
-/// and as many digits as it needs (ISO 8601's expanded form), which no input time can reach.
-pub(super) fn format_rfc3339(us: i64, out: &mut Vec<u8>) {
-    const DAY_US: i64 = 86_400_000_000;
-    let (days, us) = (us.div_euclid(DAY_US), us.rem_euclid(DAY_US));
-    let (year, month, day) = civil_from_days(days);
-    if !(0..=9999).contains(&year) {
-        out.push(if year < 0 { b'-' } else { b'+' });
-    }
-    digits(out, year.unsigned_abs(), 4);
-    let seconds = (us / 1_000_000).unsigned_abs();
-    for (mark, value, width) in [
-        (b'-', month, 2),
-        (b'-', day, 2),
-        (b'T', seconds / 3600, 2),
-        (b':', seconds / 60 % 60, 2),
-        (b':', seconds % 60, 2),
-        (b'.', (us % 1_000_000).unsigned_abs(), 6),
-    ] {
-        out.push(mark);
-        digits(out, value, width);
-    }
-    out.push(b'Z');
-}
-
-fn digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
-    let start = out.len();
-    while value > 0 || out.len() - start < width {
-        out.push(b'0' + (value % 10) as u8);
-        value /= 10;
-    }
-    out[start..].reverse();
-}
-
-/// Howard Hinnant, *chrono-Compatible Low-Level Date Algorithms*: years of 400-year eras that begin in March.
-fn civil_from_days(days: i64) -> (i64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month.unsigned_abs(), day.unsigned_abs())
 }

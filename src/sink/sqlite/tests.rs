@@ -207,19 +207,6 @@ fn two_pipelines_share_the_file() {
     assert!(both.map(|thread| thread.join().unwrap()).iter().all(|&epoch| epoch == Some(20)));
 }
 
-#[test]
-fn times_order_as_text() {
-    let mut last = String::new();
-    for us in [-62_135_596_800_000_000, -1, 0, 951_782_400_000_000, 253_402_300_799_999_999] {
-        let mut text = Vec::new();
-        statements::format_rfc3339(us, &mut text);
-        let text = String::from_utf8(text).unwrap();
-        assert!(text > last && text.len() == 27, "{text}");
-        last = text;
-    }
-    assert_eq!(last, "9999-12-31T23:59:59.999999Z");
-}
-
 /// Epoch `e` counts the pages `/0` … `/3` of minute `e`, and counts minute `e - 1` again.
 fn trial_output(epoch: u64, cut: u64) -> Vec<TableBatch> {
     let minute = epoch as i64;

@@ -27,8 +27,8 @@ use super::{Sink, SinkError, Staged};
 
 const KIND: &str = "topics";
 
-/// A partition's lines go to its staged file in pieces of this size.
-const PART_BUFFER: usize = 1 << 20;
+/// A partition's lines go to its staged file in pieces of at least this size; a batch of it is not copied.
+const PART_BUFFER: usize = 1 << 17;
 
 /// All partitions together hold no more than this in memory.
 const BUFFERS: usize = 1 << 26;
