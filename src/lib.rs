@@ -16,12 +16,9 @@ pub mod rows;
 pub mod runtime;
 pub mod sink;
 pub mod source;
-<<<<<<< HEAD
+pub mod spill;
 pub mod summary;
 pub mod tick;
-=======
-pub mod spill;
->>>>>>> main
 pub mod time;
 pub mod topic_lines;
 pub mod window;
