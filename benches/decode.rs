@@ -138,6 +138,12 @@ fn documents(c: &mut Criterion) {
         let mut decoder = JsonDecoder::strict(ACTIVITY, Limits::default());
         group.bench_function(format!("{name}/strict"), |b| b.iter(|| pass(&mut decoder, documents)));
     }
+    group.finish();
+}
+
+fn readings(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decode");
+    group.throughput(Throughput::Elements(RECORDS as u64));
     let readings = Documents::new(|below, i| {
         let ms = 1_767_225_600_000 + 10 * i as i64;
         let time = tidegate::time::format(ms * 1_000);
@@ -155,7 +161,13 @@ fn documents(c: &mut Criterion) {
     let mut decoder = JsonDecoder::strict(READING, Limits::default());
     group.bench_function("reading/strict", |b| b.iter(|| pass(&mut decoder, &readings)));
 
-    let documents = &shapes[0].1;
+    group.finish();
+}
+
+fn rivals(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decode");
+    group.throughput(Throughput::Elements(RECORDS as u64));
+    let documents = Documents::new(|below, i| object(&activity(below, i)));
     let mut time = TimeParser::default();
     group.bench_function("activity/serde_json_struct", |b| {
         b.iter(|| {
@@ -219,6 +231,6 @@ fn texts(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30);
-    targets = documents, texts
+    targets = documents, readings, rivals, texts
 }
 criterion_main!(benches);

@@ -164,8 +164,17 @@ impl Sinks {
         let tables = activity::table_schemas().to_vec();
         Ok(Sinks {
             tables: Arc::new(Mutex::new(SqliteTables::open(out, "tables", tables, Durability::Process)?)),
-            lake: Arc::new(Mutex::new(ParquetLake::open(&out.join(activity::LAKE), "lake", Durability::Process)?)),
-            topics: Arc::new(Mutex::new(TopicFiles::open(&out.join("topics"), "topics", &names, Durability::Process)?)),
+            lake: Arc::new(Mutex::new(ParquetLake::open(
+                &out.join(activity::LAKE),
+                "lake",
+                Durability::Process,
+            )?)),
+            topics: Arc::new(Mutex::new(TopicFiles::open(
+                &out.join("topics"),
+                "topics",
+                &names,
+                Durability::Process,
+            )?)),
         })
     }
 
@@ -198,8 +207,12 @@ fn run_activity(
         topics: sinks.as_ref().map(|sinks| Arc::clone(&sinks.topics)),
         tallies: Arc::clone(&tallies),
     };
-    let plan =
-        Plan { cluster: options.cluster.clone(), batch: options.batch, interleave: options.interleave, count_only: false };
+    let plan = Plan {
+        cluster: options.cluster.clone(),
+        batch: options.batch,
+        interleave: options.interleave,
+        count_only: false,
+    };
     let counts = activity::execute(&options.activity, &plan, &run, outputs)?;
     run.outcome()?;
     let (Some(counts), Some(sinks), Some(out)) = (counts, sinks, out) else { return Ok(None) };

@@ -39,6 +39,11 @@ pub struct KeyColumn {
 }
 
 impl KeyColumn {
+    /// An empty column with room for `keys` keys of about `bytes` bytes in all.
+    pub fn with_capacity(keys: usize, bytes: usize) -> Self {
+        KeyColumn { hashes: Vec::with_capacity(keys), ends: Vec::with_capacity(keys), bytes: Vec::with_capacity(bytes) }
+    }
+
     /// Appends a key whose hash is known.
     ///
     /// # Panics
@@ -94,7 +99,9 @@ impl Head {
         let word = |at: usize| u32::from_le_bytes([key[at], key[at + 1], key[at + 2], key[at + 3]]);
         match key.len() {
             0 => Head(0, 0),
-            len @ 1..4 => Head(u64::from(key[0]) | u64::from(key[len / 2]) << 8 | u64::from(key[len - 1]) << 16, 0),
+            len @ 1..4 => {
+                Head(u64::from(key[0]) | u64::from(key[len / 2]) << 8 | u64::from(key[len - 1]) << 16, 0)
+            }
             len @ 4..8 => Head(u64::from(word(0)) | u64::from(word(len - 4)) << 32, 0),
             len => Head(u64::from(word(0)) | u64::from(word(4)) << 32, word(len - 4)),
         }
@@ -248,6 +255,12 @@ impl KeyTable {
         }
     }
 
+    /// About how many bytes `keys` of the keys take together.
+    pub fn byte_len_of(&self, keys: usize) -> usize {
+        let used = self.arena.len() - self.dead_bytes;
+        used.div_ceil(self.len().max(1)) * keys
+    }
+
     /// Bytes held: keys, entries and index.
     pub fn heap_bytes(&self) -> usize {
         self.arena.capacity()
@@ -275,7 +288,9 @@ mod tests {
     fn short_keys_of_every_length_are_told_apart() {
         let mut table = KeyTable::default();
         let keys: Vec<Vec<u8>> = (0..=20_u8)
-            .flat_map(|len| (0..len.max(1)).map(move |at| (0..len).map(|i| b'a' + u8::from(i == at)).collect()))
+            .flat_map(|len| {
+                (0..len.max(1)).map(move |at| (0..len).map(|i| b'a' + u8::from(i == at)).collect())
+            })
             .collect();
         let ids: Vec<u32> = keys
             .iter()

@@ -22,3 +22,11 @@ pub mod tick;
 pub mod time;
 pub mod topic_lines;
 pub mod window;
+
+#[cfg(doctest)]
+mod prose {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../ARCHITECTURE.md")]
+    struct Architecture;
+}

@@ -19,13 +19,17 @@ use timely::progress::{PathSummary, Timestamp};
 /// The derived total order is lexicographic; it is compatible with the product order and serves sorting only.
 #[derive(Copy, Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tick {
-    /// The number of the checkpoint that will hold the effects, from 1; 0 is before the first.
+    /// The number of the epoch within this run, from [`Tick::FIRST_EPOCH`].
     pub epoch: u64,
     /// Microseconds since the epoch, UTC; `i64::MIN` is before all time.
     pub time_us: i64,
 }
 
 impl Tick {
+    /// The epoch that a run begins with. It is the minimum of the timestamp, so that no operator, whose
+    /// capability starts there, can send into an epoch that nobody will decide.
+    pub const FIRST_EPOCH: u64 = 1;
+
     /// The tick of `epoch` at `time_us`.
     pub fn new(epoch: u64, time_us: i64) -> Self {
         Tick { epoch, time_us }
@@ -67,7 +71,7 @@ impl PathSummary<Tick> for Tick {
 impl Timestamp for Tick {
     type Summary = Tick;
     fn minimum() -> Self {
-        Tick { epoch: 0, time_us: i64::MIN }
+        Tick { epoch: Tick::FIRST_EPOCH, time_us: i64::MIN }
     }
 }
 

@@ -8,21 +8,22 @@ const BASE_MS: i64 = 1_767_225_600_000;
 const HOUR_MS: i64 = 3_600_000;
 
 /// What the program is told.
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// A directory with `p0.ndjson`, `p1.ndjson`, …
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// How many records to make.
-    pub records: usize,
+    pub(crate) records: usize,
     /// How often each measurement is repeated; the best one counts.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
 }
 
 impl Arguments {
     /// From the command line; flags of the bench harness are passed over.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let words: Vec<String> = std::env::args().collect();
         let after = |flag: &str| words.iter().position(|w| w == flag).and_then(|at| words.get(at + 1));
-        let number = |flag, default| after(flag).and_then(|text: &String| text.parse().ok()).unwrap_or(default);
+        let number =
+            |flag, default| after(flag).and_then(|text: &String| text.parse().ok()).unwrap_or(default);
         let quick = words.iter().any(|word| word == "--test");
         Arguments {
             data: after("--data").map(PathBuf::from),
@@ -33,7 +34,7 @@ impl Arguments {
 }
 
 /// The lines of each partition.
-pub fn partitions(arguments: &Arguments) -> Vec<Vec<u8>> {
+pub(crate) fn partitions(arguments: &Arguments) -> Vec<Vec<u8>> {
     if let Some(dir) = &arguments.data {
         let file = |p: usize| dir.join(format!("p{p}.ndjson"));
         return (0..)
@@ -61,7 +62,8 @@ impl Random {
 /// An hour of clicks: disorder up to 30 s, 2 % stragglers of 3 to 10 minutes, popular pages more popular.
 fn make(records: usize) -> Vec<Vec<u8>> {
     let mut random = Random(1);
-    let mut partitions = vec![Vec::with_capacity(records / PARTITIONS * 140); PARTITIONS];
+    let mut partitions = vec![Vec::new(); PARTITIONS];
+    partitions.iter_mut().for_each(|partition: &mut Vec<u8>| partition.reserve(records / PARTITIONS * 140));
     let mut line = String::new();
     for i in 0..records {
         let now = BASE_MS + i as i64 * HOUR_MS / records as i64;
@@ -90,7 +92,7 @@ fn make(records: usize) -> Vec<Vec<u8>> {
 }
 
 /// The first sixth of each partition: ten minutes of the hour.
-pub fn ten_minutes(partitions: &[Vec<u8>]) -> Vec<Vec<u8>> {
+pub(crate) fn ten_minutes(partitions: &[Vec<u8>]) -> Vec<Vec<u8>> {
     partitions
         .iter()
         .map(|bytes| {

@@ -17,15 +17,15 @@ const GAP_US: i64 = 1_800_000_000;
 
 /// What a loop counts, to be compared with the engine's counts.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Records refused.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Records late, by output.
-    pub late: [u64; 3],
+    pub(crate) late: [u64; 3],
     /// Rows of page views, active users, last sessions.
-    pub rows: [u64; 3],
+    pub(crate) rows: [u64; 3],
     /// Page views counted.
-    pub views: u64,
+    pub(crate) views: u64,
 }
 
 /// Byte strings to dense numbers: open addressing, the text in one arena.
@@ -147,7 +147,9 @@ fn lines(bytes: &[u8], mut each: impl FnMut(i64, i64, EventType, &[u8], &[u8])) 
             headers: Headers::default(),
         };
         match decoder.decode(&record) {
-            Ok(event) => each(offset, event.event_time_us(), event.event_type(), event.user_id(), event.page_url()),
+            Ok(event) => {
+                each(offset, event.event_time_us(), event.event_type(), event.user_id(), event.page_url())
+            }
             Err(_) => refused += 1,
         }
         at += len + 1;
@@ -157,7 +159,7 @@ fn lines(bytes: &[u8], mut each: impl FnMut(i64, i64, EventType, &[u8], &[u8])) 
 }
 
 /// Page views by page and minute.
-pub fn page_views(partitions: &[&[u8]]) -> Found {
+pub(crate) fn page_views(partitions: &[&[u8]]) -> Found {
     let mut found = Found::default();
     let mut pages = Interner::new();
     let mut minutes = Minutes { base: 0, rows: Vec::new() };
@@ -192,7 +194,7 @@ struct Step {
 }
 
 /// Page views, exact active users and sessions.
-pub fn all_three(partitions: &[&[u8]]) -> Found {
+pub(crate) fn all_three(partitions: &[&[u8]]) -> Found {
     let mut found = Found::default();
     let (mut pages, mut users) = (Interner::new(), Interner::new());
     let mut minutes = Minutes { base: 0, rows: Vec::new() };

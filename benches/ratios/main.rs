@@ -34,11 +34,12 @@ fn main() {
     let memory = Engine::in_memory(&partitions);
 
     let mut report = measure::Report::new(records);
-    let [limit, one, two] = best_of(arguments.rounds, [
-        &mut || Timed::of(|| limit::page_views(&slices)),
-        &mut || memory.run(1, views),
-        &mut || memory.run(2, views),
-    ]);
+    let [limit, one, two] = best_of(
+        arguments.rounds,
+        [&mut || Timed::of(|| limit::page_views(&slices)), &mut || memory.run(1, views), &mut || {
+            memory.run(2, views)
+        }],
+    );
     assert_eq!(one.found.views, limit.found.views, "the engine and the limit must agree");
     assert_eq!((one.found.rows[0], one.found.late[0]), (limit.found.rows[0], limit.found.late[0]));
     assert_eq!((one.found.rejected, two.found.rows[0]), (limit.found.rejected, limit.found.rows[0]));
@@ -49,10 +50,10 @@ fn main() {
     report.figure("page views, CPU of 2 workers / 1 worker", two.cpu / one.cpu, 1.2);
     report.figure("page views, wall of 2 workers / 1 worker", two.wall / one.wall, f64::NAN);
 
-    let [limit3, engine3] = best_of(arguments.rounds, [
-        &mut || Timed::of(|| limit::all_three(&slices)),
-        &mut || memory.run(1, three),
-    ]);
+    let [limit3, engine3] = best_of(
+        arguments.rounds,
+        [&mut || Timed::of(|| limit::all_three(&slices)), &mut || memory.run(1, three)],
+    );
     assert_eq!(engine3.found.rows, limit3.found.rows);
     assert_eq!(engine3.found.late, limit3.found.late);
     report.time("limit, all three", &limit3);
@@ -67,10 +68,8 @@ fn main() {
 
     let short = input::ten_minutes(&partitions);
     let short = Engine::in_memory(&short);
-    let [tumbling, sliding] = best_of(arguments.rounds, [
-        &mut || short.run_counted(1, views),
-        &mut || short.run_sliding(1),
-    ]);
+    let [tumbling, sliding] =
+        best_of(arguments.rounds, [&mut || short.run(1, views), &mut || short.run_sliding(1)]);
     report.time("10 minutes, tumbling 1 min", &tumbling);
     report.time("10 minutes, sliding 5 min / 1 s", &sliding);
     report.figure("sliding 5 min / 1 s / tumbling 1 min", sliding.cpu / tumbling.cpu, 2.0);

@@ -30,18 +30,18 @@ const BATCH: usize = tidegate_dataflows::replay::BATCH;
 const COARSER: usize = 16;
 
 /// A measured run.
-pub struct Timed {
+pub(crate) struct Timed {
     /// CPU seconds of the process.
-    pub cpu: f64,
+    pub(crate) cpu: f64,
     /// Seconds on the clock.
-    pub wall: f64,
+    pub(crate) wall: f64,
     /// What was found.
-    pub found: Found,
+    pub(crate) found: Found,
 }
 
 impl Timed {
     /// Runs `work` and measures it.
-    pub fn of(work: impl FnOnce() -> Found) -> Self {
+    pub(crate) fn of(work: impl FnOnce() -> Found) -> Self {
         let (cpu, wall) = (ProcessTime::now(), Instant::now());
         let found = work();
         Timed { cpu: cpu.elapsed().as_secs_f64(), wall: wall.elapsed().as_secs_f64(), found }
@@ -50,7 +50,10 @@ impl Timed {
 
 /// Runs the measurements in turn, `rounds` times, and keeps the fastest of each: on a shared machine noise
 /// only ever adds.
-pub fn best_of<const N: usize>(rounds: usize, mut works: [&mut dyn FnMut() -> Timed; N]) -> [Timed; N] {
+pub(crate) fn best_of<const N: usize>(
+    rounds: usize,
+    mut works: [&mut dyn FnMut() -> Timed; N],
+) -> [Timed; N] {
     let mut best: [Option<Timed>; N] = std::array::from_fn(|_| None);
     for _ in 0..rounds.max(1) {
         for (best, work) in best.iter_mut().zip(&mut works) {
@@ -64,7 +67,7 @@ pub fn best_of<const N: usize>(rounds: usize, mut works: [&mut dyn FnMut() -> Ti
 }
 
 /// The engine over one source.
-pub struct Engine {
+pub(crate) struct Engine {
     source: Arc<dyn Source>,
     /// Keeps the segments on disk as long as they are read.
     _dir: Option<tempfile::TempDir>,
@@ -72,24 +75,29 @@ pub struct Engine {
 
 impl Engine {
     /// No output at all.
-    pub const NOTHING: Selection =
+    pub(crate) const NOTHING: Selection =
         Selection { page_views: false, active_users: false, sessions: false, lake: false, enriched: false };
 
     /// Over lines in memory.
-    pub fn in_memory(partitions: &[Vec<u8>]) -> Self {
-        let lines: BTreeMap<_, _> =
-            partitions.iter().enumerate().map(|(p, bytes)| (Partition::new(TOPIC, p as i32), bytes.clone())).collect();
+    pub(crate) fn in_memory(partitions: &[Vec<u8>]) -> Self {
+        let lines: BTreeMap<_, _> = partitions
+            .iter()
+            .enumerate()
+            .map(|(p, bytes)| (Partition::new(TOPIC, p as i32), bytes.clone()))
+            .collect();
         Engine { source: Arc::new(NdjsonSource::new(lines)), _dir: None }
     }
 
     /// Over uncompressed log segments on disk with the same values.
-    pub fn on_segments(partitions: &[Vec<u8>]) -> Self {
+    pub(crate) fn on_segments(partitions: &[Vec<u8>]) -> Self {
         let dir = tempfile::tempdir().expect("a directory for the segments");
         for (number, bytes) in partitions.iter().enumerate() {
             let partition = Partition::new(TOPIC, number as i32);
             let mut writer =
                 SegmentWriter::create(dir.path(), &partition, 0, Codec::None, 1000).expect("a segment");
-            for (offset, line) in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
+            for (offset, line) in
+                bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate()
+            {
                 let record = Record {
                     offset: offset as i64,
                     kafka_time: KafkaTime::None,
@@ -109,7 +117,8 @@ impl Engine {
         let tallies = Arc::new(Tallies::new(OUTPUTS.len()));
         let outputs: Outputs<SqliteTables, ParquetLake, TopicFiles> =
             Outputs { tables: None, lake: None, topics: None, tallies: Arc::clone(&tallies) };
-        let plan = Plan { cluster: Cluster::threads(workers), batch, interleave: Interleave::Aligned, count_only };
+        let plan =
+            Plan { cluster: Cluster::threads(workers), batch, interleave: Interleave::Aligned, count_only };
         Timed::of(|| {
             let counts = activity::execute(&config, &plan, &run, outputs).expect("workers start");
             let counts = counts.expect("worker 0 is here").expect("every process is well");
@@ -123,31 +132,34 @@ impl Engine {
         })
     }
 
-    /// The selected outputs, rows counted and not written.
-    pub fn run(&self, workers: usize, outputs: Selection) -> Timed {
-        self.measure(workers, BATCH, Config { outputs, ..Config::default() }, false)
-    }
-
-    /// As [`Engine::run`], with results counted when they leave their windows and not made into rows.
-    pub fn run_counted(&self, workers: usize, outputs: Selection) -> Timed {
+    /// The selected outputs: results are counted when they leave their windows, late and unusable records in
+    /// the ledger, as in the limit; nothing is written.
+    pub(crate) fn run(&self, workers: usize, outputs: Selection) -> Timed {
         self.measure(workers, BATCH, Config { outputs, ..Config::default() }, true)
     }
 
     /// Page views in windows of 5 minutes that slide by 1 second.
-    pub fn run_sliding(&self, workers: usize) -> Timed {
+    pub(crate) fn run_sliding(&self, workers: usize) -> Timed {
         let windows = WindowSpec::sliding(300_000_000, 1_000_000).expect("a window");
         let outputs = Selection { page_views: true, ..Engine::NOTHING };
-        self.measure(workers, BATCH, Config { outputs, page_view_windows: windows, ..Config::default() }, true)
+        self.measure(
+            workers,
+            BATCH,
+            Config { outputs, page_view_windows: windows, ..Config::default() },
+            true,
+        )
     }
 
     /// The share of the time that progress tracking and the ledger take: what batches 16 times larger save,
     /// extrapolated to no progress at all, and the ledger's own time for as many records.
-    pub fn overhead(&self, outputs: Selection, records: u64, rounds: usize) -> f64 {
+    pub(crate) fn overhead(&self, outputs: Selection, records: u64, rounds: usize) -> f64 {
         let config = || Config { outputs, ..Config::default() };
-        let [fine, coarse] = best_of(rounds, [
-            &mut || self.measure(1, BATCH, config(), false),
-            &mut || self.measure(1, BATCH * COARSER, config(), false),
-        ]);
+        let [fine, coarse] = best_of(
+            rounds,
+            [&mut || self.measure(1, BATCH, config(), true), &mut || {
+                self.measure(1, BATCH * COARSER, config(), false)
+            }],
+        );
         let progress = (fine.cpu - coarse.cpu).max(0.0) * COARSER as f64 / (COARSER - 1) as f64;
         let ledger = Timed::of(|| {
             let ledger = Ledger::new(1);
@@ -163,7 +175,7 @@ impl Engine {
     }
 
     /// Milliseconds from opening the source to the first record at the first operator.
-    pub fn first_record_ms(&self) -> f64 {
+    pub(crate) fn first_record_ms(&self) -> f64 {
         let dir = self._dir.as_ref().expect("the segments are on disk");
         let began = Instant::now();
         let source: Arc<dyn Source> = Arc::new(open(dir.path()));
@@ -176,9 +188,18 @@ impl Engine {
             watched.stop();
             began.elapsed().as_secs_f64() * 1e3
         });
-        let outputs: Outputs<SqliteTables, ParquetLake, TopicFiles> =
-            Outputs { tables: None, lake: None, topics: None, tallies: Arc::new(Tallies::new(OUTPUTS.len())) };
-        let plan = Plan { cluster: Cluster::threads(1), batch: BATCH, interleave: Interleave::Aligned, count_only: false };
+        let outputs: Outputs<SqliteTables, ParquetLake, TopicFiles> = Outputs {
+            tables: None,
+            lake: None,
+            topics: None,
+            tallies: Arc::new(Tallies::new(OUTPUTS.len())),
+        };
+        let plan = Plan {
+            cluster: Cluster::threads(1),
+            batch: BATCH,
+            interleave: Interleave::Aligned,
+            count_only: false,
+        };
         let config = Config { outputs: Selection::default(), ..Config::default() };
         activity::execute(&config, &plan, &run, outputs).expect("a worker starts");
         watcher.join().expect("the watcher ends with the first record")
@@ -190,7 +211,7 @@ fn open(dir: &Path) -> FixtureSource {
 }
 
 /// Bytes for each open (key, window): 10 open minutes with 100,000 pages each, keys of 40 bytes.
-pub fn bytes_per_open_entry() -> f64 {
+pub(crate) fn bytes_per_open_entry() -> f64 {
     let minute = WindowSpec::tumbling(60_000_000).expect("a minute is a window");
     let mut store = PaneStore::<Count>::new(minute);
     for window in 0..10 {
@@ -204,19 +225,19 @@ pub fn bytes_per_open_entry() -> f64 {
 }
 
 /// The table of results.
-pub struct Report {
+pub(crate) struct Report {
     records: u64,
     missed: usize,
 }
 
 impl Report {
     /// About measurements over `records` records.
-    pub fn new(records: u64) -> Self {
+    pub(crate) fn new(records: u64) -> Self {
         Report { records, missed: 0 }
     }
 
     /// A line with a run's time.
-    pub fn time(&self, name: &str, timed: &Timed) {
+    pub(crate) fn time(&self, name: &str, timed: &Timed) {
         let per_record = 1e9 / self.records as f64;
         println!(
             "  {name:<52} {:>8.1} ns CPU a record {:>8.1} ns wall {:>9.0} rows",
@@ -227,7 +248,7 @@ impl Report {
     }
 
     /// A line with a figure and what it is held to; NaN where it is only reported.
-    pub fn figure(&mut self, name: &str, value: f64, at_most: f64) {
+    pub(crate) fn figure(&mut self, name: &str, value: f64, at_most: f64) {
         let verdict = if at_most.is_nan() {
             String::new()
         } else if value <= at_most {
@@ -240,7 +261,7 @@ impl Report {
     }
 
     /// Says how many were missed.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         println!("{} of the bounds missed", self.missed);
     }
 }

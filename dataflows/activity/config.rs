@@ -17,18 +17,18 @@ pub enum DistinctMode {
     Hll,
 }
 
-/// The outputs that are computed; all of them by default.
+/// The outputs that are computed; all of them by default. One that is off costs nothing, and has no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// `page_view_counts`.
+    /// `page_view_counts`. On by default.
     pub page_views: bool,
-    /// `active_users`.
+    /// `active_users`. On by default.
     pub active_users: bool,
-    /// `user_sessions` and `session_history`.
+    /// `user_sessions` and `session_history`. On by default.
     pub sessions: bool,
-    /// `lake/activity`.
+    /// `lake/activity`. On by default.
     pub lake: bool,
-    /// `enriched_activity`.
+    /// `enriched_activity`. On by default.
     pub enriched: bool,
 }
 
@@ -38,26 +38,29 @@ impl Default for Selection {
     }
 }
 
-/// The pipeline's settings; the defaults are the contract's.
+/// The pipeline's settings, which are section `activity` of a configuration; the defaults are the contract's.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The input topic.
+    /// The input topic; default `user_activity`. It also names the topics of late and unusable records.
     pub topic: String,
-    /// How far a partition's watermark stays behind its largest event time.
+    /// How far a partition's watermark stays behind its largest event time; default 2 minutes. More makes
+    /// fewer records late, and every window close that much later.
     pub delay: Duration,
-    /// How far an event time may be after its record's Kafka timestamp.
+    /// How far an event time may be after its record's Kafka timestamp; default 1 hour. Beyond it the record
+    /// goes to the dead letters and moves no watermark.
     pub max_ahead: Duration,
-    /// Sizes beyond which a record is refused.
+    /// Sizes in bytes beyond which a record is refused; default 1 MiB a record, 2,048 a text.
     pub limits: Limits,
-    /// The windows of `page_view_counts`.
+    /// The windows of `page_view_counts`; default 1 minute, tumbling.
     pub page_view_windows: WindowSpec,
-    /// The windows of `active_users`.
+    /// The windows of `active_users`; default 5 minutes, sliding by 1. A user is counted in each window, so
+    /// that state and rows grow with size / slide.
     pub active_user_windows: WindowSpec,
-    /// How active users are counted.
+    /// How active users are counted; default exactly, at the cost of remembering every user of an open window.
     pub distinct: DistinctMode,
-    /// The silence that ends a session.
+    /// The silence that ends a session; default 30 minutes. More keeps users' sessions open that much longer.
     pub session_gap: Duration,
-    /// The outputs that are computed.
+    /// The outputs that are computed; default all.
     pub outputs: Selection,
 }
 
@@ -71,7 +74,8 @@ impl Default for Config {
             max_ahead: Duration::from_secs(3600),
             limits: Limits::default(),
             page_view_windows: WindowSpec::tumbling(MINUTE_US).expect("a minute is a window"),
-            active_user_windows: WindowSpec::sliding(5 * MINUTE_US, MINUTE_US).expect("5 minutes by 1 is a window"),
+            active_user_windows: WindowSpec::sliding(5 * MINUTE_US, MINUTE_US)
+                .expect("5 minutes by 1 is a window"),
             distinct: DistinctMode::Exact,
             session_gap: Duration::from_secs(1800),
             outputs: Selection::default(),

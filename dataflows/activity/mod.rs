@@ -35,8 +35,8 @@ use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::{TopicBlock, TopicLines};
 use timely::dataflow::Scope;
-use timely::dataflow::operators::{Concat, Concatenate};
 use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Concatenate};
 
 pub use config::{Config, DistinctMode, Selection};
 pub use event::{ActivityDecoder, ActivityEvent, EventType};
@@ -71,7 +71,8 @@ pub struct Plan {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
-    /// Whether results of windows by key are counted as they close and not made into rows, for benches.
+    /// Whether results of windows by key are counted as they close and not made into rows, and late and
+    /// unusable records are counted and not kept: for benches.
     pub count_only: bool,
 }
 
@@ -116,7 +117,8 @@ pub fn build<T, L, P>(
         on.lake.then(|| LakeFront::new(ActivityRow, lake_schema())),
         on.enriched.then(|| TopicFront::new(Enriched::default(), lines(ENRICHED))),
     );
-    let side = SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD));
+    let side =
+        SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD)).count_only(plan.count_only);
     let Ingested { streams, side } = ingest(scope, run, settings, decoder, fronts, ledger.clone(), side);
     let (views, by_user, sketches, lake, enriched) = streams;
     let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();
@@ -151,7 +153,8 @@ pub fn build<T, L, P>(
     // Sessions by user, and the last one of each.
     if on.sessions {
         let gap_us = micros(config.session_gap);
-        let sessions = by_user.sessions("Sessions", gap_us, ledger.clone(), USER_SESSIONS, UserEvent::session);
+        let sessions =
+            by_user.sessions("Sessions", gap_us, ledger.clone(), USER_SESSIONS, UserEvent::session);
         let latest = sessions.clone().flat_map(tables::by_user).latest_by_key().net_changes();
         rows.push(latest.table_rows(USER_SESSIONS as u32, user_sessions, tables::user_session));
         rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
@@ -169,15 +172,15 @@ pub fn build<T, L, P>(
     );
     if on.lake {
         deliver(
-        lake,
-        "Lake",
-        plan.cluster.sink_worker(1),
-        run,
-        &outputs.tallies,
-        outputs.lake.clone(),
-        |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
-        tables::lake_batch(),
-    );
+            lake,
+            "Lake",
+            plan.cluster.sink_worker(1),
+            run,
+            &outputs.tallies,
+            outputs.lake.clone(),
+            |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
+            tables::lake_batch(),
+        );
     }
     deliver(
         enriched.concat(side),

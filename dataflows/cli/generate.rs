@@ -29,7 +29,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GenerateArgs) -> Result<(), F
     let form = form(args)?;
     let mut events = Clickstream::new(spec(args)).map_err(Failure::usage)?;
     let topic = settings(global)?.activity.topic;
-    let signals = Signals::listen(ui)?;
+    let signals = Signals::listen(ui, 1)?;
 
     let began = Instant::now();
     let mut told = began;

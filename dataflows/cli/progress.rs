@@ -91,12 +91,13 @@ impl At {
     }
 
     fn message(&self) -> String {
-        let rest = match self.rest() {
-            Some(rest) => format!(", {} left", humantime::format_duration(rest)),
-            None if self.expected > 0 && self.records > 0 => ", writing".to_owned(),
-            None => String::new(),
-        };
-        format!("{} records, {}/s{rest}", grouped(self.records), grouped(self.rate() as u64))
+        let records = grouped(self.records);
+        if self.expected > 0 && self.records >= self.expected {
+            // Windows close and results are made visible; a rate of reading says nothing any more.
+            return format!("{records} records, writing");
+        }
+        let rest = self.rest().map(|rest| format!(", {} left", humantime::format_duration(rest)));
+        format!("{records} records, {}/s{}", grouped(self.rate() as u64), rest.unwrap_or_default())
     }
 
     fn line(&self, ui: &Ui, pipeline: &str) {
@@ -126,7 +127,7 @@ mod tests {
     fn message_says_records_rate_and_rest() {
         let at = |records, expected| At { records, expected, elapsed: Duration::from_secs(2) };
         assert_eq!(at(2_000, 5_000).message(), "2,000 records, 1,000/s, 3s left");
-        assert_eq!(at(5_000, 5_000).message(), "5,000 records, 2,500/s, writing");
+        assert_eq!(at(5_000, 5_000).message(), "5,000 records, writing");
         assert_eq!(at(0, 5_000).message(), "0 records, 0/s");
         assert_eq!(at(2_000, 0).message(), "2,000 records, 1,000/s");
     }

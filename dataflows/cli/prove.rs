@@ -35,11 +35,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ProveArgs) -> Result<(), Fail
         timeout: args.timeout,
         scratch: scratch.path().to_owned(),
     };
-    let signals = Signals::listen(ui)?;
+    let signals = Signals::listen(ui, 1)?;
     let all = proof.runs.len();
     let mut done = |done: Done| {
         let seconds = done.elapsed.as_secs_f64();
-        ui.note(format_args!("run {:>2} of {all} agrees  {seconds:>7.2} s  {}", done.number, done.run));
+        let what = if done.number == 1 { "sets" } else { "agrees" };
+        ui.note(format_args!("run {:>2} of {all} {what:<6}  {seconds:>7.2} s  {}", done.number, done.run));
     };
     let proven = proof.prove(&mut done, &|| signals.asked()).map_err(failure)?;
     ui.result(format_args!(

@@ -1,11 +1,11 @@
 //! `tidegate replay`, and `tidegate` without a command.
 
 use std::cell::RefCell;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use tidegate::ingest::Interleave;
 use tidegate::runtime::{ClusterError, Run, RunError, abort_on_panic};
+use tidegate::sink::out_dir::OutDirError;
 use tidegate::source::SourceError;
 use tidegate_dataflows::activity;
 use tidegate_dataflows::replay::{Options, PIPELINES, ReplayError, replay};
@@ -37,16 +37,15 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         activity,
     };
     let pipelines: Vec<&'static str> = chosen(&args.pipelines);
-    let signals = Signals::listen(ui)?;
+    let signals = Signals::listen(ui, options.cluster.processes)?;
     // A worker that panics must not leave the others waiting, nor a half-dead process writing.
     abort_on_panic();
-    banner::show(ui, &options, &[activity::topology(&options.activity)]);
-
     let shown: RefCell<Option<Progress>> = RefCell::default();
     let pipelines_begun = RefCell::new(pipelines.iter());
     let started = |run: &Arc<Run>, expected: u64| {
         signals.stops(run);
         let pipeline = pipelines_begun.borrow_mut().next().copied().unwrap_or_default();
+        banner::show(ui, &options, &activity::topology(&options.activity), run.source(), expected);
         // Of several processes each reads a part, which it does not know.
         let expected = if options.cluster.processes > 1 { 0 } else { expected };
         // The one before ends first.
@@ -58,7 +57,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
     let Some(summary) = outcome.map_err(failure)? else {
         return Ok(());
     };
-    ui.result(summary.table())?;
+    ui.result(summary.table(&options.out))?;
     ui.result(where_to_look(ui, &options))
 }
 
@@ -92,6 +91,9 @@ fn failure(error: ReplayError) -> Failure {
         ReplayError::NoInput { .. } => {
             (false, "name the fixture of this pipeline with --fixture DIR, or its topic with activity.topic")
         }
+        ReplayError::OutDir(OutDirError::Io(_)) => {
+            (false, "see to space and permissions, or name another directory with --out DIR")
+        }
         ReplayError::OutDir(_) => {
             (true, "name a new directory, or one that an earlier replay left, with --out DIR")
         }
@@ -122,26 +124,19 @@ fn mend_source(error: &SourceError) -> &'static str {
     }
 }
 
+/// Commands that show the results; the summary's table says where each of them lies.
 fn where_to_look(ui: &Ui, options: &Options) -> String {
-    let mut text = String::new();
     let out = options.out.display();
     let on = options.activity.outputs;
-    let mut line = |what: &str, how: String| {
-        // Writing to a string does not fail.
-        writeln!(text, "  {what:<9} {how}").ok();
-    };
-    let table = [
-        (on.page_views, "page_view_counts"),
+    let tables = [
+        (on.page_views, "page_view_counts ORDER BY view_count DESC"),
         (on.active_users, "active_users"),
         (on.sessions, "user_sessions"),
     ];
-    if let Some((_, name)) = table.into_iter().find(|(on, _)| *on) {
-        line("tables", format!("sqlite3 {out}/tables.sqlite 'SELECT * FROM {name} LIMIT 5'"));
+    let mut text = format!("\n{}\n", ui.styled(Style::TITLE, "look at it"));
+    if let Some((_, table)) = tables.into_iter().find(|(on, _)| *on) {
+        text.push_str(&format!("  sqlite3 {out}/tables.sqlite 'SELECT * FROM {table} LIMIT 5'\n"));
     }
-    if on.lake {
-        line("lake", format!("{out}/{}", activity::LAKE));
-    }
-    line("topics", format!("{out}/topics/{{*.late,*.dlq}}.jsonl for late and unusable records"));
-    line("summary", format!("{out}/summary.json"));
-    format!("\n{}\n{text}", ui.styled(Style::TITLE, "where to look"))
+    text.push_str(&format!("  head -n 2 {out}/topics/*.jsonl\n"));
+    text
 }

@@ -1,12 +1,20 @@
 //! SIGINT, SIGTERM and SIGHUP: the first asks for a clean stop, the second does not wait for it.
+//!
+//! A process of several cannot always stop cleanly: the others may not have heard the signal, and it would
+//! wait for them for ever. It waits for a while and then ends as if it had died, and they with it, since
+//! timely's processes share one fate.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tidegate::runtime::Run;
 
 use super::failure::{Failure, RUNNING};
 use super::ui::Ui;
+
+/// How long a process of several waits for the others to stop too.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Hears signals.
 #[derive(Clone, Default)]
@@ -16,8 +24,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Hears signals from now on.
-    pub(crate) fn listen(ui: &Ui) -> Result<Signals, Failure> {
+    /// Hears signals from now on, in one of `processes` processes of a run.
+    pub(crate) fn listen(ui: &Ui, processes: usize) -> Result<Signals, Failure> {
         let signals = Signals::default();
         let (heard, ui) = (signals.clone(), ui.clone());
         let handler = move || {
@@ -26,6 +34,18 @@ impl Signals {
             }
             ui.note("stopping; once more to stop at once");
             heard.stop_all();
+            if processes > 1 {
+                let ui = ui.clone();
+                // A thread of its own, so that a second signal is heard meanwhile.
+                std::thread::spawn(move || {
+                    std::thread::sleep(GRACE);
+                    let what = "stopped before the end, without the other processes of the run; they end too";
+                    ui.failure(
+                        &Failure::running(what).mend("start all of them again; a replay begins afresh"),
+                    );
+                    std::process::exit(i32::from(RUNNING));
+                });
+            }
         };
         ctrlc::set_handler(handler)
             .map_err(|error| Failure::running(format!("cannot hear signals: {error}")))?;

@@ -133,7 +133,7 @@ fn start_log(shared: &Shared) -> Result<(), Failure> {
     } else {
         log.with_ansi(shared.colored_err).with_target(false).compact().try_init()
     };
-    started.map_err(|error| Failure::running(error))
+    started.map_err(Failure::running)
 }
 
 /// `1234567` as `1,234,567`.

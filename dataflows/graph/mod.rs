@@ -86,6 +86,17 @@ impl Topology {
     }
 
     /// Draws the topology; ends with a newline.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate_dataflows::graph::{Format, Topology};
+    ///
+    /// let mut topology = Topology::new("example");
+    /// let input = topology.input("topic clicks", "");
+    /// topology.output(input, "clicks", "", "tables.sqlite", "exactly once");
+    /// let drawn = "example\n└─ topic clicks\n   └─ clicks → tables.sqlite (exactly once)\n";
+    /// assert_eq!(topology.draw(Format::Text), drawn);
+    /// ```
     pub fn draw(&self, format: Format) -> String {
         match format {
             Format::Text => text::draw(self),

@@ -95,6 +95,19 @@ impl fmt::Display for Difference {
 }
 
 /// Compares a run with the reference.
+///
+/// # Examples
+/// ```
+/// use serde_json::json;
+/// use tidegate_dataflows::prove::{difference, facts};
+///
+/// let summary = |read: u64, seconds: f64| {
+///     facts(&json!({"pipelines": {"activity": {"read": read, "seconds": seconds, "outputs": {}}}}))
+/// };
+/// assert_eq!(difference(&summary(3, 0.1), &summary(3, 9.9)), None);
+/// let found = difference(&summary(3, 0.1), &summary(4, 0.1)).unwrap();
+/// assert_eq!(found.to_string(), "pipeline \"activity\": read is 4 and not 3");
+/// ```
 pub fn difference(expected: &BTreeMap<Fact, String>, found: &BTreeMap<Fact, String>) -> Option<Difference> {
     let mut facts: Vec<&Fact> = expected.keys().chain(found.keys()).collect();
     facts.sort();

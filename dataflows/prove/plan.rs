@@ -45,6 +45,12 @@ const BATCHES: [usize; 6] = [1, 7, 64, 4096, 1000, 65_536];
 const DEFAULT_BATCH: usize = crate::replay::BATCH;
 
 /// All runs, or a chosen few when `quick`; the first is the reference. `seed` chooses the interleavings.
+///
+/// # Examples
+/// ```
+/// let runs = tidegate_dataflows::prove::runs(true, 7);
+/// assert_eq!(runs[1].to_string(), "-w 2 -n 1 --batch 1 --shuffle 7");
+/// ```
 pub fn runs(quick: bool, seed: u64) -> Vec<Run> {
     let plain = |workers, processes| Run { workers, processes, shuffle: None, batch: DEFAULT_BATCH };
     let mut runs = vec![plain(1, 1)];

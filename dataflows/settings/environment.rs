@@ -25,6 +25,11 @@ pub(super) struct Variable {
 }
 
 /// The variable of the setting `setting`.
+///
+/// # Examples
+/// ```
+/// assert_eq!(tidegate_dataflows::settings::variable_of("activity.delay"), "TIDEGATE_ACTIVITY_DELAY");
+/// ```
 pub fn variable_of(setting: &str) -> String {
     format!("{PREFIX}{}", setting.replace('.', "_").to_ascii_uppercase())
 }

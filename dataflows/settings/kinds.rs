@@ -102,7 +102,7 @@ fn bytes(text: &str) -> Result<usize, (String, String)> {
 }
 
 fn show_bytes(bytes: &usize) -> String {
-    let unit = UNITS.iter().find(|(_, factor)| *bytes >= *factor && bytes % factor == 0);
+    let unit = UNITS.iter().find(|(_, factor)| *bytes >= *factor && bytes.is_multiple_of(*factor));
     unit.filter(|(_, factor)| *factor > 1)
         .map_or(bytes.to_string(), |(unit, factor)| format!("{}{unit}", bytes / factor))
 }

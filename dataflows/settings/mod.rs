@@ -64,6 +64,18 @@ impl Layers {
     ///
     /// # Errors
     /// Everything that is wrong with them.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate_dataflows::settings::Layers;
+    ///
+    /// let set = |value: &str| vec![("TIDEGATE_ACTIVITY_DELAY".into(), value.into())];
+    /// let layers = Layers { dir: "nowhere".into(), environment: set("90s"), ..Layers::default() };
+    /// assert_eq!(layers.load().unwrap().activity.delay.as_secs(), 90);
+    ///
+    /// let faults = Layers { environment: set("90"), ..layers }.load().unwrap_err();
+    /// assert!(faults.0[0].cause.contains("has no unit"));
+    /// ```
     pub fn load(&self) -> Result<Settings, Faults> {
         let mut findings = Findings::default();
         let mut files = Vec::new();

@@ -27,8 +27,8 @@ pub(super) type SumOfValues = Fixed<3, 35, 53, 84, 16>;
 /// * Reading rounds once, to nearest, ties to even, and never gives `-0.0`.
 ///
 /// # Cost
-/// An ordinary addition is a handful of integer instructions; 32 bytes. Serialised: about 10 bytes for
-/// ordinary data, and a length.
+/// An ordinary addition is a handful of integer instructions, 2.2 ns (`benches/aggregate.rs`); 32 bytes.
+/// Serialised: about 10 bytes for ordinary data, and a length.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ExactSum {

@@ -22,7 +22,8 @@ type SumOfSquares = Fixed<4, 67, 106, 168, 31>;
 /// As [`ExactSum`]: all of it is a function of the multiset. `==` compares count, Σx and Σx².
 ///
 /// # Cost
-/// 80 bytes; boxes for values outside about 2.4·10⁻¹⁰ … 10¹³ that make 280 and 536 more.
+/// An ordinary addition takes 4.2 ns, as much as Welford's in plain `f64`; a deviation 140 ns
+/// (`benches/aggregate.rs`). 80 bytes; values outside about 2.4·10⁻¹⁰ … 8·10¹² need boxes of 280 and 536 more.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moments {
     count: u64,

@@ -66,13 +66,11 @@ impl Level {
 
     /// Everything that this machine has, to be compared.
     pub(crate) fn all() -> Vec<Self> {
-        let mut levels = vec![Level::Words(Words)];
         #[cfg(target_arch = "x86_64")]
-        {
-            levels.push(Level::Sse2(Sse2));
-            levels.extend(Avx2::detect().map(Level::Avx2));
-        }
-        levels
+        let vectors = [Some(Level::Sse2(Sse2)), Avx2::detect().map(Level::Avx2)];
+        #[cfg(not(target_arch = "x86_64"))]
+        let vectors: [Option<Self>; 0] = [];
+        vectors.into_iter().flatten().chain([Level::Words(Words)]).collect()
     }
 
     /// Does `work`, compiled for this instruction set.

@@ -27,6 +27,7 @@ pub type SharedSink<S> = Arc<Mutex<S>>;
 /// | in | `B` | the epoch of the output | none: all to one worker |
 /// # Errors
 /// A sink that fails ends the run: see [`Run::fail`].
+#[allow(clippy::too_many_arguments)] // A pipeline reads them once, in the order in which a block meets them.
 pub fn deliver<B, S, A, M>(
     stream: StreamVec<'_, Tick, B>,
     name: &str,

@@ -154,7 +154,7 @@ impl<D: Decode, R: LakeRow<D, N>, const N: usize> Front<D> for LakeFront<R, N> {
         block.rows.push_cells(fixed.into_iter().chain(others));
         extras.columns.clear();
 
-        if block.rows.len() % 64 == 0 && block.rows.byte_len() >= BLOCK_BYTES {
+        if block.rows.len().is_multiple_of(64) && block.rows.byte_len() >= BLOCK_BYTES {
             self.full.extend(partition.open.remove(&key));
             self.open -= 1;
         }

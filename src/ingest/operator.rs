@@ -7,6 +7,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Capability, Probe};
 use timely::dataflow::{Scope, StreamVec};
+use timely::progress::Timestamp;
 
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
@@ -118,8 +119,7 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
 
     let mut worker = Worker::open(scope, run, settings, decoder, fronts, ledger, side);
     builder.build(move |mut capabilities: Vec<Capability<Tick>>| {
-        let start = Tick::new(1, i64::MIN);
-        capabilities.iter_mut().for_each(|capability| capability.downgrade(&start));
+        let start = Tick::minimum();
         move |_frontiers| {
             if capabilities.is_empty() {
                 return;
@@ -203,7 +203,7 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
     /// Reads one batch from one lane.
     fn step(&mut self, probe: &ProbeHandle<Tick>) -> Step {
         let Some(time_us) = self.time_us() else { return Step::Busy };
-        let frontier_us = probe.with_frontier(|frontier| watermark_us(frontier)).unwrap_or(i64::MIN);
+        let frontier_us = probe.with_frontier(watermark_us).unwrap_or(i64::MIN);
         if time_us.saturating_sub(self.settings.max_skew_us) > frontier_us {
             return Step::Wait(Duration::from_micros(200));
         }

@@ -6,7 +6,7 @@
 use crate::record::Record;
 
 /// The header that makes a record a statement about time and nothing else.
-pub const WATERMARK_HEADER: &[u8] = b"tidegate-watermark";
+pub(super) const WATERMARK_HEADER: &[u8] = b"tidegate-watermark";
 
 /// The watermark of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl PartitionWatermark {
 
 /// The time that a watermark record states; `None` for every other record, also when the header's value is
 /// not an integer (the record is then judged as data).
-pub fn stated_watermark(record: &Record<'_>) -> Option<i64> {
+pub(super) fn stated_watermark(record: &Record<'_>) -> Option<i64> {
     if record.headers.is_empty() {
         return None;
     }

@@ -13,25 +13,42 @@ use crate::topic_lines::{TopicBlock, TopicLines};
 /// The late and dead-letter topics of a pipeline's input topics, on one worker.
 pub struct SideTopics {
     outputs: Arc<[&'static str]>,
+    /// The names of the sets of outputs met so far, comma-separated.
+    named: Vec<(u32, String)>,
     late: TopicLines,
     dead: TopicLines,
+    count_only: bool,
 }
 
 impl SideTopics {
     /// `late` and `dead` take the lines; `outputs` names the outputs that records meet, in order.
     pub fn new(outputs: Arc<[&'static str]>, late: TopicLines, dead: TopicLines) -> Self {
-        SideTopics { outputs, late, dead }
+        SideTopics { outputs, named: Vec::new(), late, dead, count_only: false }
+    }
+
+    /// Only the ledger's counts are kept, no lines; for benches whose rival keeps none.
+    pub fn count_only(mut self, count_only: bool) -> Self {
+        self.count_only = count_only;
+        self
     }
 
     /// Keeps a record that is late for the outputs in the bit set `late`.
     pub(super) fn late(&mut self, at: &Position<'_>, late: u32) {
-        let names =
-            self.outputs.iter().enumerate().filter(|(i, _)| late >> i & 1 == 1).map(|(_, name)| *name);
-        let names = names.collect::<Vec<_>>().join(",");
+        if self.count_only {
+            return;
+        }
+        let names = match self.named.iter().position(|(set, _)| *set == late) {
+            Some(known) => &self.named[known].1,
+            None => {
+                let of_set = self.outputs.iter().enumerate().filter(|(i, _)| late >> i & 1 == 1);
+                let names = of_set.map(|(_, name)| *name).collect::<Vec<_>>().join(",");
+                self.named.push((late, names));
+                &self.named[self.named.len() - 1].1
+            }
+        };
         let late_by_us = i128::from(at.watermark_us) - i128::from(at.time_us);
         let late_by_ms = late_by_us.div_euclid(1000) + i128::from(late_by_us.rem_euclid(1000) != 0);
-        let (late_by, number, offset) =
-            (late_by_ms.to_string(), at.partition.number.to_string(), at.record.offset.to_string());
+        let (mut late_by, mut number, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
         self.late.push(
             at.rank,
             at.partition,
@@ -39,10 +56,10 @@ impl SideTopics {
             &[
                 ("reason", b"late"),
                 ("outputs", names.as_bytes()),
-                ("late_by_ms", late_by.as_bytes()),
+                ("late_by_ms", late_by.format(late_by_ms).as_bytes()),
                 ("topic", at.partition.topic.as_bytes()),
-                ("partition", number.as_bytes()),
-                ("offset", offset.as_bytes()),
+                ("partition", number.format(at.partition.number).as_bytes()),
+                ("offset", offset.format(at.record.offset).as_bytes()),
             ],
             at.record.value.map(|value| value.bytes()),
         );
@@ -50,7 +67,10 @@ impl SideTopics {
 
     /// Keeps a record that cannot be used.
     pub(super) fn dead(&mut self, rank: u32, partition: &Partition, record: &Record<'_>, why: &Rejected) {
-        let (number, offset) = (partition.number.to_string(), record.offset.to_string());
+        if self.count_only {
+            return;
+        }
+        let (mut number, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
         self.dead.push(
             rank,
             partition,
@@ -59,8 +79,8 @@ impl SideTopics {
                 ("reason", why.reason.as_str().as_bytes()),
                 ("detail", why.detail.as_bytes()),
                 ("topic", partition.topic.as_bytes()),
-                ("partition", number.as_bytes()),
-                ("offset", offset.as_bytes()),
+                ("partition", number.format(partition.number).as_bytes()),
+                ("offset", offset.format(record.offset).as_bytes()),
             ],
             record.value.map(|value| value.bytes()),
         );

@@ -61,9 +61,12 @@ impl DistinctCounter {
         DistinctCounter { spec, keys: KeyTable::default(), words: BTreeMap::new() }
     }
 
-    /// Notes `key` in the windows `first..=last`.
+    /// Notes `key` in the windows `first..=last`; in none when `last` is before `first`.
     #[inline]
     pub fn observe(&mut self, hash: u64, key: &[u8], first: i64, last: i64) {
+        if last < first {
+            return;
+        }
         let id = self.keys.intern(hash, key);
         for index in first >> 6..=last >> 6 {
             let low = first.max(index << 6) & 63;

@@ -84,7 +84,9 @@ where
                 break;
             }
             let Some((at, table)) = self.store.pop_first() else { break };
-            let empty = |target| PaneBlock { target, at, keys: KeyColumn::default(), partials: Vec::new() };
+            let room = (table.len() / self.peers).min(BLOCK_KEYS);
+            let bytes = self.store.keys.byte_len_of(room);
+            let empty = |target| PaneBlock { target, at, keys: KeyColumn::with_capacity(room, bytes), partials: Vec::with_capacity(room) };
             let mut blocks: Vec<_> = (0..self.peers as u32).map(empty).collect();
             table.for_each(|id, partial| {
                 let hash = self.store.keys.hash(id);

@@ -80,10 +80,13 @@ where
                 });
                 let frontier = frontier.frontier();
                 let open = open_epoch(frontier);
-                while let Some(first) = epochs.first_entry().filter(|e| open.is_none_or(|open| *e.key() < open)) {
+                while let Some(first) =
+                    epochs.first_entry().filter(|e| open.is_none_or(|open| *e.key() < open))
+                {
                     let at = Tick::new(*first.key(), i64::MAX);
                     let capability = held.delayed(&at);
-                    let changes = first.remove().into_iter().map(|(key, value)| ((key, ()), at, Largest(value)));
+                    let changes =
+                        first.remove().into_iter().map(|(key, value)| ((key, ()), at, Largest(value)));
                     output.session(&capability).give_iterator(changes);
                 }
                 held.downgrade(frontier.iter());

@@ -6,3 +6,6 @@ pub mod keyed_window;
 pub mod latest;
 pub mod net_changes;
 pub mod session;
+
+#[cfg(test)]
+mod tests;

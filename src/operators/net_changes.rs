@@ -48,11 +48,13 @@ impl<'scope, D: ExchangeData + Ord + Clone> NetChanges<'scope, D> for VecCollect
                 if held.iter().any(|c| open.is_none_or(|open| c.time().epoch < open)) && !changes.is_empty() {
                     // Consolidated changes are sorted by epoch: one session for each, not one for each entry.
                     consolidate(&mut changes);
-                    let closed = changes.partition_point(|((epoch, _), _)| open.is_none_or(|open| *epoch < open));
+                    let closed =
+                        changes.partition_point(|((epoch, _), _)| open.is_none_or(|open| *epoch < open));
                     let mut ready = changes.drain(..closed).peekable();
                     while let Some(&((epoch, _), _)) = ready.peek() {
                         let at = held.delayed(&Tick::new(epoch, i64::MAX));
-                        let of_epoch = std::iter::from_fn(|| ready.next_if(|((other, _), _)| *other == epoch));
+                        let of_epoch =
+                            std::iter::from_fn(|| ready.next_if(|((other, _), _)| *other == epoch));
                         let added = of_epoch.filter(|(_, diff)| *diff > 0).map(|((_, entry), _)| entry);
                         output.session(&at).give_iterator(added);
                     }

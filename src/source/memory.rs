@@ -98,11 +98,11 @@ impl Source for MemorySource {
     }
 
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
-        let lanes = assigned.iter().map(|assignment| {
-            let records = Arc::clone(&self.logs[assignment.partition]);
+        let lanes = assigned.iter().filter_map(|assignment| {
+            let records = Arc::clone(self.logs.get(assignment.partition)?);
             let next =
                 records.iter().take_while(|(record, _)| record.offset < assignment.from_offset).count();
-            MemoryLane { partition: assignment.partition, records, next }
+            Some(MemoryLane { partition: assignment.partition, records, next })
         });
         Ok(Box::new(MemoryReader { lanes: lanes.collect() }))
     }
@@ -160,6 +160,8 @@ impl NdjsonSource {
 
     /// A source of the lines in one file for each partition.
     ///
+    /// The files are mapped into memory: nobody may change them as long as the source or a reader of it lives.
+    ///
     /// # Errors
     /// [`SourceError::Io`] when a file cannot be opened.
     pub fn open<P: AsRef<Path>>(partitions: &BTreeMap<Partition, P>) -> Result<NdjsonSource, SourceError> {
@@ -191,12 +193,9 @@ impl Source for NdjsonSource {
     }
 
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
-        let lanes = assigned.iter().map(|&Assignment { partition, from_offset }| NdjsonLane {
-            partition,
-            slab: Arc::clone(&self.slabs[partition]),
-            at: 0,
-            offset: 0,
-            from_offset,
+        let lanes = assigned.iter().filter_map(|&Assignment { partition, from_offset }| {
+            let slab = Arc::clone(self.slabs.get(partition)?);
+            Some(NdjsonLane { partition, slab, at: 0, offset: 0, from_offset })
         });
         Ok(Box::new(NdjsonReader { lanes: lanes.collect() }))
     }

@@ -31,10 +31,9 @@ impl Slab {
         if file.metadata().map_err(io)?.len() == 0 {
             return Ok(Slab::from(Vec::new()));
         }
-        // SAFETY: a fixture is a finished recording. The mapping is private and read-only; if somebody
-        // else cuts the file while it is read, the system ends the process (SIGBUS), as with any reader
-        // by mapping; if somebody changes bytes, every read of them is checked as input anyway and no
-        // `str` is made from them without a check of a copy or a use that tolerates the change.
+        // SAFETY: the bytes behind a mapping must not change while they are borrowed. The files that are
+        // mapped are finished recordings, and the sources that open them demand in their docs that nobody
+        // writes to them meanwhile. (Should somebody cut one, the system ends the process with SIGBUS.)
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         Ok(Slab(Bytes::Mapped(map)))
     }

@@ -210,9 +210,14 @@ impl<A: Retract> WindowCloser<A> {
             start_us: spec.start(window),
             end_us: spec.end(window),
             is_final: true,
-            keys: KeyColumn::default(),
+            keys: KeyColumn::with_capacity(room, self.store.keys.byte_len_of(room)),
             values: Vec::with_capacity(room),
         }
+    }
+
+    /// How many keys are held.
+    pub fn keys(&self) -> usize {
+        self.store.keys.len()
     }
 
     /// How many (class, pane, key) are held.

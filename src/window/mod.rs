@@ -3,6 +3,8 @@
 mod closer;
 mod panes;
 mod spec;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use closer::{ClosedWindow, PaneBlock, WindowCloser};
 pub use panes::{PaneStore, Slots};

@@ -31,7 +31,12 @@ fn spread(id: u32) -> u64 {
 impl<A: Aggregate> Slots<A> {
     /// An empty table for keys numbered below `bound`.
     pub fn new(bound: usize) -> Self {
-        if bound <= ALWAYS_DENSE { Slots::Dense(Vec::new(), 0) } else { Slots::Sparse(HashTable::new()) }
+        if bound > ALWAYS_DENSE {
+            return Slots::Sparse(HashTable::new());
+        }
+        let mut array = Vec::new();
+        array.resize_with(bound, A::default);
+        Slots::Dense(array, 0)
     }
 
     /// How many keys are in it.
@@ -332,7 +337,7 @@ mod tests {
             while let Some((at, table)) = store.pop_first() {
                 table.for_each(|id, count| {
                     let key = u32::from_le_bytes(store.keys.key(id).try_into().expect("four bytes"));
-                    seen.insert((at, key), count.0);
+                    seen.insert((at, key), count.output());
                 });
                 store.release(&table);
             }

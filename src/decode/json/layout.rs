@@ -78,6 +78,8 @@ pub(super) enum Take {
 pub(super) struct Slot {
     pub(super) before: Literal,
     pub(super) take: Take,
+    /// Whether it is a [`Take::Text`]: asked first, since most values are.
+    pub(super) plain: bool,
     /// The declared member; unused for others.
     pub(super) field: usize,
     /// How long the value was; that of a time hardly changes.
@@ -125,6 +127,7 @@ impl Layout {
             slots.push(Slot {
                 before: literal(at, start)?,
                 take,
+                plain: take == Take::Text,
                 field: entry.field.unwrap_or_default() as usize,
                 len: end - start,
                 name_back: start - entry.name.start as usize,

@@ -72,8 +72,8 @@ struct Reader<'s, S> {
     time: &'s mut TimeParser,
     cells: &'s mut [Cell],
     others: &'s mut Vec<Other>,
-    /// Not 0 when a text had a byte that is not ASCII.
-    high: u64,
+    /// Not 0 when a text, or what stands behind it, had a byte that is not ASCII.
+    high: u32,
 }
 
 impl<S: Simd> Reader<'_, S> {
@@ -87,14 +87,18 @@ impl<S: Simd> Reader<'_, S> {
         let mut at = 0;
         for slot in &layout.slots {
             let start = slot.before.pass(self.simd, document, at)?;
+            if slot.plain {
+                at = self.end_of_text(start)?;
+                if at == start || at - start > self.limits.max_string_bytes {
+                    return None;
+                }
+                *self.cells.get_mut(slot.field)? = Cell { span: Span::new(start, at), bits: 0 };
+                continue;
+            }
             let mut bits = 0;
             match slot.take {
-                Take::Text => {
-                    at = self.end_of_text(start)?;
-                    if at == start || at - start > self.limits.max_string_bytes {
-                        return None;
-                    }
-                }
+                // Plain, see above.
+                Take::Text => return None,
                 Take::TimeText => {
                     at = start + slot.len;
                     // A text that is a time has no quote within.
@@ -145,15 +149,12 @@ impl<S: Simd> Reader<'_, S> {
             let window: &[u8; MARGIN] = self.document.array(at)?;
             let (blocks, _) = window.as_chunks::<BLOCK>();
             let (low, high) = (self.simd.load(&blocks[0]), self.simd.load(&blocks[1]));
-            let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << BLOCK;
-            let stops = join(self.simd.not_plain(low), self.simd.not_plain(high));
-            let not_ascii = join(self.simd.high(low), self.simd.high(high));
+            // Those of what stands behind the text count too: that costs time at most.
+            self.high |= self.simd.high(low) | self.simd.high(high);
+            let stops = u64::from(self.simd.not_plain(low)) | u64::from(self.simd.not_plain(high)) << BLOCK;
             if stops != 0 {
-                // The bits below the lowest one set.
-                self.high |= not_ascii & (stops ^ (stops - 1)) >> 1;
                 return Some(at + stops.trailing_zeros() as usize);
             }
-            self.high |= not_ascii;
             at += MARGIN;
         }
     }
@@ -175,7 +176,7 @@ impl<S: Simd> Reader<'_, S> {
             name_escaped: false,
             value: Span::new(start, end),
         });
-        self.high |= u64::from(!self.document.bytes().get(start..end)?.is_ascii());
+        self.high |= u32::from(!self.document.bytes().get(start..end)?.is_ascii());
         Some(end)
     }
 }

@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::pending::{Pending, Waiting};
-use super::{EndReason, Mark, Session, SessionEvent};
+use super::{EndReason, Mark, STEP_BITS, Session, SessionEvent, last_of_step};
 use crate::keys::KeyTable;
-
-/// Deadlines are kept in steps of 2^22 µs, about four seconds; the exact instant is checked when one is due.
-const TIMER_BITS: u32 = 22;
 
 #[derive(Clone, Copy)]
 struct Open {
@@ -71,11 +68,15 @@ impl SessionMachine {
     }
 
     /// Consumes all events before `watermark_us`, and closes the sessions that are over by then.
+    ///
+    /// `emit` gets the key's hash, the key, the session, and the instant at which it is known to be over: that
+    /// of its end or restart marker, or its last event's plus the gap. A session that times out is given when
+    /// the watermark has passed the 2^22 µs that its instant lies in, or a later event of its key.
     pub fn advance(&mut self, watermark_us: i64, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
         self.consume(Some(watermark_us), emit);
         while let Some(first) = self.timers.first_entry() {
             // A step is due when all instants in it have passed.
-            if first.key().saturating_add(1) << TIMER_BITS > watermark_us {
+            if last_of_step(first.key() << STEP_BITS) >= watermark_us {
                 break;
             }
             let (step, ids) = first.remove_entry();
@@ -86,7 +87,8 @@ impl SessionMachine {
     }
 
     /// The input has ended: consumes all events; a session still open is over by silence if
-    /// `final_watermark_us` has reached its last event plus the gap, else it stays open for good.
+    /// `final_watermark_us` has reached its last event plus the gap, else it stays open for good. `emit` gets the
+    /// same as from [`SessionMachine::advance`], for a session that stays open as if it had timed out.
     pub fn finish(&mut self, final_watermark_us: i64, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
         self.consume(None, emit);
         self.timers.clear();
@@ -114,7 +116,7 @@ impl SessionMachine {
             user.waiting -= 1;
             if let Some(open) = user.open {
                 if user.timer == i64::MIN {
-                    user.timer = open.last_us.saturating_add(*gap_us) >> TIMER_BITS;
+                    user.timer = open.last_us.saturating_add(*gap_us) >> STEP_BITS;
                     timers.entry(user.timer).or_default().push(event.key);
                 }
             } else if user.waiting == 0 {
@@ -148,7 +150,7 @@ impl SessionMachine {
                 self.keys.release(id);
             }
         } else {
-            user.timer = deadline_us >> TIMER_BITS;
+            user.timer = deadline_us >> STEP_BITS;
             self.timers.entry(user.timer).or_default().push(id);
         }
     }

@@ -100,8 +100,14 @@ pub struct SessionBlock {
     pub sessions: Vec<Session>,
 }
 
-/// How far apart the timestamps are at which sessions leave.
-const STEP_US: i64 = 1_000_000;
+/// Sessions are timed in steps of 2^22 µs, about four seconds: deadlines are looked at when their step has
+/// passed, and sessions that are over in the same step leave together.
+const STEP_BITS: u32 = 22;
+
+/// The last instant of the step that `instant_us` lies in.
+fn last_of_step(instant_us: i64) -> i64 {
+    instant_us | ((1 << STEP_BITS) - 1)
+}
 
 /// Extension trait for sessions.
 pub trait Sessions<'scope, P> {
@@ -114,9 +120,10 @@ pub trait Sessions<'scope, P> {
     /// | port | record | timestamp | partitioned by |
     /// | --- | --- | --- | --- |
     /// | in | [`KeyedBlock`] | at most the event times in it | key |
-    /// | out | [`SessionBlock`] | the closing instant, rounded up to 1 s − 1 µs | key |
+    /// | out | [`SessionBlock`] | the last instant of the 2^22 µs in which the session is known to be over | key |
     /// # Guarantees
-    /// A session leaves once, when the frontier shows that it is over; a function of the log alone.
+    /// A session leaves once, when the frontier shows that it is over. The session and its timestamp are
+    /// functions of the log alone; one that the end of input leaves open has that of its timeout.
     /// # State
     /// Events that the frontier has not passed, and one open session a key; freed when it closes.
     /// # Errors
@@ -165,13 +172,10 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
                 });
                 let frontier = frontier.frontier();
                 let mut closed = BTreeMap::<i64, SessionBlock>::new();
-                let earliest_us = held.iter().map(|c| c.time().time_us).min().unwrap_or(i64::MIN);
-                let mut emit = |hash: u64, key: &[u8], session: Session, closed_us: i64| {
-                    // Rounded up, so that sessions of a second leave together; at the end of input an
-                    // open session leaves at the earliest time still possible.
-                    let instant = closed_us.max(earliest_us);
-                    let at = instant.div_euclid(STEP_US).saturating_add(1).saturating_mul(STEP_US) - 1;
-                    let block = closed.entry(at).or_default();
+                let mut emit = |hash: u64, key: &[u8], session: Session, over_us: i64| {
+                    // A step that the frontier had passed before has no session left to give, so the
+                    // capabilities held reach back to every step that is given now.
+                    let block = closed.entry(last_of_step(over_us)).or_default();
                     block.keys.push(hash, key);
                     block.sessions.push(session);
                 };

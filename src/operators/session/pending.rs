@@ -74,7 +74,7 @@ impl Pending {
             }
             let place = *first.get() as usize;
             let mut events = std::mem::take(&mut self.events[place]);
-            let whole = watermark_us.is_none_or(|us| us - start_us >= 1 << BUCKET_BITS);
+            let whole = watermark_us.is_none_or(|us| us >> BUCKET_BITS > *first.key());
             if let Some(us) = watermark_us.filter(|_| !whole) {
                 self.events[place] = split_off(&mut events, us);
             }

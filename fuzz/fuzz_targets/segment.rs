@@ -1,0 +1,4 @@
+//! Bytes as a broker's log segment: read the same at every pace, and without a panic.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tidegate::source::fixture::fuzz_segment(bytes));

@@ -1,0 +1,107 @@
+//! Exact distinct keys as a dataflow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::{Pace, Step, pace, run, script};
+use crate::ingest::Edge;
+use crate::keys::key_hash;
+use crate::operators::distinct::{DistinctCounter, DistinctKeys};
+use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
+use crate::window::WindowSpec;
+use crate::window::tests::{Event, limit, log, windows};
+
+type Run = Option<(i64, i64)>;
+
+/// Distinct keys by start of window.
+fn naive(events: &[Event], (size, slide): (i64, i64)) -> BTreeMap<i64, u64> {
+    let mut seen = BTreeMap::<i64, BTreeSet<u8>>::new();
+    for event in events {
+        for start in event.windows(size, slide) {
+            seen.entry(start).or_default().insert(event.key);
+        }
+    }
+    seen.into_iter().map(|(start, keys)| (start, keys.len() as u64)).collect()
+}
+
+/// The run of windows, by number, that an event counts in.
+fn run_of(event: &Event, (size, slide): (i64, i64)) -> Run {
+    let starts = event.windows(size, slide);
+    Some((starts.last()?.div_euclid(slide), starts.first()?.div_euclid(slide)))
+}
+
+fn scripts(
+    events: &[Event],
+    peers: usize,
+    windows: (i64, i64),
+    pace: &Pace,
+) -> Vec<Vec<Step<KeyedBlock<Run>>>> {
+    let worker = |index| {
+        let mine: Vec<_> =
+            events.iter().filter(|event| event.partition as usize % peers == index).cloned().collect();
+        let mut router = KeyedRouter::new(peers);
+        let pack = |events: &[Event]| {
+            for event in events {
+                router.push(key_hash(&[event.key]), &[event.key], run_of(event, windows));
+            }
+            let mut blocks = Vec::new();
+            router.drain(Edge::Flush, &mut |block| blocks.push(block));
+            blocks
+        };
+        let may = |pending: &[Event]| (!pending.is_empty()).then(|| limit(pending, windows.0, windows.1));
+        script(&mine, pace, pack, may)
+    };
+    (0..peers).map(worker).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn one_to_three_workers_count_the_naive_sets(events in log(), windows in windows(), pace in pace()) {
+        let expected = naive(&events, windows);
+        let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
+        for peers in 1..=3 {
+            let (given, _) = run(&scripts(&events, peers, windows, &pace), move |blocks, _ledger| {
+                blocks.to_owners().distinct_keys("Distinct", spec, |run| *run)
+            });
+            let mut counts = BTreeMap::new();
+            for given in given {
+                let (window, count) = given.item;
+                prop_assert_eq!(given.at.time_us, spec.end(window) - 1);
+                prop_assert_eq!(counts.insert(spec.start(window), count), None, "a window is given twice");
+            }
+            prop_assert_eq!(&counts, &expected, "{} workers", peers);
+        }
+    }
+
+    /// Thousands of keys and runs of hundreds of windows: all forms of the tables of bits.
+    #[test]
+    fn many_keys_in_long_runs_are_counted_once_a_window(
+        events in prop::collection::vec((0_u32..3_000, -500_i64..500, 0_i64..300), 0..3_000),
+        closes in prop::collection::vec(0_i64..200, 0..10),
+    ) {
+        let spec = WindowSpec::tumbling(1).expect("valid");
+        let mut counter = DistinctCounter::new(spec);
+        let (mut model, mut counted) = (BTreeMap::<i64, BTreeSet<u32>>::new(), BTreeMap::new());
+        let mut first_open = -600;
+        for part in events.chunks(events.len() / (closes.len() + 1) + 1) {
+            for (key, first, length) in part {
+                let (first, last) = ((*first).max(first_open), first + length);
+                counter.observe(key_hash(&key.to_le_bytes()), &key.to_le_bytes(), first, last);
+                for window in first..=last {
+                    model.entry(window).or_default().insert(*key);
+                }
+            }
+            first_open += closes.get(counted.len() % 7).copied().unwrap_or(50);
+            counter.close(Some(first_open), &mut |window, count| {
+                assert!(window < first_open && counted.insert(window, count).is_none());
+            });
+        }
+        counter.close(None, &mut |window, count| assert!(counted.insert(window, count).is_none()));
+        let model = model.into_iter().map(|(window, keys)| (window, keys.len() as u64));
+        prop_assert_eq!(counted, model.collect::<BTreeMap<_, _>>());
+        prop_assert_eq!(counter.keys(), 0, "closed windows are freed");
+    }
+}
