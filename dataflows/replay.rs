@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use thiserror::Error;
 use tidegate::decode::Reason;
@@ -23,6 +23,9 @@ use crate::activity::{self, OUTPUTS, Outputs, Plan};
 
 /// The names of the pipelines, in the order of the contract.
 pub const PIPELINES: [&str; 1] = ["activity"];
+
+/// The pipeline that exists so far.
+const PIPELINE: &str = PIPELINES[0];
 
 /// Records per activation where nobody says otherwise.
 pub const BATCH: usize = 4096;
@@ -126,9 +129,6 @@ pub fn replay(
         }
     }
     if let Some(out) = out {
-        summary
-            .check()
-            .map_err(|what| ReplayError::Unbalanced { pipeline: PIPELINES[0], what: what.to_string() })?;
         summary.write(&options.out)?;
         out.finish()?;
         return Ok(Some(summary));
@@ -182,10 +182,11 @@ impl Sinks {
         let sinks: [(&str, &dyn Deliver); 3] =
             [("tables", &*self.tables), ("lake", &*self.lake), ("topics", &*self.topics)];
         decide_epoch(&sinks, &out.join(".tidegate"), EPOCH, GENERATION)?;
-        if let Ok(mut topics) = self.topics.lock() {
-            topics.finish()?;
-        }
-        Ok(())
+        let mut topics = self.topics.lock().map_err(|_| SinkError::Failed {
+            sink: "topics".to_owned(),
+            cause: "a worker panicked while it wrote; replay again".to_owned(),
+        })?;
+        Ok(topics.finish()?)
     }
 }
 
@@ -217,12 +218,16 @@ fn run_activity(
     run.outcome()?;
     let (Some(counts), Some(sinks), Some(out)) = (counts, sinks, out) else { return Ok(None) };
     let counts = counts.map_err(ReplayError::Elsewhere)?;
-    let summary = summarise(&counts, &tallies.read(), began.elapsed());
+    let mut done = summarise(&counts, &tallies.read());
+    let mut ledger = Summary::default();
+    ledger.pipelines.insert(PIPELINE.to_owned(), done.clone());
+    ledger.check().map_err(|what| ReplayError::Unbalanced { pipeline: PIPELINE, what: what.to_string() })?;
     sinks.decide(out)?;
-    Ok(Some(summary))
+    done.seconds = began.elapsed().as_secs_f64();
+    Ok(Some(done))
 }
 
-fn summarise(counts: &Counts, tallies: &[OutputTally], elapsed: Duration) -> PipelineSummary {
+fn summarise(counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
     let rejected = Reason::ALL.iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
     let outputs = OUTPUTS.iter().enumerate().map(|(index, name)| {
         let judged = counts.outputs.get(index);
@@ -241,7 +246,7 @@ fn summarise(counts: &Counts, tallies: &[OutputTally], elapsed: Duration) -> Pip
         duplicate_offsets: counts.duplicate_offsets,
         rejected: rejected.map(|(reason, n)| (reason.as_str().to_owned(), n)).collect(),
         accepted: counts.accepted,
-        seconds: elapsed.as_secs_f64(),
+        seconds: 0.0,
         outputs: outputs.collect(),
     }
 }

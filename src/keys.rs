@@ -190,6 +190,9 @@ impl KeyTable {
     #[cold]
     #[inline(never)]
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
+        if self.arena.len() + key.len() > u32::MAX as usize {
+            self.compact();
+        }
         let start = u32::try_from(self.arena.len()).expect("the keys in use stay below 4 GiB a worker");
         self.arena.extend_from_slice(key);
         let entry = Entry { hash, head: Head::of(key), start, len: key.len() as u32, uses: 0 };

@@ -84,6 +84,7 @@ impl Front<ActivityDecoder> for UserEvents {
         let mut windows = 0;
         if let Some(spec) = &self.windows {
             if let Some(Eligible { class, pane }) = spec.eligible(at.time_us, at.watermark_us) {
+                // At most MOST_OVERLAP, so it fits.
                 windows = (spec.last_window(pane) + 1 - class) as u32;
             }
             verdicts.give(ACTIVE_USERS, if windows > 0 { Verdict::Counted } else { Verdict::Late });

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use tidegate::ingest::Interleave;
-use tidegate::runtime::{ClusterError, Run, RunError, abort_on_panic};
+use tidegate::runtime::{ClusterError, Run, RunError, exit_on_panic};
 use tidegate::sink::out_dir::OutDirError;
 use tidegate::source::SourceError;
 use tidegate_dataflows::activity;
@@ -39,7 +39,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
     let pipelines: Vec<&'static str> = chosen(&args.pipelines);
     let signals = Signals::listen(ui, options.cluster.processes)?;
     // A worker that panics must not leave the others waiting, nor a half-dead process writing.
-    abort_on_panic();
+    exit_on_panic();
     let shown: RefCell<Option<Progress>> = RefCell::default();
     let pipelines_begun = RefCell::new(pipelines.iter());
     let started = |run: &Arc<Run>, expected: u64| {

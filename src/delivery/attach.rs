@@ -48,6 +48,11 @@ pub fn deliver<B, S, A, M>(
     stream.sink(to_worker, name, move |(input, _frontier)| {
         input.for_each(|time, blocks| {
             let epoch = time.time().epoch;
+            if run.stopping() {
+                // Nothing of this run will be made visible.
+                blocks.clear();
+                return;
+            }
             for block in blocks.drain(..) {
                 let (output, rows, digest) = about(&block);
                 tallies.add(output, rows, digest);

@@ -40,13 +40,15 @@ impl PartitionWatermark {
 }
 
 /// The time that a watermark record states; `None` for every other record, also when the header's value is
-/// not an integer (the record is then judged as data).
+/// not an `i64` in decimal, 1 to 19 digits behind an optional `-` (the record is then judged as data).
 pub(super) fn stated_watermark(record: &Record<'_>) -> Option<i64> {
     if record.headers.is_empty() {
         return None;
     }
     let value = record.headers.get(WATERMARK_HEADER)??;
-    std::str::from_utf8(value).ok()?.trim().parse().ok()
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    let is_decimal = matches!(digits.len(), 1..=19) && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| is_decimal)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -79,7 +81,10 @@ mod tests {
     #[test]
     fn only_the_header_with_an_integer_states_a_watermark() {
         assert_eq!(with_header(b"tidegate-watermark", b"-12"), Some(-12));
-        assert_eq!(with_header(b"tidegate-watermark", b"soon"), None);
+        for text in ["soon", "", "-", "+5", " 5 ", "9223372036854775808", "00000000000000000005"] {
+            assert_eq!(with_header(b"tidegate-watermark", text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(with_header(b"tidegate-watermark", b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(with_header(b"other", b"12"), None);
     }
 }

@@ -1,11 +1,19 @@
 //! Workers: threads of this process, and the processes of one run.
 
+use std::io::Write;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use thiserror::Error;
 use timely::communication::Config as Communication;
 use timely::worker::{Config as WorkerConfig, Worker};
+
+/// How long the processes of a run wait for one another.
+const JOIN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Which workers a run has, in timely's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,16 +117,34 @@ where
 {
     let communication = cluster.communication()?;
     let config = timely::Config { communication, worker: WorkerConfig::default() };
+    let joined = Arc::new(AtomicBool::new(cluster.processes == 1));
+    let deadline = Arc::clone(&joined);
+    // Timely tries to reach the other processes for ever.
+    std::thread::spawn(move || {
+        std::thread::sleep(JOIN_DEADLINE);
+        if !deadline.load(Ordering::SeqCst) {
+            let hint = "error: the other processes of this run did not answer within 60 s: \
+                        start all of them, with the same -n and -h, and look at what they say\n";
+            drop(std::io::stderr().write_all(hint.as_bytes()));
+            std::process::exit(1);
+        }
+    });
     let guards = timely::execute(config, work).map_err(ClusterError::Start)?;
+    joined.store(true, Ordering::SeqCst);
     guards.join().into_iter().map(|result| result.map_err(ClusterError::Worker)).collect()
 }
 
-/// Makes any panic end the process, after its message: a worker thread that panics would otherwise leave
-/// its peers waiting for ever, and a half-dead process must not go on writing.
-pub fn abort_on_panic() {
+/// Makes any panic end the process with exit code 1, after its message: a worker thread that panics would
+/// otherwise leave its peers waiting for ever, and a half-dead process must not go on writing. Timely panics
+/// when another process of the run is lost, so the usual reason is said first.
+pub fn exit_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
-        std::process::abort();
+        // Not through a logger: whatever it needs may be what has panicked.
+        let hint = "error: a worker of this process has ended. Where timely reports a communication error, \
+                    another process of the run was lost: nothing was made visible; start all processes again\n";
+        drop(std::io::stderr().write_all(hint.as_bytes()));
+        std::process::exit(1);
     }));
 }

@@ -7,7 +7,7 @@ mod run;
 mod trigger;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use cluster::{Cluster, ClusterError, abort_on_panic, execute};
+pub use cluster::{Cluster, ClusterError, execute, exit_on_panic};
 pub use gather::gather;
 pub use run::{Pace, Run, RunError};
 pub use trigger::Trigger;

@@ -8,4 +8,4 @@ pub(crate) mod tests;
 
 pub use closer::{ClosedWindow, PaneBlock, WindowCloser};
 pub use panes::{PaneStore, Slots};
-pub use spec::{Eligible, WindowSpec};
+pub use spec::{BadWindow, Eligible, MOST_OVERLAP, WindowSpec};

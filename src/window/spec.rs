@@ -22,7 +22,8 @@ pub struct WindowSpec {
 /// A size or slide that makes no windows.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "a window needs 0 < slide <= size, both at most 1,000 years, not size {size_us} us and slide {slide_us} us"
+    "a window needs 0 < slide <= size, a size of at most 1,000 years and at most {MOST_OVERLAP} slides in a size, \
+     not size {size_us} us and slide {slide_us} us"
 )]
 pub struct BadWindow {
     size_us: i64,
@@ -38,6 +39,9 @@ pub struct Eligible {
     pub pane: i64,
 }
 
+/// How many windows may hold the same instant: each is a row when it closes.
+pub const MOST_OVERLAP: i64 = 100_000;
+
 const LONGEST_US: i64 = 1_000 * 366 * 86_400 * 1_000_000;
 
 impl WindowSpec {
@@ -52,9 +56,10 @@ impl WindowSpec {
     /// Windows of `size_us`, one starting every `slide_us`.
     ///
     /// # Errors
-    /// When not 0 < slide ≤ size ≤ 1,000 years.
+    /// When not 0 < slide ≤ size ≤ 1,000 years, or a size has more than [`MOST_OVERLAP`] slides.
     pub fn sliding(size_us: i64, slide_us: i64) -> Result<Self, BadWindow> {
-        if slide_us <= 0 || size_us < slide_us || size_us > LONGEST_US {
+        let too_long = size_us > LONGEST_US;
+        if slide_us <= 0 || size_us < slide_us || too_long || size_us / slide_us > MOST_OVERLAP {
             return Err(BadWindow { size_us, slide_us });
         }
         Ok(WindowSpec { size_us, slide_us, pane_us: gcd(size_us, slide_us) })
@@ -147,6 +152,7 @@ mod tests {
         assert!(WindowSpec::tumbling(0).is_err());
         assert!(WindowSpec::sliding(5, 6).is_err());
         assert!(WindowSpec::sliding(i64::MAX, 1).is_err());
+        assert!(WindowSpec::sliding(365 * 86_400_000_000, 1000).is_err());
     }
 
     #[test]
