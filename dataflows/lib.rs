@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`activity`] | clickstream → page views, active users, sessions |
 //! | [`replay`] | a recorded fixture through pipelines into embedded sinks |
+//! | [`run`] | a pipeline with checkpoints, that goes on where it stopped |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
@@ -14,4 +15,5 @@ pub mod generate;
 pub mod graph;
 pub mod prove;
 pub mod replay;
+pub mod run;
 pub mod settings;

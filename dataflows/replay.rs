@@ -227,7 +227,7 @@ fn run_activity(
     Ok(Some(done))
 }
 
-fn summarise(counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
+pub(crate) fn summarise(counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
     let rejected = Reason::ALL.iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
     let outputs = OUTPUTS.iter().enumerate().map(|(index, name)| {
         let judged = counts.outputs.get(index);

@@ -5,6 +5,7 @@
 //! the size of batches. `ARCHITECTURE.md` says how; the modules below are in reading order.
 
 pub mod aggregate;
+pub mod checkpoint;
 pub mod decode;
 pub mod delivery;
 pub mod digest;
@@ -17,6 +18,7 @@ pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod spill;
+pub mod state;
 pub mod summary;
 pub mod tick;
 pub mod time;

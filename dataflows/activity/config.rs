@@ -64,6 +64,23 @@ pub struct Config {
     pub outputs: Selection,
 }
 
+impl Config {
+    /// The settings that state depends on, as a text: a checkpoint of another text is not this pipeline's.
+    pub fn state_schema(&self) -> String {
+        let Config { topic, delay, max_ahead, limits, page_view_windows: views, active_user_windows: users, .. } = self;
+        let spec = |spec: &WindowSpec| format!("{} by {} µs", spec.size_us(), spec.slide_us());
+        format!(
+            "topic {topic}, delay {delay:?}, max_ahead {max_ahead:?}, {limits:?}, page views {}, active users {} {:?}, \
+             session gap {:?}, {:?}",
+            spec(views),
+            spec(users),
+            self.distinct,
+            self.session_gap,
+            self.outputs,
+        )
+    }
+}
+
 const MINUTE_US: i64 = 60_000_000;
 
 impl Default for Config {

@@ -27,7 +27,7 @@ use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::latest::LatestByKey;
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
-use tidegate::runtime::{Cluster, ClusterError, Run, gather};
+use tidegate::runtime::{Cluster, ClusterError, Epochs, Run, gather};
 use tidegate::sink::Sink;
 use tidegate::sink::lake::LakeBatch;
 use tidegate::sink::sqlite::TableBatch;
@@ -44,7 +44,7 @@ use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvent, UserEvents};
 use tables::{
     ACTIVE_USERS, DEAD, ENRICHED, JUDGED, LAKE_OUTPUT, LATE, PAGE_VIEW_COUNTS, SESSION_HISTORY, USER_SESSIONS,
 };
-pub use tables::{LAKE, OUTPUTS, TABLES, lake_schema, table_schemas, topics};
+pub use tables::{JUDGED as JUDGED_OUTPUTS, LAKE, OUTPUTS, TABLES, lake_schema, table_schemas, topics};
 pub use topology::topology;
 
 /// A worker this far ahead of the others in event time waits for them.
@@ -83,6 +83,7 @@ pub fn build<T, L, P>(
     plan: &Plan,
     run: &Arc<Run>,
     ledger: &Ledger,
+    epochs: &Epochs,
     outputs: &Outputs<T, L, P>,
 ) where
     T: Sink<Batch = TableBatch> + 'static,
@@ -119,7 +120,7 @@ pub fn build<T, L, P>(
     );
     let side =
         SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD)).count_only(plan.count_only);
-    let Ingested { streams, side } = ingest(scope, run, settings, decoder, fronts, ledger.clone(), side);
+    let Ingested { streams, side } = ingest(scope, run, settings, decoder, fronts, ledger.clone(), side, epochs);
     let (views, by_user, sketches, lake, enriched) = streams;
     let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();
 
@@ -129,7 +130,7 @@ pub fn build<T, L, P>(
     if on.page_views {
         let views = views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final);
         if plan.count_only {
-            count(views, PAGE_VIEW_COUNTS, &outputs.tallies, |closed| closed.values.len());
+            count(views, PAGE_VIEW_COUNTS, epochs, &outputs.tallies, |closed| closed.values.len());
         } else {
             rows.push(views.table_rows(PAGE_VIEW_COUNTS as u32, page_view_counts, tables::page_views));
         }
@@ -165,6 +166,7 @@ pub fn build<T, L, P>(
         "Tables",
         plan.cluster.sink_worker(0),
         run,
+        epochs,
         &outputs.tallies,
         outputs.tables.clone(),
         |block: &TableBlock| (block.table as usize, block.rows.len() as u64, &block.digest),
@@ -176,6 +178,7 @@ pub fn build<T, L, P>(
             "Lake",
             plan.cluster.sink_worker(1),
             run,
+            epochs,
             &outputs.tallies,
             outputs.lake.clone(),
             |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
@@ -187,6 +190,7 @@ pub fn build<T, L, P>(
         "Topics",
         plan.cluster.sink_worker(2),
         run,
+        epochs,
         &outputs.tallies,
         outputs.topics.clone(),
         |block: &TopicBlock| (block.topic as usize, block.count, &block.digest),
@@ -223,7 +227,7 @@ where
     let process = cluster.process;
     let results = tidegate::runtime::execute(&cluster, move |worker| {
         let ledger = Ledger::new(JUDGED);
-        worker.dataflow(|scope| build(scope, &config, &plan, &run, &ledger, &outputs));
+        worker.dataflow(|scope| build(scope, &config, &plan, &run, &ledger, &Epochs::single(), &outputs));
         while worker.has_dataflows() {
             worker.step_or_park(Some(std::time::Duration::from_millis(5)));
         }

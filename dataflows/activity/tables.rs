@@ -30,7 +30,7 @@ pub(super) const ENRICHED: usize = 5;
 pub(super) const LATE: usize = 6;
 pub(super) const DEAD: usize = 7;
 /// How many outputs records meet.
-pub(super) const JUDGED: usize = 3;
+pub const JUDGED: usize = 3;
 
 /// The lake's directory under the output directory.
 pub const LAKE: &str = "lake/activity";

@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex};
 
 use timely::ExchangeData;
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::Operator;
 
 use super::tally::Tallies;
 use crate::digest::Digest;
-use crate::runtime::Run;
+use crate::runtime::{Epochs, Run};
 use crate::sink::{Sink, SinkError};
 use crate::tick::Tick;
 
@@ -19,7 +21,8 @@ pub type SharedSink<S> = Arc<Mutex<S>>;
 /// Sends all blocks of `stream` to `worker`, which stages them in `sink` and tallies them.
 ///
 /// `about` gives a block's output (an index into the tallies), its rows and their digest; `batch` makes of
-/// it what the sink takes. Without a sink the rows are counted and not written.
+/// it what the sink takes. Without a sink the rows are counted and not written. Output of epochs that were decided
+/// before this run ([`EpochPlan::decided`](crate::runtime::EpochPlan)) is neither.
 ///
 /// # Shape
 /// | port | record | timestamp | partitioned by |
@@ -33,6 +36,7 @@ pub fn deliver<B, S, A, M>(
     name: &str,
     worker: usize,
     run: &Arc<Run>,
+    epochs: &Epochs,
     tallies: &Arc<Tallies>,
     sink: Option<SharedSink<S>>,
     about: A,
@@ -45,10 +49,12 @@ pub fn deliver<B, S, A, M>(
 {
     let (run, tallies) = (Arc::clone(run), Arc::clone(tallies));
     let to_worker = Exchange::new(move |_: &B| worker as u64);
-    stream.sink(to_worker, name, move |(input, _frontier)| {
+    let probe = epochs.probe().clone();
+    let epochs = epochs.clone();
+    let done = stream.unary::<Nothing, _, _, _>(to_worker, name, move |_capability, _info| move |input, _output| {
         input.for_each(|time, blocks| {
-            let epoch = time.time().epoch;
-            if run.stopping() {
+            let epoch = epochs.plan().epoch(time.time().epoch);
+            if run.stopping() || epoch <= epochs.plan().decided {
                 // Nothing of this run will be made visible.
                 blocks.clear();
                 return;
@@ -64,7 +70,11 @@ pub fn deliver<B, S, A, M>(
             }
         });
     });
+    done.probe_with(&probe);
 }
+
+/// The output of an operator that ends a dataflow: nothing but its frontier, for the probe.
+type Nothing = CapacityContainerBuilder<Vec<()>>;
 
 fn write<S: Sink>(sink: &SharedSink<S>, epoch: u64, batch: S::Batch) -> Result<(), SinkError> {
     let mut sink = sink.lock().map_err(|_| SinkError::Failed {
@@ -75,16 +85,24 @@ fn write<S: Sink>(sink: &SharedSink<S>, epoch: u64, batch: S::Batch) -> Result<(
 }
 
 /// Counts the results of `stream` where they are, and writes none.
-pub fn count<B, N>(stream: StreamVec<'_, Tick, B>, output: usize, tallies: &Arc<Tallies>, results: N)
-where
+pub fn count<B, N>(
+    stream: StreamVec<'_, Tick, B>,
+    output: usize,
+    epochs: &Epochs,
+    tallies: &Arc<Tallies>,
+    results: N,
+) where
     B: Clone + 'static,
     N: Fn(&B) -> usize + 'static,
 {
     let tallies = Arc::clone(tallies);
-    stream.sink(Pipeline, "Count", move |(input, _frontier)| {
-        input.for_each(|_time, blocks| {
-            let counted: usize = blocks.drain(..).map(|block| results(&block)).sum();
-            tallies.add(output, counted as u64, &Digest::default());
-        });
+    let done = stream.unary::<Nothing, _, _, _>(Pipeline, "Count", move |_capability, _info| {
+        move |input, _output| {
+            input.for_each(|_time, blocks| {
+                let counted: usize = blocks.drain(..).map(|block| results(&block)).sum();
+                tallies.add(output, counted as u64, &Digest::default());
+            });
+        }
     });
+    done.probe_with(epochs.probe());
 }

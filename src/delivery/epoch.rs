@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::sink::{Sink, SinkError, Staged};
 
 /// A sink without its batch type: the part that an epoch's decision needs.
-pub trait Deliver: Send {
+pub trait Deliver: Send + Sync {
     /// See [`Sink::prepare`].
     ///
     /// # Errors
@@ -22,6 +22,11 @@ pub trait Deliver: Send {
     /// # Errors
     /// As there.
     fn commit(&self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError>;
+    /// See [`Sink::committed`].
+    ///
+    /// # Errors
+    /// As there.
+    fn committed(&self) -> Result<Option<u64>, SinkError>;
 }
 
 impl<S: Sink + Send> Deliver for Mutex<S> {
@@ -30,6 +35,9 @@ impl<S: Sink + Send> Deliver for Mutex<S> {
     }
     fn commit(&self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         self.lock().map_err(|_| poisoned())?.commit(epoch, generation, staged)
+    }
+    fn committed(&self) -> Result<Option<u64>, SinkError> {
+        self.lock().map_err(|_| poisoned())?.committed()
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Mutex;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 
 /// Rows of one output.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputTally {
     /// How many.
     pub rows: u64,
@@ -21,6 +23,11 @@ impl Tallies {
     /// Nothing in any of `outputs` outputs.
     pub fn new(outputs: usize) -> Self {
         Tallies((0..outputs).map(|_| Mutex::default()).collect())
+    }
+
+    /// Goes on from what an earlier run had counted.
+    pub fn of(outputs: Vec<OutputTally>) -> Self {
+        Tallies(outputs.into_iter().map(Mutex::new).collect())
     }
 
     /// Adds `rows` rows with `digest` to an output.

@@ -15,8 +15,9 @@ use super::partition::{PartitionWatermark, stated_watermark};
 use super::{Decode, SideTopics};
 use crate::decode::{Reason, Rejected};
 use crate::record::{KafkaTime, Partition, Record};
-use crate::runtime::Run;
-use crate::source::{Assignment, Poll, Reader, Visit};
+use crate::checkpoint::PartitionCut;
+use crate::runtime::{Epochs, Run};
+use crate::source::{Assignment, Poll, Reader, SourceError, Visit};
 use crate::tick::{Tick, watermark_us};
 use crate::topic_lines::TopicBlock;
 
@@ -67,11 +68,29 @@ struct PartitionState {
     watermark: PartitionWatermark,
     last_offset: Option<i64>,
     accepted: i64,
+    /// Records shown, whatever they were.
+    seen: u64,
+    /// Records that an earlier run has seen and that the source shows again.
+    skip: u64,
+    /// Where to stop, in an epoch that is only repeated: after so many records, at this offset.
+    until: Option<(u64, i64)>,
+}
+
+impl PartitionState {
+    fn is_at_cut(&self, by_offset: bool) -> bool {
+        self.until.is_some_and(|(seen, next)| match by_offset {
+            true => self.last_offset.map_or(0, |last| last + 1) >= next,
+            false => self.skip == 0 && self.seen >= seen,
+        })
+    }
 }
 
 struct Lane {
     partitions: Vec<usize>,
     ended: bool,
+    /// It has ended within an epoch that is only repeated, which is to stop where it stopped the first time: the end
+    /// of the input is for the next epoch.
+    drained: bool,
 }
 
 /// Everything a worker knows while reading; the operator's closure owns one.
@@ -86,6 +105,11 @@ struct Worker<D: Decode, F: FrontSet<D>> {
     ledger: Ledger,
     side: SideTopics,
     random: u64,
+    epochs: Epochs,
+    /// The dataflow's epoch that records are read into.
+    epoch: u64,
+    /// Whether the source goes on by offset, and not by the number of records.
+    by_offset: bool,
 }
 
 /// Reads the run's source on this worker, and shows every accepted record to `fronts`.
@@ -98,8 +122,13 @@ struct Worker<D: Decode, F: FrontSet<D>> {
 ///   dropped when all have.
 /// * A worker far ahead of the frontier in event time waits, so that open state stays bounded.
 ///
+/// # Epochs
+/// Told to end an epoch ([`Epochs`]), it hands over what its fronts hold, notes where its partitions stand, moves on
+/// to the next epoch, and reads again when that one has begun.
+///
 /// # Errors
 /// A source that fails ends the run: see [`Run::fail`].
+#[allow(clippy::too_many_arguments)] // A pipeline says once what its near end consists of.
 pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
     scope: Scope<'scope, Tick>,
     run: &Arc<Run>,
@@ -108,6 +137,7 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
     fronts: F,
     ledger: Ledger,
     side: SideTopics,
+    epochs: &Epochs,
 ) -> Ingested<'scope, F::Streams<'scope>> {
     let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
     let (mut side_port, side_stream) = Port::<TopicBlock>::open(&mut builder);
@@ -117,9 +147,9 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
     let probe = ProbeHandle::new();
     let side_stream = side_stream.probe_with(&probe);
 
-    let mut worker = Worker::open(scope, run, settings, decoder, fronts, ledger, side);
+    let mut worker = Worker::open(scope, run, settings, decoder, fronts, ledger, side, epochs);
+    epochs.wakes(scope.activator_for(builder.operator_info().address));
     builder.build(move |mut capabilities: Vec<Capability<Tick>>| {
-        let start = Tick::minimum();
         move |_frontiers| {
             if capabilities.is_empty() {
                 return;
@@ -128,6 +158,10 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
                 capabilities.clear();
                 return;
             };
+            if !worker.epochs.has_begun(worker.epoch) {
+                // Woken when it has.
+                return;
+            }
             let outcome = worker.step(&probe);
             let edge = match worker.time_us() {
                 Some(time_us) => Edge::Advance(worker.settings.step_before(time_us)),
@@ -137,14 +171,29 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
             worker.fronts.drain(&mut ports, &capabilities, edge);
             match edge {
                 Edge::Advance(time_us) => {
-                    let now = start.at(time_us);
+                    let ends = worker.is_to_end();
+                    if ends {
+                        side_port.send(&capabilities, |send| worker.side.drain(Edge::Flush, send));
+                        worker.fronts.drain(&mut ports, &capabilities, Edge::Flush);
+                        worker.note_cuts();
+                        worker.epoch += 1;
+                        worker.lanes.iter_mut().for_each(|lane| lane.ended |= lane.drained);
+                    }
                     for capability in &mut capabilities {
-                        if now.time_us > capability.time().time_us {
-                            capability.downgrade(&now);
+                        let now = *capability.time();
+                        let next = Tick::new(worker.epoch, time_us.max(now.time_us));
+                        if next != now {
+                            capability.downgrade(&next);
                         }
                     }
+                    if ends {
+                        return;
+                    }
                 }
-                Edge::Flush | Edge::End(_) => capabilities.clear(),
+                Edge::Flush | Edge::End(_) => {
+                    worker.note_cuts();
+                    capabilities.clear();
+                }
             }
             match outcome {
                 Step::Busy => activator.activate(),
@@ -173,22 +222,58 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
         fronts: F,
         ledger: Ledger,
         side: SideTopics,
+        epochs: &Epochs,
     ) -> Option<Self> {
+        let (mut fronts, mut side) = (fronts, side);
         let all = run.source().partitions();
+        let by_offset = run.source().resumes_by_offset();
+        let plan = epochs.plan();
         let mine = (0..all.len()).filter(|index| index % scope.peers() == scope.index());
-        let assigned: Vec<_> = mine.map(|partition| Assignment { partition, from_offset: 0 }).collect();
-        let reader = run.source().reader(&assigned).map_err(|error| run.fail(error.into())).ok()?;
-        let mut partitions: Vec<_> = all.iter().map(|_| None).collect();
-        for assignment in assigned {
-            partitions[assignment.partition] = Some(PartitionState {
-                id: all[assignment.partition].id.clone(),
+        let (mut assigned, mut partitions) = (Vec::new(), Vec::new());
+        partitions.resize_with(all.len(), || None);
+        for partition in mine {
+            let id = all[partition].id.clone();
+            let mut state = PartitionState {
                 watermark: PartitionWatermark::new(settings.delay_us),
                 last_offset: None,
                 accepted: 0,
+                seen: 0,
+                skip: 0,
+                until: None,
+                id,
+            };
+            let cut_of = |cuts: &[PartitionCut]| cuts.iter().find(|cut| cut.id == state.id).cloned();
+            let until = plan.until.as_deref().map(|cuts| {
+                // A partition that was not there has nothing to repeat.
+                cut_of(cuts).map_or((0, 0), |cut| (cut.seen, cut.last_offset.map_or(0, |last| last + 1)))
             });
+            let start = cut_of(&plan.start);
+            let mut from_offset = all[partition].from_offset;
+            if let Some(start) = start {
+                if start.watermark_us > i64::MIN {
+                    state.watermark.raise(start.watermark_us);
+                }
+                state.last_offset = start.last_offset;
+                state.accepted = start.accepted;
+                if by_offset {
+                    state.seen = start.seen;
+                    from_offset = start.last_offset.map_or(from_offset, |last| last + 1);
+                } else {
+                    state.skip = start.seen;
+                }
+                let rank = partition as u32;
+                let restored = fronts
+                    .restore_partition(rank, &state.id, &start.fronts)
+                    .and_then(|()| side.restore_partition(rank, &state.id, &start.side));
+                restored.map_err(|error| run.fail(error.into())).ok()?;
+            }
+            state.until = until;
+            assigned.push(Assignment { partition, from_offset });
+            partitions[partition] = Some(state);
         }
+        let reader = run.source().reader(&assigned).map_err(|error| run.fail(error.into())).ok()?;
         let lanes = (0..reader.lanes())
-            .map(|lane| Lane { partitions: reader.lane_partitions(lane).to_vec(), ended: false })
+            .map(|lane| Lane { partitions: reader.lane_partitions(lane).to_vec(), ended: false, drained: false })
             .collect();
         let random = match settings.interleave {
             Interleave::Aligned => 0,
@@ -196,8 +281,69 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
                 seed ^ (scope.index() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
             }
         };
-        let run = Arc::clone(run);
-        Some(Worker { run, settings, reader, lanes, partitions, decoder, fronts, ledger, side, random })
+        let (run, epochs, epoch) = (Arc::clone(run), epochs.clone(), epochs.plan().first());
+        Some(Worker {
+            run,
+            settings,
+            reader,
+            lanes,
+            partitions,
+            decoder,
+            fronts,
+            ledger,
+            side,
+            random,
+            epochs,
+            epoch,
+            by_offset,
+        })
+    }
+
+    /// Whether the epoch is to be ended: because worker 0 says so, or because it only repeats what is decided and
+    /// has come to its end.
+    fn is_to_end(&self) -> bool {
+        if self.repeats() {
+            return self.partitions.iter().flatten().all(|state| state.is_at_cut(self.by_offset));
+        }
+        self.epochs.has_checkpoints() && self.epochs.is_to_end(self.epoch)
+    }
+
+    /// Whether the epoch only repeats what is decided.
+    fn repeats(&self) -> bool {
+        self.epochs.plan().until.is_some() && self.epoch == self.epochs.plan().first()
+    }
+
+    /// Notes where the worker's partitions stand.
+    fn note_cuts(&mut self) {
+        if !self.epochs.has_checkpoints() {
+            return;
+        }
+        let Worker { partitions, fronts, side, .. } = self;
+        let cuts = partitions.iter().enumerate().filter_map(|(index, state)| {
+            let (state, rank) = (state.as_ref()?, index as u32);
+            Some(PartitionCut {
+                id: state.id.clone(),
+                seen: state.seen + state.skip,
+                last_offset: state.last_offset,
+                watermark_us: state.watermark.us(),
+                accepted: state.accepted,
+                fronts: fronts.save_partition(rank),
+                side: side.save_partition(rank),
+            })
+        });
+        let cuts = cuts.collect();
+        self.epochs.note_cuts(cuts);
+    }
+
+    /// The lane has ended: what is decided must have been in it.
+    fn check_end(&self, lane: usize) -> Result<(), SourceError> {
+        let open = self.lanes[lane].partitions.iter().filter_map(|p| self.partitions[*p].as_ref());
+        for state in open {
+            if state.skip > 0 || (self.repeats() && !state.is_at_cut(self.by_offset)) {
+                return Err(SourceError::Shorter { partition: state.id.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Reads one batch from one lane.
@@ -211,12 +357,18 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
         let lanes = self.lanes.len();
         let mut waiting = true;
         for lane in (first..lanes).chain(0..first) {
-            if self.lanes[lane].ended {
+            if self.lanes[lane].ended || self.lanes[lane].drained {
                 continue;
             }
             match self.poll(lane, budget) {
                 Ok((Poll::End, taken)) => {
-                    self.lanes[lane].ended = true;
+                    if let Err(error) = self.check_end(lane) {
+                        self.run.fail(error.into());
+                    }
+                    match self.repeats() {
+                        true => self.lanes[lane].drained = true,
+                        false => self.lanes[lane].ended = true,
+                    }
                     self.run.progress(taken);
                     return Step::Busy;
                 }
@@ -242,7 +394,7 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
         }
         let behind =
             |lane: &Lane| lane.partitions.iter().map(|p| self.watermark(*p)).min().unwrap_or(i64::MIN);
-        let open = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.ended);
+        let open = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.ended && !lane.drained);
         let first = open.min_by_key(|(_, lane)| behind(lane)).map_or(0, |(index, _)| index);
         (first, self.settings.batch)
     }
@@ -271,14 +423,25 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
     }
 
     fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), crate::source::SourceError> {
-        let Worker { run, settings, reader, partitions, decoder, fronts, ledger, side, .. } = self;
+        let repeats = self.repeats();
+        let Worker { run, settings, reader, partitions, decoder, fronts, ledger, side, by_offset, .. } = self;
         let mut taken = 0;
         let poll = reader.poll(lane, budget, &mut |index, record| {
             let Some(state) = partitions[index].as_mut() else { return Visit::Taken };
+            if state.skip > 0 {
+                state.skip -= 1;
+                state.seen += 1;
+                taken += 1;
+                return Visit::Taken;
+            }
+            if repeats && state.is_at_cut(*by_offset) {
+                return Visit::Stop;
+            }
             if !run.pace(record.kafka_time) {
                 return Visit::Stop;
             }
             taken += 1;
+            state.seen += 1;
             let repeated = state.last_offset.is_some_and(|last| record.offset <= last);
             if !repeated {
                 state.last_offset = Some(record.offset);

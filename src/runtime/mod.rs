@@ -2,12 +2,18 @@
 
 mod clock;
 mod cluster;
+mod control;
+mod drive;
+mod epochs;
 mod gather;
 mod run;
 mod trigger;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cluster::{Cluster, ClusterError, execute, exit_on_panic};
+pub use control::Outcome;
+pub use drive::{Lead, drive};
+pub use epochs::{EpochPlan, Epochs};
 pub use gather::gather;
 pub use run::{Pace, Run, RunError};
 pub use trigger::Trigger;

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use crate::record::KafkaTime;
 use crate::sink::SinkError;
 use crate::source::{Source, SourceError};
+use crate::state::StateError;
 
 /// Why a run failed. None of them can be mended by going on: the run stops, and commits nothing more.
 #[derive(Debug, Error)]
@@ -19,6 +20,9 @@ pub enum RunError {
     /// An output cannot be written.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// A checkpoint's state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The run was told to stop before its end.
     #[error("stopped before the end; nothing of this run was made visible")]
     Stopped,
@@ -41,8 +45,12 @@ pub struct Run {
     /// (clock, Kafka time in ms) at the first record.
     origin: OnceLock<(i64, i64)>,
     stopping: AtomicBool,
+    asked_to_stop: AtomicBool,
+    /// Whether the run can stop at a checkpoint, with its windows open.
+    has_checkpoints: bool,
     failure: Mutex<Option<RunError>>,
     records: AtomicU64,
+    decided: AtomicU64,
 }
 
 impl Run {
@@ -54,9 +62,59 @@ impl Run {
             pace,
             origin: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            asked_to_stop: AtomicBool::new(false),
+            has_checkpoints: false,
             failure: Mutex::new(None),
             records: AtomicU64::new(0),
+            decided: AtomicU64::new(0),
         }
+    }
+
+    /// The same run with checkpoints: asked to stop, it ends its epoch first.
+    pub fn with_checkpoints(self) -> Self {
+        Run { has_checkpoints: true, ..self }
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Asks for a clean stop: with checkpoints when the epoch has been decided, otherwise at once.
+    pub fn ask_to_stop(&self) {
+        self.asked_to_stop.store(true, Ordering::SeqCst);
+        if !self.has_checkpoints {
+            self.stop();
+        }
+    }
+
+    /// Whether somebody has asked for a clean stop.
+    pub fn is_asked_to_stop(&self) -> bool {
+        self.asked_to_stop.load(Ordering::Relaxed)
+    }
+
+    /// The first failure, if there was one.
+    ///
+    /// # Errors
+    /// That failure.
+    pub fn failure(&self) -> Result<(), RunError> {
+        let failure = self.failure.lock().ok().and_then(|mut failure| failure.take());
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// What went wrong, if something did.
+    pub(crate) fn failure_text(&self) -> Option<String> {
+        self.failure.lock().ok().and_then(|failure| failure.as_ref().map(ToString::to_string))
+    }
+
+    /// Notes that an epoch is decided and visible.
+    pub(crate) fn note_decided(&self, epoch: u64) {
+        self.decided.store(epoch, Ordering::Relaxed);
+    }
+
+    /// The last epoch that is decided and visible; on the process that leads.
+    pub fn decided(&self) -> u64 {
+        self.decided.load(Ordering::Relaxed)
     }
 
     /// The source.

@@ -24,7 +24,7 @@ pub mod topic;
 #[cfg(test)]
 mod trial;
 
-pub(crate) use disk::Disk;
+pub(crate) use disk::{Disk, DiskError};
 pub use disk::Durability;
 
 use thiserror::Error;
@@ -51,6 +51,44 @@ pub trait Sink {
     /// # Errors
     /// As for [`Sink::write`]; [`SinkError::Fenced`] when a newer generation has committed.
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError>;
+
+    /// The last epoch that is visible in it, by whatever process; `None` before the first, or where nobody can know.
+    ///
+    /// # Errors
+    /// As for [`Sink::write`].
+    fn committed(&mut self) -> Result<Option<u64>, SinkError> {
+        Ok(None)
+    }
+
+    /// Ends a run or pauses it: brings what is committed into the form that readers expect. May be called again.
+    ///
+    /// # Errors
+    /// As for [`Sink::write`].
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// A sink whose kind is chosen when the program runs.
+pub type AnySink<B> = Box<dyn Sink<Batch = B> + Send>;
+
+impl<B> Sink for AnySink<B> {
+    type Batch = B;
+    fn write(&mut self, epoch: u64, batch: B) -> Result<(), SinkError> {
+        (**self).write(epoch, batch)
+    }
+    fn prepare(&mut self, epoch: u64) -> Result<Staged, SinkError> {
+        (**self).prepare(epoch)
+    }
+    fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
+        (**self).commit(epoch, generation, staged)
+    }
+    fn committed(&mut self) -> Result<Option<u64>, SinkError> {
+        (**self).committed()
+    }
+    fn finish(&mut self) -> Result<(), SinkError> {
+        (**self).finish()
+    }
 }
 
 /// What a sink staged for an epoch: opaque to the engine, kept in the manifest.

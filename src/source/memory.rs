@@ -85,7 +85,7 @@ impl MemorySource {
         };
         let (mut infos, mut all) = (Vec::new(), Vec::new());
         for (id, records) in partitions {
-            infos.push(PartitionInfo { id, records_hint: records.len() as u64 });
+            infos.push(PartitionInfo { id, records_hint: records.len() as u64, from_offset: 0 });
             all.push(records.into_iter().map(with_wire).collect());
         }
         MemorySource { partitions: infos, logs: all }
@@ -173,7 +173,7 @@ impl NdjsonSource {
     fn of_slabs(partitions: impl IntoIterator<Item = (Partition, Slab)>) -> NdjsonSource {
         let (mut infos, mut slabs) = (Vec::new(), Vec::new());
         for (id, slab) in partitions {
-            infos.push(PartitionInfo { id, records_hint: lines_hint(&slab) });
+            infos.push(PartitionInfo { id, records_hint: lines_hint(&slab), from_offset: 0 });
             slabs.push(Arc::new(slab));
         }
         NdjsonSource { partitions: infos, slabs }

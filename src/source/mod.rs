@@ -26,6 +26,8 @@ pub struct PartitionInfo {
     pub id: Partition,
     /// Roughly how many records it holds, for progress display only.
     pub records_hint: u64,
+    /// The offset that a run without a checkpoint begins at.
+    pub from_offset: i64,
 }
 
 /// A partition that a worker owns, and where to begin.
@@ -41,6 +43,13 @@ pub struct Assignment {
 pub trait Source: Send + Sync {
     /// All partitions, in the order of [`Partition`].
     fn partitions(&self) -> &[PartitionInfo];
+
+    /// Whether a reader goes on at [`Assignment::from_offset`] exactly where an earlier one stopped, as Kafka's do. A
+    /// recorded log may repeat offsets, which are counted: there the records already seen are shown again, and
+    /// passed over.
+    fn resumes_by_offset(&self) -> bool {
+        false
+    }
 
     /// A reader of the assigned partitions, for one worker.
     ///
@@ -111,5 +120,14 @@ pub enum SourceError {
         position: String,
         /// What is wrong there.
         what: String,
+    },
+    /// A partition ends before the place that a checkpoint says was read. Give the log that the checkpoint is of.
+    #[error(
+        "partition {partition} ends before the place up to which the checkpoint has read it: this is not the log that \
+         the checkpoint is of, or it was cut; give the whole log, or start anew with an empty checkpoint and output"
+    )]
+    Shorter {
+        /// The partition.
+        partition: Partition,
     },
 }

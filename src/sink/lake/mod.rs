@@ -265,6 +265,10 @@ impl Sink for ParquetLake {
         Ok(staged)
     }
 
+    fn committed(&mut self) -> Result<Option<u64>, SinkError> {
+        Self::committed(self)
+    }
+
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         let description = Description::of(staged, &self.books.sink, KIND, epoch)?;
         let _lock = self.books.lock().map_err(|error| self.books.lift(error))?;

@@ -202,6 +202,10 @@ impl Sink for SqliteTables {
         Ok(staged)
     }
 
+    fn committed(&mut self) -> Result<Option<u64>, SinkError> {
+        Self::committed(self)
+    }
+
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         let description = Description::of(staged, &self.books.sink, KIND, epoch)?;
         self.publish(epoch, generation, &description)?;

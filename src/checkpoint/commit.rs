@@ -1,0 +1,364 @@
+//! Deciding an epoch and making it visible.
+//!
+//! ```text
+//! prepare all sinks ─► state files ─► manifest, its copy, its mirror ─► commit all sinks ─► remove what is old
+//!                                     decides
+//! ```
+//!
+//! The work is done by a [`Committer`]: on a thread of its own, so that the dataflow goes on meanwhile, or in line
+//! where a test wants each step in order. A place that is full or away is tried again, with backoff, as long as the
+//! run goes on: the epoch is not decided until then, and the source waits.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::frame::pack;
+use super::{CheckpointError, Manifest, PartitionCut, StateFile, Store};
+use crate::delivery::{Deliver, OutputTally};
+use crate::ingest::Counts;
+use crate::runtime::Clock;
+use crate::sink::Staged;
+use crate::state::{Compactions, StateBlock};
+
+/// Deltas are folded into one file when there are more of them.
+const MOST_DELTAS: usize = 32;
+
+/// An epoch that all workers have finished: what the manifest will say beside the sinks' part.
+#[derive(Debug)]
+pub struct Decision {
+    /// The epoch.
+    pub epoch: u64,
+    /// See [`Manifest::watermark_us`].
+    pub watermark_us: i64,
+    /// All partitions, in their order.
+    pub partitions: Vec<PartitionCut>,
+    /// See [`Manifest::counts`].
+    pub counts: Counts,
+    /// See [`Manifest::tallies`].
+    pub tallies: Vec<OutputTally>,
+    /// What operators saved.
+    pub blocks: Vec<StateBlock>,
+    /// Whether the input has ended.
+    pub finished: bool,
+}
+
+/// An epoch that is decided and visible in every sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The epoch.
+    pub epoch: u64,
+    /// Whether the input has ended.
+    pub finished: bool,
+}
+
+/// Decides epochs, one after the other.
+pub trait Committer {
+    /// Begins to decide an epoch; the one before has been answered.
+    fn submit(&mut self, decision: Decision);
+    /// The answer, once it is there.
+    fn poll(&mut self) -> Option<Result<Decided, CheckpointError>>;
+}
+
+/// What a committer works with.
+pub struct Pen {
+    /// Where checkpoints lie.
+    pub store: Arc<dyn Store>,
+    /// A further copy of each manifest, beside the output.
+    pub mirror: Option<Arc<dyn Store>>,
+    /// The pipeline's sinks.
+    pub sinks: Vec<(String, Arc<dyn Deliver>)>,
+    /// See [`Manifest::pipeline`].
+    pub pipeline: String,
+    /// See [`Manifest::schema`].
+    pub schema: String,
+    /// This run's generation.
+    pub generation: u64,
+    /// The newest epoch that was decided before this run, with what is staged in it.
+    pub decided: Option<Manifest>,
+    /// The delta files that the state so far consists of.
+    pub deltas: Vec<StateFile>,
+    /// How deltas of an operator are folded.
+    pub compactions: Arc<Compactions>,
+    /// How many checkpoints stay, at least 1.
+    pub keep: usize,
+    /// The time for manifests.
+    pub clock: Arc<dyn Clock>,
+    /// Waits before another try; says whether to try at all.
+    pub retry: Box<dyn FnMut(u32) -> bool + Send>,
+}
+
+impl Pen {
+    /// Makes the last decided epoch visible in every sink, where it is not yet.
+    ///
+    /// # Errors
+    /// When a sink refuses, or is ahead of the manifests.
+    pub fn commit_decided(&mut self) -> Result<(), CheckpointError> {
+        let decided = self.decided.as_ref().map_or(0, |manifest| manifest.epoch);
+        for (name, sink) in &self.sinks {
+            let visible = sink.committed()?.unwrap_or(0);
+            if visible > decided {
+                let (sink, place) = (name.clone(), self.store.place());
+                return Err(CheckpointError::SinkAhead { sink, visible, decided, place });
+            }
+        }
+        let Some(manifest) = self.decided.clone() else { return Ok(()) };
+        self.commit(manifest.epoch, &manifest.staged)
+    }
+
+    fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {
+        let Decision { epoch, finished, .. } = decision;
+        let known = self.decided.as_ref().filter(|manifest| manifest.epoch >= epoch);
+        let staged = match known {
+            // Computed again to rebuild its state: what came out the first time stands.
+            Some(manifest) if manifest.counts != decision.counts => {
+                let what = format!("it counted {:?}, and now {:?}", manifest.counts, decision.counts);
+                return Err(CheckpointError::OtherLog { epoch, what });
+            }
+            Some(manifest) => manifest.staged.clone(),
+            None => self.prepare(epoch)?,
+        };
+        let manifest = Manifest {
+            pipeline: self.pipeline.clone(),
+            schema: self.schema.clone(),
+            epoch,
+            generation: self.generation,
+            decided_us: self.clock.now_us(),
+            watermark_us: decision.watermark_us,
+            partitions: decision.partitions,
+            counts: decision.counts,
+            tallies: known.map_or(decision.tallies, |manifest| manifest.tallies.clone()),
+            staged,
+            state: self.write_state(epoch, decision.blocks)?,
+            finished,
+        };
+        let bytes = pack(&manifest).map_err(|damage| self.unwritable(epoch, &damage))?;
+        for name in Manifest::names(epoch) {
+            self.write(&name, &bytes)?;
+        }
+        if let Some(mirror) = self.mirror.clone() {
+            self.retried(|| mirror.write(&Manifest::names(epoch)[0], &bytes))?;
+        }
+        self.commit(epoch, &manifest.staged)?;
+        self.decided = Some(manifest);
+        self.clean()?;
+        Ok(Decided { epoch, finished })
+    }
+
+    fn prepare(&mut self, epoch: u64) -> Result<Vec<(String, Staged)>, CheckpointError> {
+        let mut staged = Vec::new();
+        for (name, sink) in self.sinks.clone() {
+            staged.push((name, self.retried(|| Ok(sink.prepare(epoch)?))?));
+        }
+        Ok(staged)
+    }
+
+    fn commit(&mut self, epoch: u64, staged: &[(String, Staged)]) -> Result<(), CheckpointError> {
+        let generation = self.generation;
+        for (name, sink) in self.sinks.clone() {
+            // A sink that was added since has nothing in an older epoch.
+            let nothing = Staged::default();
+            let part = staged.iter().find(|(of, _)| *of == name).map_or(&nothing, |(_, part)| part);
+            self.retried(|| Ok(sink.commit(epoch, generation, part)?))?;
+        }
+        Ok(())
+    }
+
+    fn write_state(&mut self, epoch: u64, blocks: Vec<StateBlock>) -> Result<Vec<StateFile>, CheckpointError> {
+        let (deltas, whole): (Vec<_>, Vec<_>) = blocks.into_iter().partition(StateBlock::is_delta);
+        let generation = self.generation;
+        let state = self.write_blocks(epoch, format!("state-{epoch:010}-{generation}.tg"), &whole)?;
+        if deltas.iter().any(|block| !block.is_empty()) {
+            let file = self.write_blocks(epoch, format!("delta-{epoch:010}-{generation}.tg"), &deltas)?;
+            self.deltas.push(file);
+        }
+        if self.deltas.len() > MOST_DELTAS {
+            self.fold(epoch)?;
+        }
+        Ok(std::iter::once(state).chain(self.deltas.iter().cloned()).collect())
+    }
+
+    /// Folds all deltas into one file, so that recovery reads what is there and not all that ever was.
+    fn fold(&mut self, epoch: u64) -> Result<(), CheckpointError> {
+        let mut blocks: Vec<StateBlock> = Vec::new();
+        for file in &self.deltas {
+            let bytes = self.store.read(&file.name)?.unwrap_or_default();
+            let more: Vec<StateBlock> =
+                super::unpack(&bytes).map_err(|damage| self.broken(&file.name, &damage))?;
+            blocks.extend(more);
+        }
+        let folded = self.compactions.fold(blocks);
+        let name = format!("delta-{epoch:010}-{}-folded.tg", self.generation);
+        self.deltas = vec![self.write_blocks(epoch, name, &folded)?];
+        Ok(())
+    }
+
+    fn write_blocks(&mut self, epoch: u64, name: String, blocks: &[StateBlock]) -> Result<StateFile, CheckpointError> {
+        let bytes = pack(&blocks).map_err(|damage| self.unwritable(epoch, &damage))?;
+        self.write(&name, &bytes)?;
+        Ok(StateFile { name, bytes: bytes.len() as u64 })
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let store = Arc::clone(&self.store);
+        self.retried(|| store.write(name, bytes))
+    }
+
+    /// Removes what no kept checkpoint needs, once the newest has been read back.
+    fn clean(&mut self) -> Result<(), CheckpointError> {
+        let found = super::recover(&*self.store, None, &self.pipeline, &self.schema)?;
+        let newest = self.decided.as_ref().map(|manifest| manifest.epoch);
+        if found.as_ref().and_then(|found| Some(found.base.as_ref()?.epoch)) != newest {
+            warn!(epoch = newest, "the newest checkpoint could not be read back; older ones stay");
+            return Ok(());
+        }
+        let names = self.store.names()?;
+        let epochs: BTreeSet<u64> = names.iter().filter_map(|name| Manifest::epoch_of(name)).collect();
+        let kept: BTreeSet<u64> = epochs.into_iter().rev().take(self.keep).collect();
+        let mut needed = BTreeSet::new();
+        for epoch in &kept {
+            for name in Manifest::names(*epoch) {
+                if let Some(Ok(manifest)) = self.store.read(&name)?.map(|bytes| super::unpack::<Manifest>(&bytes)) {
+                    needed.extend(manifest.state.into_iter().map(|file| file.name));
+                }
+            }
+        }
+        for name in names {
+            let old = match Manifest::epoch_of(&name) {
+                Some(epoch) => !kept.contains(&epoch),
+                None => (name.starts_with("state-") || name.starts_with("delta-")) && !needed.contains(&name),
+            };
+            if old {
+                self.store.remove(&name)?;
+                if let Some(mirror) = &self.mirror {
+                    mirror.remove(&name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries until it works, where trying again can help.
+    fn retried<T>(&mut self, mut step: impl FnMut() -> Result<T, CheckpointError>) -> Result<T, CheckpointError> {
+        let mut tries = 0;
+        loop {
+            match step() {
+                Err(error) if can_wait(&error) && (self.retry)(tries) => {
+                    if tries == 0 {
+                        warn!(%error, "waiting for it, and trying again");
+                    }
+                    tries += 1;
+                }
+                done => {
+                    if tries > 0 && done.is_ok() {
+                        info!(tries, "it works again");
+                    }
+                    return done;
+                }
+            }
+        }
+    }
+
+    fn unwritable(&self, epoch: u64, cause: &dyn std::fmt::Display) -> CheckpointError {
+        self.broken(&format!("of epoch {epoch}"), cause)
+    }
+
+    fn broken(&self, name: &str, cause: &dyn std::fmt::Display) -> CheckpointError {
+        CheckpointError::Store { place: self.store.place(), name: name.to_owned(), cause: cause.to_string() }
+    }
+}
+
+fn can_wait(error: &CheckpointError) -> bool {
+    match error {
+        CheckpointError::Store { .. } => true,
+        CheckpointError::Sink(error) => error.is_retriable(),
+        _ => false,
+    }
+}
+
+/// Exponential backoff with jitter, at most 10 s, until `stopped` says so: for [`Pen::retry`].
+pub fn backoff(stopped: impl Fn() -> bool + Send + 'static) -> Box<dyn FnMut(u32) -> bool + Send> {
+    let mut seed = u64::from(std::process::id()) | 1;
+    Box::new(move |tries| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let ceiling_ms = 50u64.saturating_mul(1 << tries.min(8)).min(10_000);
+        let mut left_ms = ceiling_ms / 2 + seed % (ceiling_ms / 2 + 1);
+        while left_ms > 0 && !stopped() {
+            let nap = left_ms.min(100);
+            std::thread::sleep(Duration::from_millis(nap));
+            left_ms -= nap;
+        }
+        !stopped()
+    })
+}
+
+/// Decides at once, in the caller's thread.
+pub struct Inline {
+    pen: Pen,
+    answer: Option<Result<Decided, CheckpointError>>,
+}
+
+impl Inline {
+    /// A committer with `pen`.
+    pub fn new(pen: Pen) -> Self {
+        Inline { pen, answer: None }
+    }
+}
+
+impl Committer for Inline {
+    fn submit(&mut self, decision: Decision) {
+        self.answer = Some(self.pen.decide(decision));
+    }
+    fn poll(&mut self) -> Option<Result<Decided, CheckpointError>> {
+        self.answer.take()
+    }
+}
+
+/// Decides on a thread of its own.
+pub struct Threaded {
+    decisions: Option<SyncSender<Decision>>,
+    answers: Receiver<Result<Decided, CheckpointError>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Threaded {
+    /// Starts the thread with `pen`.
+    pub fn start(mut pen: Pen) -> Self {
+        let (decisions, waiting) = sync_channel::<Decision>(1);
+        let (answer, answers) = sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            for decision in waiting {
+                if answer.send(pen.decide(decision)).is_err() {
+                    break;
+                }
+            }
+        });
+        Threaded { decisions: Some(decisions), answers, thread: Some(thread) }
+    }
+}
+
+impl Committer for Threaded {
+    fn submit(&mut self, decision: Decision) {
+        if let Some(decisions) = &self.decisions {
+            // A thread that has gone has answered, or the process is ending.
+            drop(decisions.send(decision));
+        }
+    }
+    fn poll(&mut self) -> Option<Result<Decided, CheckpointError>> {
+        self.answers.try_recv().ok()
+    }
+}
+
+impl Drop for Threaded {
+    fn drop(&mut self) {
+        self.decisions.take();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}

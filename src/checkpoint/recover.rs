@@ -1,0 +1,179 @@
+//! Finding out where a run goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::frame::{Damage, unpack};
+use super::{CheckpointError, Manifest, Store};
+use crate::state::StateBlock;
+
+/// Where a run goes on.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The newest decided epoch: its staged output is to be committed again.
+    pub decided: Manifest,
+    /// The epoch whose state is used, at most the decided one; `None` when no state is whole and the log is to be
+    /// read from its beginning.
+    pub base: Option<Manifest>,
+    /// The state of `base`.
+    pub blocks: Vec<StateBlock>,
+    /// What was found damaged and passed over, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// A manifest that lies in a store.
+#[derive(Debug)]
+pub struct Found {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its file.
+    pub name: String,
+    /// What it says, or what is wrong with it.
+    pub manifest: Result<Manifest, Damage>,
+    /// Each of its state files, and what is wrong with it.
+    pub state: Vec<(String, Result<u64, Damage>)>,
+}
+
+impl Found {
+    /// Whether the manifest and all its state are whole.
+    pub fn is_whole(&self) -> bool {
+        self.manifest.is_ok() && self.state.iter().all(|(_, state)| state.is_ok())
+    }
+}
+
+/// Looks at every manifest of `store` and at all its state, newest first; the copies only where the first is damaged.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn survey(store: &dyn Store) -> Result<Vec<Found>, CheckpointError> {
+    let mut found = Vec::new();
+    for epoch in epochs(store)?.into_iter().rev() {
+        let (name, manifest) = read_manifest(store, epoch)?;
+        let mut state = Vec::new();
+        for file in manifest.iter().flat_map(|manifest| &manifest.state) {
+            let whole = read_state(store, &file.name)?.map(|_| file.bytes);
+            state.push((file.name.clone(), whole));
+        }
+        found.push(Found { epoch, name, manifest, state });
+    }
+    Ok(found)
+}
+
+fn epochs(store: &dyn Store) -> Result<BTreeSet<u64>, CheckpointError> {
+    Ok(store.names()?.iter().filter_map(|name| Manifest::epoch_of(name)).collect())
+}
+
+/// The manifest of an epoch from whichever copy is whole.
+fn read_manifest(store: &dyn Store, epoch: u64) -> Result<(String, Result<Manifest, Damage>), CheckpointError> {
+    let mut first = None;
+    for name in Manifest::names(epoch) {
+        let manifest = match store.read(&name)? {
+            None => Err(Damage::Damaged("it is missing".to_owned())),
+            Some(bytes) => unpack::<Manifest>(&bytes),
+        };
+        match manifest {
+            Ok(manifest) if manifest.epoch == epoch => return Ok((name, Ok(manifest))),
+            Ok(manifest) => {
+                let what = format!("it is named {epoch} and holds {}", manifest.epoch);
+                first.get_or_insert((name, Err(Damage::Damaged(what))));
+            }
+            Err(damage) => drop(first.get_or_insert((name, Err(damage)))),
+        }
+    }
+    Ok(first.unwrap_or_else(|| (String::new(), Err(Damage::Damaged("it is missing".to_owned())))))
+}
+
+fn read_state(store: &dyn Store, name: &str) -> Result<Result<Vec<StateBlock>, Damage>, CheckpointError> {
+    Ok(match store.read(name)? {
+        None => Err(Damage::Damaged("it is missing".to_owned())),
+        Some(bytes) => unpack(&bytes),
+    })
+}
+
+/// Where the run of `pipeline` goes on; `None` for a first start. `mirror` holds further copies of manifests.
+///
+/// # Errors
+/// When the stores cannot be read, hold the checkpoint of another pipeline or schema, or are of a later version.
+pub fn recover(
+    store: &dyn Store,
+    mirror: Option<&dyn Store>,
+    pipeline: &str,
+    schema: &str,
+) -> Result<Option<Recovered>, CheckpointError> {
+    let mut warnings = Vec::new();
+    let mut whole = BTreeMap::new();
+    for place in [Some(store), mirror].into_iter().flatten() {
+        for epoch in epochs(place)? {
+            match read_manifest(place, epoch)? {
+                (_, Ok(manifest)) => drop(whole.entry(epoch).or_insert(manifest)),
+                (name, Err(Damage::TooNew(found))) => {
+                    return Err(CheckpointError::TooNew { place: place.place(), name, found });
+                }
+                (name, Err(damage)) => warnings.push(format!("{name:?} in {}: {damage}", place.place())),
+            }
+        }
+    }
+    let Some((_, decided)) = whole.last_key_value() else {
+        return Ok(None);
+    };
+    let decided = decided.clone();
+    check(store, &decided, pipeline, schema)?;
+    for (epoch, manifest) in whole.into_iter().rev() {
+        let mut blocks = Vec::new();
+        let mut is_whole = true;
+        for file in &manifest.state {
+            match read_state(store, &file.name)? {
+                Ok(mut more) => blocks.append(&mut more),
+                Err(Damage::TooNew(found)) => {
+                    let (place, name) = (store.place(), file.name.clone());
+                    return Err(CheckpointError::TooNew { place, name, found });
+                }
+                Err(damage) => {
+                    is_whole = false;
+                    warnings.push(format!("state of epoch {epoch}, {:?}: {damage}", file.name));
+                }
+            }
+        }
+        if is_whole {
+            return Ok(Some(Recovered { decided, base: Some(manifest), blocks, warnings }));
+        }
+    }
+    Ok(Some(Recovered { decided, base: None, blocks: Vec::new(), warnings }))
+}
+
+fn check(store: &dyn Store, manifest: &Manifest, pipeline: &str, schema: &str) -> Result<(), CheckpointError> {
+    let other = |found: &str, wanted: &str, hint: &str| CheckpointError::OtherRun {
+        place: store.place(),
+        found: found.to_owned(),
+        wanted: wanted.to_owned(),
+        hint: hint.to_owned(),
+    };
+    if manifest.pipeline != pipeline {
+        let (found, wanted) = (format!("pipeline {:?}", manifest.pipeline), format!("pipeline {pipeline:?}"));
+        return Err(other(&found, &wanted, "name another checkpoint directory"));
+    }
+    if manifest.schema != schema {
+        return Err(other(
+            &format!("{pipeline:?} with the settings [{}]", manifest.schema),
+            &format!("{pipeline:?} with [{schema}]"),
+            "these settings are part of the state; set them back, or start anew with an empty checkpoint and output",
+        ));
+    }
+    Ok(())
+}
+
+/// Claims the next generation: a number that no other start of this run has or will have.
+///
+/// # Errors
+/// When the store refuses.
+pub fn claim_generation(store: &dyn Store, newest_known: u64) -> Result<u64, CheckpointError> {
+    let names = store.names()?;
+    let claimed = names.iter().filter_map(|name| name.strip_prefix("generation-")?.parse::<u64>().ok());
+    let mut next = claimed.max().unwrap_or(0).max(newest_known) + 1;
+    while !store.create(&format!("generation-{next:010}"), b"")? {
+        next += 1;
+    }
+    for old in names.iter().filter(|name| name.starts_with("generation-")) {
+        store.remove(old)?;
+    }
+    Ok(next)
+}

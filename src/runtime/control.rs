@@ -1,0 +1,111 @@
+//! What the workers of a run tell one another beside the dataflow: reports to worker 0, and its orders to all.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::InputHandle;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::Input;
+use timely::worker::Worker;
+
+use crate::checkpoint::PartitionCut;
+use crate::ingest::Counts;
+use crate::state::StateBlock;
+
+/// What a worker tells worker 0.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Up {
+    /// Everything of an epoch has come to rest here.
+    Report(Box<Report>),
+    /// Somebody asked this process to stop.
+    Stop,
+    /// Something failed in this process.
+    Failed(String),
+}
+
+/// A worker's part of an epoch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Report {
+    pub(super) worker: usize,
+    /// In the dataflow's numbers.
+    pub(super) epoch: u64,
+    pub(super) cuts: Vec<PartitionCut>,
+    pub(super) counts: Counts,
+    pub(super) blocks: Vec<StateBlock>,
+    /// Whether the whole input has ended and nothing is under way.
+    pub(super) ended: bool,
+}
+
+/// What worker 0 tells all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Down {
+    /// End this epoch.
+    End(u64),
+    /// Work in this epoch.
+    Begin(u64),
+    /// The run is over.
+    Over(Outcome),
+}
+
+/// How a run with checkpoints ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The input has ended, and all of it is visible.
+    Finished,
+    /// It was asked to stop; it goes on from this epoch's checkpoint.
+    Stopped(u64),
+    /// It failed; what went wrong.
+    Failed(String),
+}
+
+type Inbox<M> = Rc<RefCell<VecDeque<M>>>;
+
+/// One worker's end of the wires.
+pub(super) struct Control {
+    up: InputHandle<u64, CapacityContainerBuilder<Vec<Up>>>,
+    down: InputHandle<u64, CapacityContainerBuilder<Vec<Down>>>,
+    /// What workers told; on worker 0.
+    pub(super) told: Inbox<Up>,
+    /// Orders.
+    pub(super) orders: Inbox<Down>,
+}
+
+impl Control {
+    /// Lays the wires; every worker of the run must call it at the same point of its program.
+    pub(super) fn lay(worker: &mut Worker) -> Self {
+        let (told, orders) = (Inbox::<Up>::default(), Inbox::<Down>::default());
+        let (into_told, into_orders) = (Rc::clone(&told), Rc::clone(&orders));
+        let (up, down) = worker.dataflow::<u64, _, _>(|scope| {
+            let (up, reports) = scope.new_input::<Vec<Up>>();
+            reports.sink(Exchange::new(|_: &Up| 0), "Reports", move |(input, _frontier)| {
+                input.for_each(|_time, batch| into_told.borrow_mut().extend(batch.drain(..)));
+            });
+            let (down, orders) = scope.new_input::<Vec<Down>>();
+            orders.broadcast().sink(Pipeline, "Orders", move |(input, _frontier)| {
+                input.for_each(|_time, batch| into_orders.borrow_mut().extend(batch.drain(..)));
+            });
+            (up, down)
+        });
+        Control { up, down, told, orders }
+    }
+
+    pub(super) fn tell(&mut self, what: Up) {
+        self.up.send(what);
+        self.up.flush();
+    }
+
+    pub(super) fn order(&mut self, what: Down) {
+        self.down.send(what);
+        self.down.flush();
+    }
+
+    pub(super) fn close(self) {
+        self.up.close();
+        self.down.close();
+    }
+}

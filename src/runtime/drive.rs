@@ -1,0 +1,247 @@
+//! The loop of a worker in a run with checkpoints, and worker 0's part in it: when epochs end and begin.
+//!
+//! ```text
+//! worker 0   End(e) ─► all          Begin(e + 1) ─► all            Over ─► all
+//!                 sources flush, operators save, all comes to rest
+//! all        ────────────────────► Report(e) ─► worker 0 ─► committer: manifest, sinks
+//! ```
+//!
+//! `Begin(e + 1)` goes out as soon as all reports of e are there; the committer decides e meanwhile. At most one
+//! epoch is being decided. A sink that is slow makes the next epoch longer, up to [`LONGEST`] intervals, and then the
+//! source waits: back-pressure by whole epochs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::worker::Worker;
+
+use super::control::{Control, Down, Outcome, Report, Up};
+use super::{Epochs, Run};
+use crate::checkpoint::{Committer, Decision};
+use crate::delivery::Tallies;
+use crate::ingest::{Counts, Ledger};
+use crate::tick::Tick;
+
+/// How many intervals an epoch lasts at most while the one before is not decided.
+const LONGEST: i64 = 5;
+
+/// How long a worker sleeps when nothing happens.
+const PARK: Duration = Duration::from_millis(2);
+
+/// What worker 0 has beside the others.
+pub struct Lead {
+    /// Decides epochs.
+    pub committer: Box<dyn Committer>,
+    /// How long an epoch lasts.
+    pub interval: Duration,
+    /// The rows of the outputs.
+    pub tallies: Arc<Tallies>,
+    /// The ledger of earlier runs.
+    pub counts: Counts,
+}
+
+/// Steps `worker` until the run is over. `lead` is given to worker 0 and to no other.
+///
+/// All workers return the same outcome.
+pub fn drive(worker: &mut Worker, run: &Run, epochs: &Epochs, ledger: &Ledger, lead: Option<Lead>) -> Outcome {
+    let mut control = Control::lay(worker);
+    let mut head = lead.map(|lead| Head::new(lead, epochs, worker.peers(), run.clock().now_us()));
+    let mut reporter = Reporter { next: epochs.plan().first(), worker: worker.index(), told: false, done: false };
+    let outcome = loop {
+        worker.step_or_park(Some(PARK));
+        reporter.report(run, epochs, ledger, &mut control);
+        if let Some(head) = &mut head {
+            head.lead(run, epochs, &mut control);
+        }
+        let over = control.orders.borrow_mut().drain(..).fold(None, |over, order| match order {
+            Down::End(epoch) => {
+                epochs.end(epoch);
+                over
+            }
+            Down::Begin(epoch) => {
+                epochs.begin(epoch);
+                over
+            }
+            Down::Over(outcome) => Some(outcome),
+        });
+        if let Some(outcome) = over {
+            break outcome;
+        }
+    };
+    // What is still under way belongs to an epoch that nobody will decide.
+    run.stop();
+    epochs.wake();
+    control.close();
+    while worker.has_dataflows() {
+        worker.step_or_park(Some(PARK));
+    }
+    outcome
+}
+
+/// What every worker does: says when an epoch has come to rest, and when somebody wants to stop.
+struct Reporter {
+    /// The next epoch to report.
+    next: u64,
+    worker: usize,
+    told: bool,
+    done: bool,
+}
+
+impl Reporter {
+    fn report(&mut self, run: &Run, epochs: &Epochs, ledger: &Ledger, control: &mut Control) {
+        if let Some(failure) = run.failure_text() {
+            if !std::mem::replace(&mut self.told, true) {
+                control.tell(Up::Failed(failure));
+            }
+            return;
+        }
+        if run.is_asked_to_stop() && !std::mem::replace(&mut self.told, true) {
+            control.tell(Up::Stop);
+        }
+        let ended = epochs.open().is_none();
+        if self.done || epochs.open().is_some_and(|open| open <= self.next) {
+            return;
+        }
+        // What operators saved when the first epoch of a restored run passed is what was restored.
+        for epoch in Tick::FIRST_EPOCH..self.next {
+            drop(epochs.hub().take(epoch));
+        }
+        self.done = ended;
+        control.tell(Up::Report(Box::new(Report {
+            worker: self.worker,
+            epoch: self.next,
+            cuts: epochs.cuts(),
+            counts: ledger.counts(),
+            blocks: epochs.hub().take(self.next),
+            ended,
+        })));
+        self.next += 1;
+    }
+}
+
+/// What worker 0 does.
+struct Head {
+    lead: Lead,
+    /// The epoch under way, in the dataflow's numbers.
+    epoch: u64,
+    began_us: i64,
+    end_sent: bool,
+    stopping: bool,
+    reports: Vec<Option<Report>>,
+    /// The epoch whose reports are all in and whose successor has not begun.
+    complete: bool,
+    deciding: bool,
+    last: u64,
+    over: bool,
+}
+
+impl Head {
+    fn new(lead: Lead, epochs: &Epochs, peers: usize, now_us: i64) -> Self {
+        Head {
+            lead,
+            epoch: epochs.plan().first(),
+            began_us: now_us,
+            end_sent: false,
+            stopping: false,
+            reports: (0..peers).map(|_| None).collect(),
+            complete: false,
+            deciding: false,
+            last: epochs.plan().decided,
+            over: false,
+        }
+    }
+
+    fn lead(&mut self, run: &Run, epochs: &Epochs, control: &mut Control) {
+        if self.over {
+            return;
+        }
+        if let Some(answer) = self.lead.committer.poll() {
+            self.deciding = false;
+            match answer {
+                Err(error) => return self.over(control, Outcome::Failed(error.to_string())),
+                Ok(decided) => {
+                    self.last = decided.epoch;
+                    run.note_decided(decided.epoch);
+                    if decided.finished {
+                        return self.over(control, Outcome::Finished);
+                    }
+                    if self.stopping && self.complete_epoch_is(epochs, decided.epoch) {
+                        return self.over(control, Outcome::Stopped(decided.epoch));
+                    }
+                }
+            }
+        }
+        let told: Vec<Up> = control.told.borrow_mut().drain(..).collect();
+        for up in told {
+            match up {
+                Up::Stop => self.stopping = true,
+                Up::Failed(what) => return self.over(control, Outcome::Failed(what)),
+                Up::Report(report) => {
+                    let worker = report.worker;
+                    self.reports[worker] = Some(*report);
+                }
+            }
+        }
+        self.time_to_end(run, epochs, control);
+        if !self.complete && !self.deciding && self.reports.iter().all(Option::is_some) {
+            self.decide(epochs, control, run.clock().now_us());
+        }
+    }
+
+    /// Whether the epoch `run_epoch` is the one at whose end all sources wait.
+    fn complete_epoch_is(&self, epochs: &Epochs, run_epoch: u64) -> bool {
+        self.complete && epochs.plan().epoch(self.epoch) == run_epoch
+    }
+
+    fn time_to_end(&mut self, run: &Run, epochs: &Epochs, control: &mut Control) {
+        // A repeated epoch ends where it ended the first time: sources know.
+        let repeats = epochs.plan().until.is_some() && self.epoch == epochs.plan().first();
+        if self.end_sent || self.complete || repeats {
+            return;
+        }
+        let age_us = run.clock().now_us().saturating_sub(self.began_us);
+        let interval_us = i64::try_from(self.lead.interval.as_micros()).unwrap_or(i64::MAX);
+        let due_us = if self.deciding { interval_us.saturating_mul(LONGEST) } else { interval_us };
+        if self.stopping || age_us >= due_us {
+            self.end_sent = true;
+            control.order(Down::End(self.epoch));
+        }
+    }
+
+    fn decide(&mut self, epochs: &Epochs, control: &mut Control, now_us: i64) {
+        let mut counts = self.lead.counts.clone();
+        let (mut partitions, mut blocks, mut finished) = (Vec::new(), Vec::new(), true);
+        for report in self.reports.iter_mut().filter_map(Option::take) {
+            counts.merge(&report.counts);
+            partitions.extend(report.cuts);
+            blocks.extend(report.blocks);
+            finished &= report.ended;
+        }
+        partitions.sort_by(|a, b| a.id.cmp(&b.id));
+        let decision = Decision {
+            epoch: epochs.plan().epoch(self.epoch),
+            watermark_us: epochs.watermark_us().unwrap_or(i64::MAX),
+            partitions,
+            counts,
+            tallies: self.lead.tallies.read(),
+            blocks,
+            finished,
+        };
+        self.lead.committer.submit(decision);
+        self.deciding = true;
+        if finished || self.stopping {
+            // Nobody begins another.
+            self.complete = true;
+            return;
+        }
+        self.epoch += 1;
+        self.began_us = now_us;
+        self.end_sent = false;
+        control.order(Down::Begin(self.epoch));
+    }
+
+    fn over(&mut self, control: &mut Control, outcome: Outcome) {
+        self.over = true;
+        control.order(Down::Over(outcome));
+    }
+}

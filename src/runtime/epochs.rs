@@ -1,0 +1,164 @@
+//! Epochs as a worker's operators see them.
+//!
+//! ```text
+//! source    reads epoch e ── told to end it ── flushes, notes where it stands, moves to e + 1 ── waits ── reads
+//! operators                                    save their state, and only then let go of e
+//! probe                                                              has passed e: nothing of e is under way
+//! ```
+//!
+//! Sources are **aligned**: none sends data of epoch e + 1 before everything of epoch e has come to rest on all
+//! workers. So operators hold the state of one epoch and keep no versions, and what they save is a consistent cut
+//! (Chandy and Lamport, 1985, with empty channels). The price is one round of messages an epoch.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use timely::scheduling::Activator;
+
+use crate::checkpoint::PartitionCut;
+use crate::state::StateHub;
+use crate::tick::{Tick, open_epoch, watermark_us};
+
+/// Where a run with checkpoints begins, the same on all its workers.
+#[derive(Debug, Default)]
+pub struct EpochPlan {
+    /// From the dataflow's epochs to the run's: what is added.
+    pub base: i64,
+    /// Output of the run's epochs up to this one has been decided before, and is thrown away.
+    pub decided: u64,
+    /// Whether the state is that of an earlier epoch. The dataflow's first epoch is then that of the restoring.
+    pub is_restored: bool,
+    /// Where each partition stood at the end of the restored epoch, in its order then.
+    pub start: Vec<PartitionCut>,
+    /// Where the dataflow's second epoch ends, if it only repeats what is decided.
+    pub until: Option<Vec<PartitionCut>>,
+}
+
+impl EpochPlan {
+    /// The run's epoch of the dataflow's epoch `tick`.
+    pub fn epoch(&self, tick: u64) -> u64 {
+        u64::try_from(tick as i64 + self.base).unwrap_or(0)
+    }
+
+    /// The dataflow's epoch in which sources begin.
+    pub fn first(&self) -> u64 {
+        if self.is_restored { Tick::FIRST_EPOCH + 1 } else { Tick::FIRST_EPOCH }
+    }
+}
+
+struct Inner {
+    plan: Arc<EpochPlan>,
+    /// Behind all operators.
+    probe: ProbeHandle<Tick>,
+    hub: StateHub,
+    /// Whether epochs end before the input does.
+    checkpoints: bool,
+    /// The last epoch that sources were told to end.
+    end: Cell<u64>,
+    /// The last epoch that sources may work in.
+    begun: Cell<u64>,
+    cuts: RefCell<Vec<PartitionCut>>,
+    source: RefCell<Vec<Activator>>,
+}
+
+/// A worker's epochs: shared by its operators and by the loop that drives it.
+#[derive(Clone)]
+pub struct Epochs(Rc<Inner>);
+
+impl Epochs {
+    /// A single epoch that ends with the input, of which nothing is kept: a replay.
+    pub fn single() -> Self {
+        Epochs::make(Arc::default(), StateHub::none(), false)
+    }
+
+    /// Epochs that are ended and begun by [`drive`](super::drive()).
+    pub fn with_checkpoints(plan: Arc<EpochPlan>, hub: StateHub) -> Self {
+        Epochs::make(plan, hub, true)
+    }
+
+    fn make(plan: Arc<EpochPlan>, hub: StateHub, checkpoints: bool) -> Self {
+        let first = plan.first();
+        Epochs(Rc::new(Inner {
+            plan,
+            probe: ProbeHandle::new(),
+            hub,
+            checkpoints,
+            end: Cell::new(0),
+            begun: Cell::new(first),
+            cuts: RefCell::default(),
+            source: RefCell::default(),
+        }))
+    }
+
+    /// Where the run begins.
+    pub fn plan(&self) -> &EpochPlan {
+        &self.0.plan
+    }
+
+    /// Where operators' state comes from and goes to.
+    pub fn hub(&self) -> &StateHub {
+        &self.0.hub
+    }
+
+    /// The probe that every last operator of the dataflow is to be attached to.
+    pub fn probe(&self) -> &ProbeHandle<Tick> {
+        &self.0.probe
+    }
+
+    /// Whether epochs end before the input does.
+    pub(crate) fn has_checkpoints(&self) -> bool {
+        self.0.checkpoints
+    }
+
+    /// Whether sources were told to end `epoch`.
+    pub(crate) fn is_to_end(&self, epoch: u64) -> bool {
+        self.0.end.get() >= epoch
+    }
+
+    /// Whether sources may work in `epoch`.
+    pub(crate) fn has_begun(&self, epoch: u64) -> bool {
+        self.0.begun.get() >= epoch
+    }
+
+    /// Keeps where the worker's partitions stand; the next call replaces it.
+    pub(crate) fn note_cuts(&self, cuts: Vec<PartitionCut>) {
+        self.0.cuts.replace(cuts);
+    }
+
+    /// Where the worker's partitions stood when the source last ended an epoch, or its input.
+    pub(super) fn cuts(&self) -> Vec<PartitionCut> {
+        self.0.cuts.borrow().clone()
+    }
+
+    /// Wakes `source` when an epoch is to be ended or begun.
+    pub(crate) fn wakes(&self, source: Activator) {
+        self.0.source.borrow_mut().push(source);
+    }
+
+    pub(super) fn end(&self, epoch: u64) {
+        self.0.end.set(epoch.max(self.0.end.get()));
+        self.wake();
+    }
+
+    pub(super) fn begin(&self, epoch: u64) {
+        self.0.begun.set(epoch.max(self.0.begun.get()));
+        self.wake();
+    }
+
+    /// Schedules the sources.
+    pub(super) fn wake(&self) {
+        self.0.source.borrow().iter().for_each(Activator::activate);
+    }
+
+    /// The oldest epoch that is under way anywhere; `None` when the input has ended and nothing is.
+    pub(super) fn open(&self) -> Option<u64> {
+        self.0.probe.with_frontier(open_epoch)
+    }
+
+    /// The dataflow's event time; `None` when the input has ended.
+    pub(super) fn watermark_us(&self) -> Option<i64> {
+        self.0.probe.with_frontier(watermark_us)
+    }
+}
