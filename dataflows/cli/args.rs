@@ -99,6 +99,19 @@ pub(crate) enum Command {
     /// A replay starts afresh: it replaces what an earlier replay left in the output directory, and refuses a
     /// directory that holds anything else. Nothing of it is visible before it has reached the end.
     Replay(ReplayArgs),
+    /// Run a pipeline with checkpoints, until it is stopped or its input ends.
+    ///
+    /// Killed at any instant and started again, also with other workers and processes, it goes on where it was: nothing is
+    /// lost and nothing is repeated. SIGINT and SIGTERM end the epoch under way, leave open windows in the checkpoint,
+    /// and exit with 0.
+    Run(RunArgs),
+    /// Start the processes of one run on this machine and watch them.
+    ///
+    /// When one dies, all are ended and started again from the last checkpoint.
+    Cluster(ClusterArgs),
+    /// Look at checkpoints.
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
     /// Make synthetic input, the same for the same seed.
     Generate(GenerateArgs),
     /// Run a fixture with other workers, processes, interleavings and batch sizes, and compare the results.
@@ -143,6 +156,87 @@ pub(crate) struct ReplayArgs {
     /// Read in an order drawn from this seed. Results do not depend on it.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) shuffle: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate run activity --fixture fixtures/activity --out live --checkpoint live-checkpoint -w 2
+  tidegate checkpoint list --checkpoint live-checkpoint")]
+pub(crate) struct RunArgs {
+    /// The pipeline.
+    #[arg(value_name = "PIPELINE", required = true, value_parser = PossibleValuesParser::new(PIPELINES))]
+    pub(crate) pipelines: Vec<String>,
+    /// A fixture in place of Kafka.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// Embedded sinks in this directory in place of the configured ones.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where checkpoints lie; OUT.checkpoint by default.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// How long an epoch lasts: how often output becomes visible, and how much is read again after a crash.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) epoch: Duration,
+    /// How many checkpoints stay.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_1)]
+    pub(crate) keep: usize,
+    /// How fast a fixture is read, by the recorded Kafka timestamps: 1x, 10x, max.
+    #[arg(long, value_name = "SPEED", default_value = "max", value_parser = pace)]
+    pub(crate) speed: Pace,
+    /// Records per activation, at most. Results do not depend on it.
+    #[arg(long, value_name = "N", default_value_t = BATCH, value_parser = at_least_1, hide = true)]
+    pub(crate) batch: usize,
+    /// Read in an order drawn from this seed. Results do not depend on it.
+    #[arg(long, value_name = "SEED", hide = true)]
+    pub(crate) shuffle: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  tidegate cluster 2 run activity --fixture fixtures/activity --out live -w 2")]
+pub(crate) struct ClusterArgs {
+    /// How many processes.
+    #[arg(value_name = "N", value_parser = at_least_1)]
+    pub(crate) count: usize,
+    /// How often they may be started again within a minute before the cluster gives up.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) restarts: u32,
+    /// How long a process may show no sign of life before it counts as dead.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub(crate) silence: Duration,
+    /// The command of each process, without -n and -p.
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// What can be looked at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointCommand {
+    /// All checkpoints, newest first.
+    List(CheckpointArgs),
+    /// What the newest whole one holds, or that of one epoch.
+    Show(CheckpointArgs),
+    /// Read every file, and say which are damaged; exits with 1 when one is.
+    Verify(CheckpointArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckpointArgs {
+    /// Where checkpoints lie.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint: PathBuf,
+    /// The pipeline.
+    #[arg(long, value_name = "PIPELINE", default_value = PIPELINES[0], value_parser = PossibleValuesParser::new(PIPELINES))]
+    pub(crate) pipeline: String,
+    /// The epoch, for show; the newest by default.
+    #[arg(long, value_name = "N")]
+    pub(crate) epoch: Option<u64>,
+    /// JSON in place of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 impl Default for ReplayArgs {

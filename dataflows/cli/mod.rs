@@ -2,6 +2,8 @@
 
 mod args;
 mod banner;
+mod checkpoint;
+mod cluster;
 mod failure;
 mod generate;
 mod graph;
@@ -9,6 +11,7 @@ mod places;
 mod progress;
 mod prove;
 mod replay;
+mod run;
 mod signals;
 mod ui;
 mod validate;
@@ -47,6 +50,9 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         None => replay::run(ui, global, &ReplayArgs::default()),
         Some(Command::Replay(args)) => replay::run(ui, global, args),
+        Some(Command::Run(args)) => run::run(ui, global, args),
+        Some(Command::Cluster(args)) => cluster::run(ui, global, args),
+        Some(Command::Checkpoint(command)) => checkpoint::run(ui, command),
         Some(Command::Generate(args)) => generate::run(ui, global, args),
         Some(Command::Prove(args)) => prove::run(ui, global, args),
         Some(Command::Validate(args)) => validate::run(ui, global, args),

@@ -69,7 +69,7 @@ fn chosen(names: &[String]) -> Vec<&'static str> {
         .collect()
 }
 
-fn cluster(global: &Global) -> Result<tidegate::runtime::Cluster, Failure> {
+pub(super) fn cluster(global: &Global) -> Result<tidegate::runtime::Cluster, Failure> {
     if global.process >= global.processes {
         return Err(Failure::usage(format!(
             "-p {} cannot be: with -n {} the processes are numbered 0 to {}",
@@ -83,7 +83,7 @@ fn cluster(global: &Global) -> Result<tidegate::runtime::Cluster, Failure> {
 }
 
 /// What failed, the exit code, and what to do.
-fn failure(error: ReplayError) -> Failure {
+pub(super) fn failure(error: ReplayError) -> Failure {
     let (usage, mend) = match &error {
         ReplayError::Source(source) | ReplayError::Run(RunError::Source(source)) => {
             (false, mend_source(source))
@@ -107,6 +107,9 @@ fn failure(error: ReplayError) -> Failure {
             (false, "every process of the run must be started, with the same -n, -w and hosts and its own -p")
         }
         ReplayError::Cluster(ClusterError::Worker(_)) => (false, "look at what the worker said before"),
+        ReplayError::Run(RunError::State(_)) => {
+            (false, "restore the checkpoint from a backup, or start anew with an empty checkpoint and output")
+        }
         ReplayError::Run(RunError::Stopped) => (false, "start it again; a replay begins afresh"),
         ReplayError::Elsewhere(_) => (false, "look at what the other processes say"),
         ReplayError::Unbalanced { .. } => (false, "this is a defect of tidegate: report it with the fixture"),
@@ -121,6 +124,7 @@ fn mend_source(error: &SourceError) -> &'static str {
         SourceError::Damaged { .. } => {
             "copy the file again from where it came, or cut it off there; nothing of this replay is visible"
         }
+        SourceError::Shorter { .. } => "give the log that the checkpoint is of",
     }
 }
 

@@ -68,6 +68,6 @@ impl Signals {
 
     fn stop_all(&self) {
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.iter().filter_map(Weak::upgrade).for_each(|run| run.stop());
+        runs.iter().filter_map(Weak::upgrade).for_each(|run| run.ask_to_stop());
     }
 }

@@ -111,8 +111,8 @@ impl Pen {
 
     fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {
         let Decision { epoch, finished, .. } = decision;
-        let known = self.decided.as_ref().filter(|manifest| manifest.epoch >= epoch);
-        let staged = match known {
+        let known = self.decided.clone().filter(|manifest| manifest.epoch >= epoch);
+        let staged = match &known {
             // Computed again to rebuild its state: what came out the first time stands.
             Some(manifest) if manifest.counts != decision.counts => {
                 let what = format!("it counted {:?}, and now {:?}", manifest.counts, decision.counts);
@@ -130,7 +130,7 @@ impl Pen {
             watermark_us: decision.watermark_us,
             partitions: decision.partitions,
             counts: decision.counts,
-            tallies: known.map_or(decision.tallies, |manifest| manifest.tallies.clone()),
+            tallies: known.map_or(decision.tallies, |manifest| manifest.tallies),
             staged,
             state: self.write_state(epoch, decision.blocks)?,
             finished,

@@ -141,6 +141,8 @@ pub trait FrontSet<D: Decode>: 'static {
         &self,
         builder: &mut OperatorBuilder<'scope, Tick>,
     ) -> (Self::Ports, Self::Streams<'scope>);
+    fn save_partition(&self, _rank: u32) -> Vec<u8> { vec![] }
+    fn restore_partition(&mut self, _rank: u32, _p: &Partition, _b: &[u8]) -> Result<(), crate::state::StateError> { Ok(()) }
     /// Shows an event to each.
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>);
     /// Drains each into its port.

@@ -7,7 +7,6 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Capability, Probe};
 use timely::dataflow::{Scope, StreamVec};
-use timely::progress::Timestamp;
 
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;

@@ -26,6 +26,8 @@ pub(super) enum Up {
     Stop,
     /// Something failed in this process.
     Failed(String),
+    /// The answer to a ping.
+    Pong(usize),
 }
 
 /// A worker's part of an epoch.
@@ -48,6 +50,8 @@ pub(super) enum Down {
     End(u64),
     /// Work in this epoch.
     Begin(u64),
+    /// Worker 0 is there, and so is the way to it.
+    Ping,
     /// The run is over.
     Over(Outcome),
 }
@@ -96,12 +100,13 @@ impl Control {
 
     pub(super) fn tell(&mut self, what: Up) {
         self.up.send(what);
-        self.up.flush();
+        // Only the end of a time hands over what waits in the exchange's buffers.
+        self.up.advance_to(*self.up.time() + 1);
     }
 
     pub(super) fn order(&mut self, what: Down) {
         self.down.send(what);
-        self.down.flush();
+        self.down.advance_to(*self.down.time() + 1);
     }
 
     pub(super) fn close(self) {

@@ -28,6 +28,9 @@ const LONGEST: i64 = 5;
 /// How long a worker sleeps when nothing happens.
 const PARK: Duration = Duration::from_millis(2);
 
+/// How often worker 0 asks whether the others are there.
+const PING_US: i64 = 500_000;
+
 /// What worker 0 has beside the others.
 pub struct Lead {
     /// Decides epochs.
@@ -53,6 +56,7 @@ pub fn drive(worker: &mut Worker, run: &Run, epochs: &Epochs, ledger: &Ledger, l
         if let Some(head) = &mut head {
             head.lead(run, epochs, &mut control);
         }
+        let mut pinged = false;
         let over = control.orders.borrow_mut().drain(..).fold(None, |over, order| match order {
             Down::End(epoch) => {
                 epochs.end(epoch);
@@ -62,8 +66,19 @@ pub fn drive(worker: &mut Worker, run: &Run, epochs: &Epochs, ledger: &Ledger, l
                 epochs.begin(epoch);
                 over
             }
+            Down::Ping => {
+                pinged = true;
+                over
+            }
             Down::Over(outcome) => Some(outcome),
         });
+        if pinged {
+            control.tell(Up::Pong(worker.index()));
+            // Worker 0 shows life when all have answered.
+            if head.is_none() {
+                run.beat();
+            }
+        }
         if let Some(outcome) = over {
             break outcome;
         }
@@ -133,6 +148,8 @@ struct Head {
     deciding: bool,
     last: u64,
     over: bool,
+    pinged_us: i64,
+    ponged: Vec<bool>,
 }
 
 impl Head {
@@ -148,6 +165,8 @@ impl Head {
             deciding: false,
             last: epochs.plan().decided,
             over: false,
+            pinged_us: i64::MIN,
+            ponged: vec![true; peers],
         }
     }
 
@@ -176,15 +195,31 @@ impl Head {
             match up {
                 Up::Stop => self.stopping = true,
                 Up::Failed(what) => return self.over(control, Outcome::Failed(what)),
+                Up::Pong(worker) => self.ponged[worker] = true,
                 Up::Report(report) => {
                     let worker = report.worker;
                     self.reports[worker] = Some(*report);
                 }
             }
         }
+        self.ping(run, control);
         self.time_to_end(run, epochs, control);
         if !self.complete && !self.deciding && self.reports.iter().all(Option::is_some) {
             self.decide(epochs, control, run.clock().now_us());
+        }
+    }
+
+    /// Asks all workers now and then whether they are there: a process that stands still, or that cannot be reached,
+    /// leaves the whole run without a sign of life, and its supervisor starts it again.
+    fn ping(&mut self, run: &Run, control: &mut Control) {
+        let now_us = run.clock().now_us();
+        if self.ponged.iter().all(|ponged| *ponged) {
+            run.beat();
+            if now_us.saturating_sub(self.pinged_us) >= PING_US {
+                self.pinged_us = now_us;
+                self.ponged.fill(false);
+                control.order(Down::Ping);
+            }
         }
     }
 

@@ -51,6 +51,7 @@ pub struct Run {
     failure: Mutex<Option<RunError>>,
     records: AtomicU64,
     decided: AtomicU64,
+    beats: AtomicU64,
 }
 
 impl Run {
@@ -67,6 +68,7 @@ impl Run {
             failure: Mutex::new(None),
             records: AtomicU64::new(0),
             decided: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
         }
     }
 
@@ -110,6 +112,16 @@ impl Run {
     /// Notes that an epoch is decided and visible.
     pub(crate) fn note_decided(&self, epoch: u64) {
         self.decided.store(epoch, Ordering::Relaxed);
+    }
+
+    /// Shows that the run's processes reach one another and go on.
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A number that grows as long as the run's processes reach one another and go on.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// The last epoch that is decided and visible; on the process that leads.

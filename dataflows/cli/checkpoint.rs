@@ -1,0 +1,141 @@
+//! `tidegate checkpoint list|show|verify`.
+
+use serde_json::{Value, json};
+use tidegate::checkpoint::{DirStore, Found, Manifest, survey};
+use tidegate::time;
+
+use super::args::{CheckpointArgs, CheckpointCommand};
+use super::failure::Failure;
+use super::ui::{Ui, grouped};
+
+/// Looks at checkpoints.
+pub(crate) fn run(ui: &Ui, command: &CheckpointCommand) -> Result<(), Failure> {
+    let (CheckpointCommand::List(args) | CheckpointCommand::Show(args) | CheckpointCommand::Verify(args)) = command;
+    let dir = args.checkpoint.join(&args.pipeline);
+    if !dir.is_dir() {
+        return Err(Failure::usage(format!("there is no checkpoint of {:?} in {:?}", args.pipeline, args.checkpoint))
+            .mend("name the directory that a run was given, with --checkpoint DIR"));
+    }
+    let found = survey(&DirStore::unlocked(&dir)).map_err(Failure::running)?;
+    match command {
+        CheckpointCommand::List(_) => list(ui, args, &found),
+        CheckpointCommand::Show(_) => show(ui, args, &found),
+        CheckpointCommand::Verify(_) => verify(ui, args, &found),
+    }
+}
+
+fn bytes(found: &Found) -> u64 {
+    found.state.iter().filter_map(|(_, state)| state.as_ref().ok()).sum()
+}
+
+fn damages(found: &Found) -> Vec<String> {
+    let manifest = found.manifest.as_ref().err().map(|damage| format!("{}: {damage}", found.name));
+    let state = found.state.iter().filter_map(|(name, state)| Some(format!("{name}: {}", state.as_ref().err()?)));
+    manifest.into_iter().chain(state).collect()
+}
+
+fn list(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> {
+    if args.json {
+        return print_json(ui, &Value::Array(found.iter().map(line).collect()));
+    }
+    let mut text = format!("{:>10}  {:<27}  {:>15}  {:>12}  {}\n", "epoch", "decided", "records", "state bytes", "");
+    for found in found {
+        match &found.manifest {
+            Ok(manifest) => text.push_str(&format!(
+                "{:>10}  {:<27}  {:>15}  {:>12}  {}\n",
+                found.epoch,
+                String::from_utf8_lossy(&time::format(manifest.decided_us)),
+                grouped(manifest.counts.read),
+                grouped(bytes(found)),
+                if !found.is_whole() { "damaged" } else if manifest.finished { "finished" } else { "" },
+            )),
+            Err(damage) => text.push_str(&format!("{:>10}  {damage}\n", found.epoch)),
+        }
+    }
+    ui.result(text)
+}
+
+fn line(found: &Found) -> Value {
+    let mut line = json!({"epoch": found.epoch, "whole": found.is_whole(), "state_bytes": bytes(found)});
+    match &found.manifest {
+        Ok(manifest) => {
+            line["decided"] = json!(String::from_utf8_lossy(&time::format(manifest.decided_us)));
+            line["records"] = json!(manifest.counts.read);
+            line["generation"] = json!(manifest.generation);
+            line["finished"] = json!(manifest.finished);
+        }
+        Err(_) => line["damage"] = json!(damages(found)),
+    }
+    line
+}
+
+fn show(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> {
+    let chosen = match args.epoch {
+        Some(epoch) => found.iter().find(|found| found.epoch == epoch),
+        None => found.iter().find(|found| found.is_whole()),
+    };
+    let manifest = chosen.and_then(|found| found.manifest.as_ref().ok());
+    let Some(manifest) = manifest else {
+        return Err(Failure::running("there is no such checkpoint that is whole")
+            .mend("look at them with: tidegate checkpoint list"));
+    };
+    let all = describe(manifest);
+    if args.json {
+        return print_json(ui, &all);
+    }
+    print_json(ui, &all)
+}
+
+fn describe(manifest: &Manifest) -> Value {
+    let time = |us: i64| match us {
+        i64::MIN | i64::MAX => Value::Null,
+        us => json!(String::from_utf8_lossy(&time::format(us))),
+    };
+    let partitions = manifest.partitions.iter().map(|cut| {
+        json!({
+            "partition": cut.id.to_string(),
+            "next_offset": cut.last_offset.map_or(0, |last| last + 1),
+            "records": cut.seen,
+            "accepted": cut.accepted,
+            "watermark": time(cut.watermark_us),
+        })
+    });
+    let outputs = manifest.tallies.iter().map(|tally| json!({"rows": tally.rows, "digest": tally.digest.hex()}));
+    let staged = manifest.staged.iter().map(|(sink, staged)| json!({"sink": sink, "bytes": staged.0.len()}));
+    json!({
+        "pipeline": manifest.pipeline,
+        "settings": manifest.schema,
+        "epoch": manifest.epoch,
+        "generation": manifest.generation,
+        "decided": time(manifest.decided_us),
+        "watermark": time(manifest.watermark_us),
+        "finished": manifest.finished,
+        "counts": manifest.counts,
+        "partitions": partitions.collect::<Vec<_>>(),
+        "outputs": outputs.collect::<Vec<_>>(),
+        "staged": staged.collect::<Vec<_>>(),
+        "state": manifest.state.iter().map(|file| json!({"file": file.name, "bytes": file.bytes})).collect::<Vec<_>>(),
+    })
+}
+
+fn verify(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> {
+    let damages: Vec<String> = found.iter().flat_map(damages).collect();
+    if args.json {
+        print_json(ui, &json!({"checkpoints": found.len(), "damages": damages}))?;
+    } else {
+        for damage in &damages {
+            ui.result(format!("{damage}\n"))?;
+        }
+        ui.result(format!("{} checkpoints, {} damaged files\n", found.len(), damages.len()))?;
+    }
+    if damages.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::running(format!("{} files of checkpoints are damaged", damages.len()))
+        .mend("a run uses the newest state that is whole, and repeats from there what is decided"))
+}
+
+fn print_json(ui: &Ui, value: &Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::running)?;
+    ui.result(format!("{text}\n"))
+}
