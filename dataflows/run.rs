@@ -304,7 +304,7 @@ fn work(
     let (config, interval, counts) = (options.activity.clone(), options.interval, start.counts);
     let (run, tallies) = (Arc::clone(run), Arc::clone(tallies));
     let outcomes = tidegate::runtime::execute(&options.cluster, move |worker| {
-        let hub = StateHub::new(restored.clone(), worker.index(), worker.peers(), Arc::clone(&compactions));
+        let hub = StateHub::new(restored.clone(), worker.index(), worker.peers(), epoch_plan.first(), Arc::clone(&compactions));
         let epochs = Epochs::with_checkpoints(Arc::clone(&epoch_plan), hub);
         let ledger = Ledger::new(activity::JUDGED_OUTPUTS);
         worker.dataflow(|scope| activity::build(scope, &config, &plan, &run, &ledger, &epochs, &outputs));

@@ -41,6 +41,21 @@ struct Open {
     digest: Digest,
 }
 
+impl Open {
+    fn of(topics: &HashMap<Arc<str>, (u32, Arc<str>)>, partition: &Partition) -> Self {
+        let (topic, name) = topics.get(&partition.topic).expect("the pipeline reads this topic");
+        Open {
+            partition: partition.number,
+            topic: *topic,
+            name: Arc::clone(name),
+            next_offset: 0,
+            lines: Vec::new(),
+            count: 0,
+            digest: Digest::default(),
+        }
+    }
+}
+
 /// The lines that a worker adds to embedded topics, one output topic for each input topic.
 pub struct TopicLines {
     /// From input topic to (index, name) of the topic that takes its lines.
@@ -71,18 +86,7 @@ impl TopicLines {
         if rank >= self.open.len() {
             self.open.resize_with(rank + 1, || None);
         }
-        let open = self.open[rank].get_or_insert_with(|| {
-            let (topic, name) = self.topics.get(&partition.topic).expect("the pipeline reads this topic");
-            Open {
-                partition: partition.number,
-                topic: *topic,
-                name: Arc::clone(name),
-                next_offset: 0,
-                lines: Vec::new(),
-                count: 0,
-                digest: Digest::default(),
-            }
-        });
+        let open = self.open[rank].get_or_insert_with(|| Open::of(&self.topics, partition));
         let line = Line {
             topic: &open.name,
             partition: open.partition,
@@ -98,6 +102,23 @@ impl TopicLines {
         open.digest.add_encoded(&self.encoded);
         open.next_offset += 1;
         open.count += 1;
+    }
+
+    /// The offset of the next line made from the partition with this rank.
+    pub fn next_offset(&self, rank: u32) -> i64 {
+        self.open.get(rank as usize).and_then(Option::as_ref).map_or(0, |open| open.next_offset)
+    }
+
+    /// Goes on with `next_offset` in the partition that now has this rank.
+    pub fn go_on(&mut self, rank: u32, partition: &Partition, next_offset: i64) {
+        let rank = rank as usize;
+        if next_offset == 0 || !self.topics.contains_key(&partition.topic) {
+            return;
+        }
+        if rank >= self.open.len() {
+            self.open.resize_with(rank + 1, || None);
+        }
+        self.open[rank].get_or_insert_with(|| Open::of(&self.topics, partition)).next_offset = next_offset;
     }
 
     /// Sends what has grown to a block, or everything where the edge asks for it.

@@ -17,7 +17,7 @@ mod topology;
 
 use std::sync::Arc;
 
-use tidegate::delivery::{SharedSink, TableBlock, TableRows, Tallies, count, deliver};
+use tidegate::delivery::{SharedSink, TableBlock, TableChanges, TableRows, Tallies, count, deliver};
 use tidegate::ingest::{
     Counts, Ingested, Interleave, LakeBlock, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest,
 };
@@ -128,7 +128,7 @@ pub fn build<T, L, P>(
 
     // Page views by page, 1-minute tumbling.
     if on.page_views {
-        let views = views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final);
+        let views = views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final, epochs.hub());
         if plan.count_only {
             count(views, PAGE_VIEW_COUNTS, epochs, &outputs.tallies, |closed| closed.values.len());
         } else {
@@ -142,10 +142,10 @@ pub fn build<T, L, P>(
     if on.active_users {
         let counted = by_user
             .clone()
-            .distinct_keys("ActiveUsers", spec, move |event| event.windows(&spec))
+            .distinct_keys("ActiveUsers", spec, epochs.hub(), move |event| event.windows(&spec))
             .map(move |(window, users)| (spec.start(window), spec.end(window), users));
         let estimated = sketches
-            .close_windows("ActiveUsersApprox", spec, Mode::Final)
+            .close_windows("ActiveUsersApprox", spec, Mode::Final, epochs.hub())
             .map(|closed| (closed.start_us, closed.end_us, closed.values[0]));
         let active = counted.concat(estimated);
         rows.push(active.table_rows(ACTIVE_USERS as u32, active_users, tables::active_users));
@@ -155,9 +155,10 @@ pub fn build<T, L, P>(
     if on.sessions {
         let gap_us = micros(config.session_gap);
         let sessions =
-            by_user.sessions("Sessions", gap_us, ledger.clone(), USER_SESSIONS, UserEvent::session);
-        let latest = sessions.clone().flat_map(tables::by_user).latest_by_key().net_changes();
-        rows.push(latest.table_rows(USER_SESSIONS as u32, user_sessions, tables::user_session));
+            by_user.sessions("Sessions", gap_us, ledger.clone(), USER_SESSIONS, epochs.hub(), UserEvent::session);
+        let by_user = sessions.clone().flat_map(tables::by_user);
+        let latest = by_user.latest_by_key("UserSessions", epochs.hub()).net_changes();
+        rows.push(latest.table_changes(USER_SESSIONS as u32, user_sessions, tables::user_session));
         rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
     }
 
@@ -169,7 +170,7 @@ pub fn build<T, L, P>(
         epochs,
         &outputs.tallies,
         outputs.tables.clone(),
-        |block: &TableBlock| (block.table as usize, block.rows.len() as u64, &block.digest),
+        |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
         |block| TableBatch { table: block.table as usize, rows: block.rows },
     );
     if on.lake {
@@ -181,7 +182,7 @@ pub fn build<T, L, P>(
             epochs,
             &outputs.tallies,
             outputs.lake.clone(),
-            |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as u64, &block.digest),
+            |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as i64, &block.digest),
             tables::lake_batch(),
         );
     }
@@ -193,7 +194,7 @@ pub fn build<T, L, P>(
         epochs,
         &outputs.tallies,
         outputs.topics.clone(),
-        |block: &TopicBlock| (block.topic as usize, block.count, &block.digest),
+        |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
         |block| TopicBatch {
             topic: block.topic as usize - ENRICHED,
             partition: block.partition,

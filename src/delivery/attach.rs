@@ -44,7 +44,7 @@ pub fn deliver<B, S, A, M>(
 ) where
     B: ExchangeData + Clone,
     S: Sink + 'static,
-    A: for<'b> Fn(&'b B) -> (usize, u64, &'b Digest) + 'static,
+    A: for<'b> Fn(&'b B) -> (usize, i64, &'b Digest) + 'static,
     M: Fn(B) -> S::Batch + 'static,
 {
     let (run, tallies) = (Arc::clone(run), Arc::clone(tallies));
@@ -100,7 +100,7 @@ pub fn count<B, N>(
         move |input, _output| {
             input.for_each(|_time, blocks| {
                 let counted: usize = blocks.drain(..).map(|block| results(&block)).sum();
-                tallies.add(output, counted as u64, &Digest::default());
+                tallies.add(output, counted as i64, &Digest::default());
             });
         }
     });

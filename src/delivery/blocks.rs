@@ -18,7 +18,9 @@ pub struct TableBlock {
     pub table: u32,
     /// The rows.
     pub rows: RowBatch,
-    /// Their digest.
+    /// By how many rows the table grows: those that replace others less those replaced.
+    pub net_rows: i64,
+    /// The digest of the rows less that of the replaced ones.
     pub digest: Digest,
 }
 
@@ -51,8 +53,50 @@ impl<'scope, C: Clone + 'static> TableRows<'scope, C> for StreamVec<'scope, Tick
                     if !rows.is_empty() {
                         let mut digest = Digest::default();
                         digest.add_batch(&rows);
-                        output.session(&time).give(TableBlock { table, rows, digest });
+                        let net_rows = rows.len() as i64;
+                        output.session(&time).give(TableBlock { table, rows, net_rows, digest });
                     }
+                });
+            }
+        })
+    }
+}
+
+/// Extension trait for making rows of a relation's changes.
+pub trait TableChanges<'scope, C> {
+    /// Makes rows of `schema` from what a relation added (a positive difference); what it took back is replaced in the table by
+    /// key, and only leaves the count and the digest.
+    ///
+    /// # Shape
+    /// | port | record | timestamp | partitioned by |
+    /// | --- | --- | --- | --- |
+    /// | in | `(C, ±1)` | any | any |
+    /// | out | [`TableBlock`] | as it came | as the input |
+    fn table_changes<W>(self, table: u32, schema: Arc<Schema>, write: W) -> StreamVec<'scope, Tick, TableBlock>
+    where
+        W: Fn(C, &mut RowBatch) + 'static;
+}
+
+impl<'scope, C: Clone + 'static> TableChanges<'scope, C> for StreamVec<'scope, Tick, (C, isize)> {
+    fn table_changes<W>(self, table: u32, schema: Arc<Schema>, write: W) -> StreamVec<'scope, Tick, TableBlock>
+    where
+        W: Fn(C, &mut RowBatch) + 'static,
+    {
+        self.unary(Pipeline, "TableChanges", move |_capability, _info| {
+            move |input, output| {
+                input.for_each_time(|time, batches| {
+                    let (mut rows, mut gone) = (schema.batch(), schema.batch());
+                    for (entry, diff) in batches.flat_map(|batch| batch.drain(..)) {
+                        write(entry, if diff > 0 { &mut rows } else { &mut gone });
+                    }
+                    if rows.is_empty() && gone.is_empty() {
+                        return;
+                    }
+                    let mut digest = Digest::default();
+                    digest.add_batch(&rows);
+                    digest.remove_batch(&gone);
+                    let net_rows = rows.len() as i64 - gone.len() as i64;
+                    output.session(&time).give(TableBlock { table, rows, net_rows, digest });
                 });
             }
         })

@@ -10,6 +10,6 @@ mod epoch;
 mod tally;
 
 pub use attach::{SharedSink, count, deliver};
-pub use blocks::{TableBlock, TableRows};
+pub use blocks::{TableBlock, TableChanges, TableRows};
 pub use epoch::{Deliver, EpochError, Manifest, decide_epoch};
 pub use tally::{OutputTally, Tallies};

@@ -30,10 +30,10 @@ impl Tallies {
         Tallies(outputs.into_iter().map(Mutex::new).collect())
     }
 
-    /// Adds `rows` rows with `digest` to an output.
-    pub fn add(&self, output: usize, rows: u64, digest: &Digest) {
+    /// Adds `rows` rows with `digest` to an output; fewer than none where more were replaced than came.
+    pub fn add(&self, output: usize, rows: i64, digest: &Digest) {
         if let Ok(mut tally) = self.0[output].lock() {
-            tally.rows += rows;
+            tally.rows = tally.rows.wrapping_add_signed(rows);
             tally.digest.merge(digest);
         }
     }

@@ -14,6 +14,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use super::Decode;
 use super::ledger::{Ledger, Verdict};
 use crate::record::{Partition, Record};
+use crate::state::StateError;
 use crate::tick::Tick;
 
 /// An accepted record's place in its partition's log, and the partition's watermark there.
@@ -89,6 +90,22 @@ pub trait Front<D: Decode>: 'static {
 
     /// Hands over what must leave at `edge`, and may hand over more.
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item));
+
+    /// What it must remember of the partition with this rank beyond what [`Edge::Flush`] makes it hand over; by default
+    /// nothing.
+    fn save(&self, rank: u32) -> Vec<u8> {
+        let _ = rank;
+        Vec::new()
+    }
+
+    /// Takes back what was saved of a partition, which now has this rank.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn restore(&mut self, rank: u32, partition: &Partition, saved: &[u8]) -> Result<(), StateError> {
+        let _ = (rank, partition, saved);
+        Ok(())
+    }
 }
 
 /// An output that can be switched off.
@@ -104,6 +121,12 @@ impl<D: Decode, F: Front<D>> Front<D> for Option<F> {
         if let Some(front) = self {
             front.drain(edge, send);
         }
+    }
+    fn save(&self, rank: u32) -> Vec<u8> {
+        self.as_ref().map(|front| front.save(rank)).unwrap_or_default()
+    }
+    fn restore(&mut self, rank: u32, partition: &Partition, saved: &[u8]) -> Result<(), StateError> {
+        self.as_mut().map_or(Ok(()), |front| front.restore(rank, partition, saved))
     }
 }
 
@@ -141,12 +164,22 @@ pub trait FrontSet<D: Decode>: 'static {
         &self,
         builder: &mut OperatorBuilder<'scope, Tick>,
     ) -> (Self::Ports, Self::Streams<'scope>);
-    fn save_partition(&self, _rank: u32) -> Vec<u8> { vec![] }
-    fn restore_partition(&mut self, _rank: u32, _p: &Partition, _b: &[u8]) -> Result<(), crate::state::StateError> { Ok(()) }
     /// Shows an event to each.
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>);
     /// Drains each into its port.
     fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge);
+    /// What each must remember of a partition: see [`Front::save`].
+    fn save_partition(&self, rank: u32) -> Vec<u8>;
+    /// Gives each back what was saved.
+    ///
+    /// # Errors
+    /// See [`Front::restore`].
+    fn restore_partition(&mut self, rank: u32, partition: &Partition, saved: &[u8]) -> Result<(), StateError>;
+}
+
+/// An error in what was saved of a partition's near ends.
+pub(super) fn unreadable(partition: &Partition, cause: impl ToString) -> StateError {
+    StateError { operator: format!("Ingest {partition}"), cause: cause.to_string() }
 }
 
 macro_rules! front_set {
@@ -165,6 +198,22 @@ macro_rules! front_set {
             }
             fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge) {
                 $(ports.$index.send(capabilities, |send| self.$index.drain(edge, send));)+
+            }
+            fn save_partition(&self, rank: u32) -> Vec<u8> {
+                let parts = vec![$(self.$index.save(rank)),+];
+                // Bytes in memory always can be written.
+                bincode::serialize(&parts).unwrap_or_default()
+            }
+            fn restore_partition(&mut self, rank: u32, partition: &Partition, saved: &[u8]) -> Result<(), StateError> {
+                if saved.is_empty() {
+                    return Ok(());
+                }
+                let parts: Vec<Vec<u8>> =
+                    bincode::deserialize(saved).map_err(|error| unreadable(partition, error))?;
+                $(if let Some(part) = parts.get($index) {
+                    self.$index.restore(rank, partition, part)?;
+                })+
+                Ok(())
             }
         }
     };

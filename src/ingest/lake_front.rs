@@ -10,9 +10,11 @@ use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::Decode;
-use super::front::{Edge, Front, Position, Verdicts};
+use super::front::{Edge, Front, Position, Verdicts, unreadable};
 use crate::decode::text::{compact, write_string};
 use crate::digest::Digest;
+use crate::record::Partition as Origin;
+use crate::state::StateError;
 use crate::rows::{Cell, ColumnType, RowBatch, Schema};
 
 /// How many names of a partition get a column of their own.
@@ -168,5 +170,28 @@ impl<D: Decode, R: LakeRow<D, N>, const N: usize> Front<D> for LakeFront<R, N> {
             self.flush();
         }
         self.full.drain(..).for_each(send);
+    }
+
+    /// The names that have a column of their own: which those are is a function of the whole log.
+    fn save(&self, rank: u32) -> Vec<u8> {
+        let Some(partition) = self.partitions.get(rank as usize).filter(|it| !it.names.is_empty()) else {
+            return Vec::new();
+        };
+        let mut names: Vec<&String> = partition.names.iter().collect();
+        names.sort_unstable();
+        bincode::serialize(&names).unwrap_or_default()
+    }
+
+    fn restore(&mut self, rank: u32, partition: &Origin, saved: &[u8]) -> Result<(), StateError> {
+        if saved.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = bincode::deserialize(saved).map_err(|error| unreadable(partition, error))?;
+        let rank = rank as usize;
+        if rank >= self.partitions.len() {
+            self.partitions.resize_with(rank + 1, Partition::default);
+        }
+        self.partitions[rank].names = names.into_iter().collect();
+        Ok(())
     }
 }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use super::front::{Edge, Position};
+use super::front::{Edge, Position, unreadable};
 use crate::decode::Rejected;
 use crate::record::{Partition, Record};
+use crate::state::StateError;
 use crate::topic_lines::{TopicBlock, TopicLines};
 
 /// The late and dead-letter topics of a pipeline's input topics, on one worker.
@@ -87,8 +88,26 @@ impl SideTopics {
         );
     }
 
-    pub(super) fn save_partition(&self, _rank: u32) -> Vec<u8> { vec![] }
-    pub(super) fn restore_partition(&mut self, _rank: u32, _p: &Partition, _b: &[u8]) -> Result<(), crate::state::StateError> { Ok(()) }
+    /// The next offsets of the late and of the dead lines of a partition.
+    pub(super) fn save_partition(&self, rank: u32) -> Vec<u8> {
+        let offsets = [self.late.next_offset(rank), self.dead.next_offset(rank)];
+        offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect()
+    }
+
+    pub(super) fn restore_partition(
+        &mut self,
+        rank: u32,
+        partition: &Partition,
+        saved: &[u8],
+    ) -> Result<(), StateError> {
+        let (late, dead) = saved.split_at_checked(8).ok_or_else(|| unreadable(partition, "two offsets have 16 bytes"))?;
+        for (lines, offset) in [(&mut self.late, late), (&mut self.dead, dead)] {
+            let bytes = offset.try_into().map_err(|_| unreadable(partition, "an offset has 8 bytes"))?;
+            lines.go_on(rank, partition, i64::from_le_bytes(bytes));
+        }
+        Ok(())
+    }
+
     pub(super) fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(TopicBlock)) {
         self.late.drain(edge, send);
         self.dead.drain(edge, send);

@@ -1,7 +1,9 @@
 //! A topic made from a pipeline's records, one line a record.
 
 use super::Decode;
-use super::front::{Edge, Front, Position, Verdicts};
+use super::front::{Edge, Front, Position, Verdicts, unreadable};
+use crate::record::Partition;
+use crate::state::StateError;
 use crate::topic_lines::{TopicBlock, TopicLines};
 
 /// Renders the payload of a record's line.
@@ -35,5 +37,15 @@ impl<D: Decode, R: Render<D>> Front<D> for TopicFront<R> {
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(TopicBlock)) {
         self.lines.drain(edge, send);
+    }
+
+    fn save(&self, rank: u32) -> Vec<u8> {
+        self.lines.next_offset(rank).to_le_bytes().to_vec()
+    }
+
+    fn restore(&mut self, rank: u32, partition: &Partition, saved: &[u8]) -> Result<(), StateError> {
+        let bytes = saved.try_into().map_err(|_| unreadable(partition, "an offset has 8 bytes"))?;
+        self.lines.go_on(rank, partition, i64::from_le_bytes(bytes));
+        Ok(())
     }
 }

@@ -17,7 +17,8 @@ use super::keyed::KeyedBlock;
 use super::keyed_window::capability_at;
 use crate::aggregate::Aggregate;
 use crate::keys::KeyTable;
-use crate::tick::{Tick, watermark_us};
+use crate::state::{Saver, StateHub};
+use crate::tick::{Tick, open_epoch, watermark_us};
 use crate::window::{Slots, WindowSpec};
 
 /// Windows of one word of bits.
@@ -71,25 +72,55 @@ impl DistinctCounter {
         for index in first >> 6..=last >> 6 {
             let low = first.max(index << 6) & 63;
             let high = last.min(index << 6 | 63) & 63;
-            let run = (u64::MAX >> (63 - high)) & (u64::MAX << low);
-            let bound = self.keys.bound();
-            let word =
-                self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
-            let mut fresh = 0;
-            let new_here = word.seen.update(id, |seen| {
-                fresh = run & !seen.0;
-                seen.add(run);
-            });
-            while fresh != 0 {
-                word.counts[fresh.trailing_zeros() as usize] += 1;
-                fresh &= fresh - 1;
+            self.set(id, index, (u64::MAX >> (63 - high)) & (u64::MAX << low));
+        }
+    }
+
+    /// Sets the bits `run` of key `id` in the word `index`.
+    #[inline]
+    fn set(&mut self, id: u32, index: i64, run: u64) {
+        let bound = self.keys.bound();
+        let word = self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
+        let mut fresh = 0;
+        let new_here = word.seen.update(id, |seen| {
+            fresh = run & !seen.0;
+            seen.add(run);
+        });
+        while fresh != 0 {
+            word.counts[fresh.trailing_zeros() as usize] += 1;
+            fresh &= fresh - 1;
+        }
+        if new_here {
+            self.keys.retain(id);
+            if word.seen.len().is_power_of_two() {
+                word.seen.settle(self.keys.bound());
             }
-            if new_here {
-                self.keys.retain(id);
-                if word.seen.len().is_power_of_two() {
-                    word.seen.settle(self.keys.bound());
+        }
+    }
+
+    /// Calls `each` with every key and its bits in windows that end after `watermark_us`, as (word, bits).
+    pub fn save(&self, watermark_us: i64, each: &mut impl FnMut(u64, &[u8], &Vec<(i64, u64)>)) {
+        let mut words: Vec<Vec<(i64, u64)>> = Vec::new();
+        words.resize_with(self.keys.bound(), Vec::new);
+        for (index, word) in &self.words {
+            let base = index << 6;
+            let open = (0..64).filter(|bit| self.spec.end(base + bit) > watermark_us).fold(0, |open, bit| open | 1 << bit);
+            word.seen.for_each(|id, seen| {
+                if seen.0 & open != 0 {
+                    words[id as usize].push((*index, seen.0 & open));
                 }
-            }
+            });
+        }
+        for (id, words) in words.iter().enumerate().filter(|(_, words)| !words.is_empty()) {
+            each(self.keys.hash(id as u32), self.keys.key(id as u32), words);
+        }
+    }
+
+    /// Takes back what was saved of a key.
+    pub fn restore(&mut self, hash: u64, key: &[u8], words: &[(i64, u64)]) {
+        let id = self.keys.intern(hash, key);
+        for (index, bits) in words.iter().filter(|(_, bits)| *bits != 0) {
+            self.set(id, *index, *bits);
         }
     }
 
@@ -145,6 +176,7 @@ pub trait DistinctKeys<'scope, P> {
         self,
         name: &str,
         spec: WindowSpec,
+        state: &StateHub,
         windows: W,
     ) -> StreamVec<'scope, Tick, (i64, u64)>
     where
@@ -152,13 +184,21 @@ pub trait DistinctKeys<'scope, P> {
 }
 
 impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<KeyedBlock<P>>> {
-    fn distinct_keys<W>(self, name: &str, spec: WindowSpec, windows: W) -> StreamVec<'scope, Tick, (i64, u64)>
+    fn distinct_keys<W>(
+        self,
+        name: &str,
+        spec: WindowSpec,
+        state: &StateHub,
+        windows: W,
+    ) -> StreamVec<'scope, Tick, (i64, u64)>
     where
         W: Fn(&P) -> Option<(i64, i64)> + 'static,
     {
         let parts = self.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut counter = DistinctCounter::new(spec);
+            let mut saver = Saver::new(state, name);
+            state.restore(name, |hash, key, words: Vec<_>| counter.restore(hash, key, &words));
             move |(input, frontier), output| {
                 input.for_each(|_time, blocks| {
                     for block in blocks.iter() {
@@ -172,6 +212,10 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
                 let frontier = frontier.frontier();
                 counter.close(watermark_us(frontier), &mut |window, count| {
                     output.session(&capability_at(&held, spec.end(window) - 1)).give((window, count));
+                });
+                saver.passed(open_epoch(frontier), |block| {
+                    let us = watermark_us(frontier).unwrap_or(i64::MAX);
+                    counter.save(us, &mut |hash, key, words| block.push(hash, key, words));
                 });
                 held.downgrade(frontier.iter());
             }
@@ -204,6 +248,10 @@ fn add_parts<'scope>(
                 let at = capability_at(&held, spec.end(*first.key()) - 1);
                 output.session(&at).give(first.remove_entry());
             }
+            // Parts come with the frontier that closes their window, so nothing waits here when an epoch ends.
+            debug_assert!(
+                sums.is_empty() || held.iter().all(|c| open_epoch(frontier).is_none_or(|open| c.time().epoch >= open))
+            );
             held.downgrade(frontier.iter());
         }
     })

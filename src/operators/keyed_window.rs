@@ -18,7 +18,8 @@ use crate::aggregate::{Aggregate, Retract};
 use crate::ingest::{Decode, Edge, Front, Position, Verdict, Verdicts};
 use crate::keys::{KeyColumn, key_hash, key_owner};
 use crate::runtime::Trigger;
-use crate::tick::{Tick, watermark_us};
+use crate::state::{Saver, StateHub};
+use crate::tick::{Tick, open_epoch, watermark_us};
 use crate::window::{ClosedWindow, PaneBlock, PaneStore, WindowCloser, WindowSpec};
 
 /// A block of partials is cut at this many keys.
@@ -141,6 +142,7 @@ pub trait CloseWindows<'scope, A: Retract> {
         name: &str,
         spec: WindowSpec,
         mode: Mode,
+        state: &StateHub,
     ) -> StreamVec<'scope, Tick, ClosedWindow<A::Output>>;
 }
 
@@ -154,12 +156,18 @@ where
         name: &str,
         spec: WindowSpec,
         mode: Mode,
+        state: &StateHub,
     ) -> StreamVec<'scope, Tick, ClosedWindow<A::Output>> {
         let by_target = Exchange::new(|block: &PaneBlock<A>| u64::from(block.target));
         let scope = self.scope();
         self.unary_frontier(by_target, name, move |capability, info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut closer = WindowCloser::new(spec, matches!(mode, Mode::Update(_)));
+            let mut saver = Saver::new(state, name);
+            state.restore(name, |hash, key, parts: Vec<_>| closer.restore(hash, key, &parts));
+            if let Some(us) = state.restored_watermark_us() {
+                closer.restored(us);
+            }
             let mut seen = 0;
             if let Mode::Update(trigger) = &mode {
                 trigger.wake(scope.activator_for(info.address));
@@ -179,6 +187,9 @@ where
                         output.session(&at).give(changed);
                     });
                 }
+                saver.passed(open_epoch(frontier), |block| {
+                    closer.save(&mut |hash, key, parts| block.push(hash, key, parts));
+                });
                 held.downgrade(frontier.iter());
             }
         })

@@ -12,12 +12,15 @@ use differential_dataflow::difference::{IsZero, Semigroup};
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use hashbrown::HashMap;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::Operator;
 
+use crate::keys::key_hash;
+use crate::state::{StateBlock, StateHub};
 use crate::tick::{Tick, open_epoch};
 
 /// A difference whose sum is the largest of the summands.
@@ -38,6 +41,20 @@ impl<V: Ord + Clone> Semigroup for Largest<V> {
     }
 }
 
+fn offer<K: Eq + Hash, V: Ord>(largest: &mut HashMap<K, V>, key: K, value: V) {
+    match largest.get_mut(&key) {
+        Some(known) if *known >= value => {}
+        Some(known) => *known = value,
+        None => drop(largest.insert(key, value)),
+    }
+}
+
+/// Of two saved entries the one with the larger value stays.
+fn larger<V: Ord + DeserializeOwned>(old: &[u8], new: &[u8]) -> bool {
+    let value = |entry: &[u8]| bincode::deserialize::<V>(entry).ok();
+    value(new) > value(old)
+}
+
 /// Extension trait for the latest entry of each key.
 pub trait LatestByKey<'scope, K, V> {
     /// Maintains, for each key, the largest entry so far: a larger one retracts it and takes its place.
@@ -52,10 +69,11 @@ pub trait LatestByKey<'scope, K, V> {
     /// # Guarantees
     /// At the end of every epoch the collection holds one entry for each key seen by then: the largest.
     /// # State
-    /// One entry a key, for good: the relation itself; and one a key changed in an open epoch.
+    /// One entry a key, for good: the relation itself, saved as `name` by what each epoch changed; and one a key changed
+    /// in an open epoch.
     /// # Errors
     /// None.
-    fn latest_by_key(self) -> VecCollection<'scope, Tick, (K, V), isize>;
+    fn latest_by_key(self, name: &str, state: &StateHub) -> VecCollection<'scope, Tick, (K, V), isize>;
 }
 
 impl<'scope, K, V> LatestByKey<'scope, K, V> for StreamVec<'scope, Tick, (K, V)>
@@ -63,20 +81,20 @@ where
     K: ExchangeData + Hashable + Hash,
     V: ExchangeData,
 {
-    fn latest_by_key(self) -> VecCollection<'scope, Tick, (K, V), isize> {
+    fn latest_by_key(self, name: &str, state: &StateHub) -> VecCollection<'scope, Tick, (K, V), isize> {
+        state.register(name, larger::<V>);
         self.unary_frontier(Pipeline, "LargestOfEpoch", |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut epochs = BTreeMap::<u64, HashMap<K, V>>::new();
+            let (name, state) = (name.to_owned(), state.clone());
+            // The relation as it was goes in as the changes of the first epoch, in which nothing is read.
+            state.restore(&name, |_hash, _key, (value, key): (V, K)| {
+                offer(epochs.entry(Tick::FIRST_EPOCH).or_default(), key, value);
+            });
             move |(input, frontier), output| {
                 input.for_each(|time, entries| {
                     let largest = epochs.entry(time.time().epoch).or_default();
-                    for (key, value) in entries.drain(..) {
-                        match largest.get_mut(&key) {
-                            Some(known) if *known >= value => {}
-                            Some(known) => *known = value,
-                            None => drop(largest.insert(key, value)),
-                        }
-                    }
+                    entries.drain(..).for_each(|(key, value)| offer(largest, key, value));
                 });
                 let frontier = frontier.frontier();
                 let open = open_epoch(frontier);
@@ -85,6 +103,15 @@ where
                 {
                     let at = Tick::new(*first.key(), i64::MAX);
                     let capability = held.delayed(&at);
+                    if state.wants(at.epoch) {
+                        let mut block = StateBlock::delta(&name);
+                        for (key, value) in first.get() {
+                            let bytes = bincode::serialize(key).unwrap_or_default();
+                            // The value first, so that entries can be compared without the key's type.
+                            block.push(key_hash(&bytes), &bytes, &(value, key));
+                        }
+                        state.save(at.epoch, block);
+                    }
                     let changes =
                         first.remove().into_iter().map(|(key, value)| ((key, ()), at, Largest(value)));
                     output.session(&capability).give_iterator(changes);

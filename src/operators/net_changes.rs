@@ -15,22 +15,23 @@ const CONSOLIDATE_AT: usize = 64 << 10;
 
 /// Extension trait for net changes.
 pub trait NetChanges<'scope, D> {
-    /// Gives, for each epoch, the entries that the epoch added and did not take back.
+    /// Gives, for each epoch, the entries that the epoch added (`1`) and took back (`-1`), net.
     ///
-    /// A relation with one entry a key yields each changed key once, with its value at the end of the epoch.
+    /// A relation with one entry a key yields each changed key with its value at the end of the epoch, and with the value
+    /// that this replaced.
     ///
     /// # Shape
     /// | port | record | timestamp | partitioned by |
     /// | --- | --- | --- | --- |
     /// | in | `(D, Tick, ±1)` | of the change | any |
-    /// | out | `D` | the epoch, at its last instant | as the input |
+    /// | out | `(D, ±1)` | the epoch, at its last instant | as the input |
     /// # State
     /// The changes of the epochs that are open, consolidated.
-    fn net_changes(self) -> StreamVec<'scope, Tick, D>;
+    fn net_changes(self) -> StreamVec<'scope, Tick, (D, isize)>;
 }
 
 impl<'scope, D: ExchangeData + Ord + Clone> NetChanges<'scope, D> for VecCollection<'scope, Tick, D, isize> {
-    fn net_changes(self) -> StreamVec<'scope, Tick, D> {
+    fn net_changes(self) -> StreamVec<'scope, Tick, (D, isize)> {
         self.inner.unary_frontier(Pipeline, "NetChanges", |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut changes: Vec<((u64, D), isize)> = Vec::new();
@@ -55,8 +56,8 @@ impl<'scope, D: ExchangeData + Ord + Clone> NetChanges<'scope, D> for VecCollect
                         let at = held.delayed(&Tick::new(epoch, i64::MAX));
                         let of_epoch =
                             std::iter::from_fn(|| ready.next_if(|((other, _), _)| *other == epoch));
-                        let added = of_epoch.filter(|(_, diff)| *diff > 0).map(|((_, entry), _)| entry);
-                        output.session(&at).give_iterator(added);
+                        let net = of_epoch.filter(|(_, diff)| *diff != 0);
+                        output.session(&at).give_iterator(net.map(|((_, entry), diff)| (entry, diff)));
                     }
                 }
                 held.downgrade(frontier.iter());

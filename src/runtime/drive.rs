@@ -20,7 +20,6 @@ use super::{Epochs, Run};
 use crate::checkpoint::{Committer, Decision};
 use crate::delivery::Tallies;
 use crate::ingest::{Counts, Ledger};
-use crate::tick::Tick;
 
 /// How many intervals an epoch lasts at most while the one before is not decided.
 const LONGEST: i64 = 5;
@@ -104,6 +103,9 @@ struct Reporter {
 
 impl Reporter {
     fn report(&mut self, run: &Run, epochs: &Epochs, ledger: &Ledger, control: &mut Control) {
+        if let Some(error) = epochs.hub().failure() {
+            run.fail_once(error.into());
+        }
         if let Some(failure) = run.failure_text() {
             if !std::mem::replace(&mut self.told, true) {
                 control.tell(Up::Failed(failure));
@@ -116,10 +118,6 @@ impl Reporter {
         let ended = epochs.open().is_none();
         if self.done || epochs.open().is_some_and(|open| open <= self.next) {
             return;
-        }
-        // What operators saved when the first epoch of a restored run passed is what was restored.
-        for epoch in Tick::FIRST_EPOCH..self.next {
-            drop(epochs.hub().take(epoch));
         }
         self.done = ended;
         control.tell(Up::Report(Box::new(Report {

@@ -142,6 +142,13 @@ impl Run {
         self.stop();
     }
 
+    /// The same, where it may be said again and again.
+    pub(crate) fn fail_once(&self, error: RunError) {
+        if self.failure_text().is_none() {
+            self.fail(error);
+        }
+    }
+
     /// Asks all workers to stop reading.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);

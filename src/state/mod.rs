@@ -1,22 +1,17 @@
-//! stub
-use std::sync::Arc;
-use serde::{Deserialize, Serialize};
-#[derive(Debug, thiserror::Error)]
-#[error("state")]
-pub struct StateError;
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StateBlock;
-impl StateBlock { pub fn is_delta(&self) -> bool { false } pub fn is_empty(&self) -> bool { true } }
-#[derive(Debug, Default)]
-pub struct Compactions;
-impl Compactions { pub fn fold(&self, b: Vec<StateBlock>) -> Vec<StateBlock> { b } }
-#[derive(Debug)]
-pub struct Restored;
-impl Restored { pub fn new(_: i64, _: Vec<u32>, _: Vec<StateBlock>) -> Self { Restored } }
-#[derive(Clone)]
-pub struct StateHub;
-impl StateHub {
- pub fn none() -> Self { StateHub }
- pub fn new(_: Option<Arc<Restored>>, _: usize, _: usize, _: Arc<Compactions>) -> Self { StateHub }
- pub fn take(&self, _: u64) -> Vec<StateBlock> { vec![] }
-}
+//! Operators' state in a serialised form, entry by entry and key by key.
+//!
+//! An operator saves its state when its frontier has passed an epoch, before it lets go of the epoch: sources are aligned
+//! ([`Epochs`](crate::runtime::Epochs)), so at that moment it has all of the epoch and nothing of the next. Entries carry the
+//! key's hash, so that a run on any number of workers takes back exactly the keys that it owns.
+//!
+//! A block is **whole** state, which replaces what was saved before under the same operator's name, or a **delta**, which
+//! adds to it: for relations that only grow, so that a checkpoint costs what has changed. Deltas are folded now and
+//! then by a rule that the operator registers ([`Compactions`]).
+
+mod block;
+mod compaction;
+mod hub;
+
+pub use block::{StateBlock, StateError};
+pub use compaction::{Compactions, Keep};
+pub use hub::{Restored, Saver, StateHub};

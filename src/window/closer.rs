@@ -215,6 +215,38 @@ impl<A: Retract> WindowCloser<A> {
         }
     }
 
+    /// Calls `each` with every key held and its parts.
+    pub fn save(&self, each: &mut impl FnMut(u64, &[u8], &Vec<(Eligible, A)>)) {
+        let mut parts: Vec<Vec<(Eligible, A)>> = Vec::new();
+        parts.resize_with(self.store.keys.bound(), Vec::new);
+        let entered = self.leaving.values().flatten().map(|(at, table)| (*at, table));
+        for (at, table) in self.store.iter().chain(entered) {
+            table.for_each(|id, partial| parts[id as usize].push((at, partial.clone())));
+        }
+        for (id, parts) in parts.iter().enumerate().filter(|(_, parts)| !parts.is_empty()) {
+            each(self.store.keys.hash(id as u32), self.store.keys.key(id as u32), parts);
+        }
+    }
+
+    /// Takes back a key's parts, before anything else is merged; [`WindowCloser::restored`] comes after the last.
+    pub fn restore(&mut self, hash: u64, key: &[u8], parts: &[(Eligible, A)]) {
+        for (at, partial) in parts {
+            let slot = self.store.slot(*at);
+            self.store.update(slot, hash, key, |mine| mine.merge(partial));
+            if self.update_mode {
+                let id = self.store.keys.intern(hash, key);
+                let windows = at.class..=self.store.spec().last_window(at.pane);
+                self.dirty.extend(windows.map(|window| (window, id)));
+            }
+        }
+    }
+
+    /// Brings what was taken back to where it stood when event time was at `watermark_us`: closes again what had closed,
+    /// without giving it.
+    pub fn restored(&mut self, watermark_us: i64) {
+        self.close(Some(watermark_us), &mut |_| ());
+    }
+
     /// How many keys are held.
     pub fn keys(&self) -> usize {
         self.store.keys.len()

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::pending::{Pending, Waiting};
 use super::{EndReason, Mark, STEP_BITS, Session, SessionEvent, last_of_step};
 use crate::keys::KeyTable;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Open {
     start_us: i64,
     last_us: i64,
@@ -28,6 +30,15 @@ struct User {
 }
 
 const NOBODY: User = User { open: None, started_us: i64::MIN, started: 0, waiting: 0, timer: i64::MIN };
+
+/// What is saved of a key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedSession {
+    open: Option<Open>,
+    started_us: i64,
+    started: u32,
+    waiting: Vec<SessionEvent>,
+}
 
 /// The sessions of the keys that a worker owns.
 pub struct SessionMachine {
@@ -152,6 +163,43 @@ impl SessionMachine {
         } else {
             user.timer = deadline_us >> STEP_BITS;
             self.timers.entry(user.timer).or_default().push(id);
+        }
+    }
+
+    /// Calls `each` with every key that has an open session or waiting events.
+    pub fn save(&self, each: &mut impl FnMut(u64, &[u8], &SavedSession)) {
+        let mut waiting: Vec<Vec<SessionEvent>> = Vec::new();
+        waiting.resize_with(self.users.len(), Vec::new);
+        for &Waiting { time_us, offset, rank, key, mark, flagged } in self.pending.iter() {
+            waiting[key as usize].push(SessionEvent { time_us, rank, offset, mark, flagged });
+        }
+        for (id, (user, waiting)) in self.users.iter().zip(waiting).enumerate() {
+            if user.open.is_some() || !waiting.is_empty() {
+                let User { open, started_us, started, .. } = *user;
+                let saved = SavedSession { open, started_us, started, waiting };
+                each(self.keys.hash(id as u32), self.keys.key(id as u32), &saved);
+            }
+        }
+    }
+
+    /// Takes back what was saved of a key; `rank` gives the present rank of a partition by its rank then.
+    pub fn restore(&mut self, hash: u64, key: &[u8], saved: SavedSession, rank: impl Fn(u32) -> u32) {
+        let SavedSession { open, started_us, started, waiting } = saved;
+        let id = self.keys.intern(hash, key);
+        if id as usize >= self.users.len() {
+            self.users.resize(id as usize + 1 + id as usize / 4, NOBODY);
+        }
+        self.keys.retain(id);
+        let timer = match open {
+            Some(open) => open.last_us.saturating_add(self.gap_us) >> STEP_BITS,
+            None => i64::MIN,
+        };
+        if open.is_some() {
+            self.timers.entry(timer).or_default().push(id);
+        }
+        self.users[id as usize] = User { open, started_us, started, waiting: waiting.len() as u32, timer };
+        for event in waiting {
+            self.pending.push(id, SessionEvent { rank: rank(event.rank), ..event });
         }
     }
 

@@ -21,7 +21,8 @@ use super::keyed::KeyedBlock;
 use super::keyed_window::capability_at;
 use crate::ingest::Ledger;
 use crate::keys::KeyColumn;
-use crate::tick::{Tick, watermark_us};
+use crate::state::{Saver, StateHub};
+use crate::tick::{Tick, open_epoch, watermark_us};
 
 /// What an event means to its key's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,6 +137,7 @@ pub trait Sessions<'scope, P> {
         gap_us: i64,
         ledger: Ledger,
         output: usize,
+        state: &StateHub,
         event: E,
     ) -> StreamVec<'scope, Tick, SessionBlock>
     where
@@ -149,6 +151,7 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
         gap_us: i64,
         ledger: Ledger,
         output: usize,
+        state: &StateHub,
         event: E,
     ) -> StreamVec<'scope, Tick, SessionBlock>
     where
@@ -157,6 +160,8 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
         self.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut machine = SessionMachine::new(gap_us);
+            let mut saver = Saver::new(state, name);
+            state.restore(name, |hash, key, saved| machine.restore(hash, key, saved, |rank| state.rank(rank)));
             let mut final_watermark_us = i64::MIN;
             move |(input, frontier), out| {
                 input.for_each(|_time, blocks| {
@@ -187,6 +192,9 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
                 for (at, block) in closed {
                     out.session(&capability_at(&held, at)).give(block);
                 }
+                saver.passed(open_epoch(frontier), |block| {
+                    machine.save(&mut |hash, key, saved| block.push(hash, key, saved));
+                });
                 held.downgrade(frontier.iter());
             }
         })

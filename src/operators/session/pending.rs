@@ -92,6 +92,11 @@ impl Pending {
         }
     }
 
+    /// All events, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.buckets.values().flat_map(|place| &self.events[*place as usize])
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }
