@@ -161,6 +161,13 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
                 // Woken when it has.
                 return;
             }
+            for capability in &mut capabilities {
+                // Of a restored run: nothing that is read belongs to the epoch of the restoring.
+                if capability.time().epoch < worker.epoch {
+                    let now = *capability.time();
+                    capability.downgrade(&Tick { epoch: worker.epoch, ..now });
+                }
+            }
             let outcome = worker.step(&probe);
             let edge = match worker.time_us() {
                 Some(time_us) => Edge::Advance(worker.settings.step_before(time_us)),
