@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tidegate::checkpoint::{
-    CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, Store, Threaded, backoff, claim_generation, recover,
+    CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, Store, Threaded, backoff,
+    claim_generation, recover,
 };
 use tidegate::delivery::{Deliver, SharedSink, Tallies};
 use tidegate::ingest::{Interleave, Ledger};
@@ -164,7 +165,8 @@ pub fn run(
     let mut lead = None;
     if leads {
         let opened = Sinks::embedded(&options.out, &options.activity)?;
-        let generation = claim_generation(&*store, start.decided.as_ref().map_or(0, |decided| decided.generation))?;
+        let generation =
+            claim_generation(&*store, start.decided.as_ref().map_or(0, |decided| decided.generation))?;
         let stopping = Arc::clone(&run);
         let mut pen = Pen {
             store: Arc::clone(&store),
@@ -214,7 +216,9 @@ pub fn run(
                 done.seconds = began.elapsed().as_secs_f64();
                 summary.pipelines.insert(PIPELINE.to_owned(), done);
             }
-            summary.check().map_err(|what| ReplayError::Unbalanced { pipeline: PIPELINE, what: what.to_string() })?;
+            summary
+                .check()
+                .map_err(|what| ReplayError::Unbalanced { pipeline: PIPELINE, what: what.to_string() })?;
             summary.write(&options.out)?;
             out.finish()?;
             Ok(Ended::Finished(Box::new(summary)))
@@ -224,7 +228,8 @@ pub fn run(
 
 fn finish(sinks: Option<Sinks>) -> Result<(), RunFailure> {
     if let Some(sinks) = sinks {
-        let broken = |_| SinkError::Failed { sink: "topics".to_owned(), cause: "a worker panicked".to_owned() };
+        let broken =
+            |_| SinkError::Failed { sink: "topics".to_owned(), cause: "a worker panicked".to_owned() };
         sinks.topics.lock().map_err(broken)?.finish()?;
     }
     Ok(())
@@ -270,7 +275,9 @@ impl Start {
         let restored = base.as_ref().map(|base| Restored::new(base.watermark_us, rank_map.collect(), blocks));
         Start {
             counts: base.as_ref().map(|base| base.counts.clone()).unwrap_or_default(),
-            deltas: base.map(|base| base.state.into_iter().filter(|file| file.is_delta()).collect()).unwrap_or_default(),
+            deltas: base
+                .map(|base| base.state.into_iter().filter(|file| file.is_delta()).collect())
+                .unwrap_or_default(),
             decided: Some(decided),
             plan,
             restored,
@@ -304,7 +311,13 @@ fn work(
     let (config, interval, counts) = (options.activity.clone(), options.interval, start.counts);
     let (run, tallies) = (Arc::clone(run), Arc::clone(tallies));
     let outcomes = tidegate::runtime::execute(&options.cluster, move |worker| {
-        let hub = StateHub::new(restored.clone(), worker.index(), worker.peers(), epoch_plan.first(), Arc::clone(&compactions));
+        let hub = StateHub::new(
+            restored.clone(),
+            worker.index(),
+            worker.peers(),
+            epoch_plan.first(),
+            Arc::clone(&compactions),
+        );
         let epochs = Epochs::with_checkpoints(Arc::clone(&epoch_plan), hub);
         let ledger = Ledger::new(activity::JUDGED_OUTPUTS);
         worker.dataflow(|scope| activity::build(scope, &config, &plan, &run, &ledger, &epochs, &outputs));

@@ -67,7 +67,15 @@ pub struct Config {
 impl Config {
     /// The settings that state depends on, as a text: a checkpoint of another text is not this pipeline's.
     pub fn state_schema(&self) -> String {
-        let Config { topic, delay, max_ahead, limits, page_view_windows: views, active_user_windows: users, .. } = self;
+        let Config {
+            topic,
+            delay,
+            max_ahead,
+            limits,
+            page_view_windows: views,
+            active_user_windows: users,
+            ..
+        } = self;
         let spec = |spec: &WindowSpec| format!("{} by {} µs", spec.size_us(), spec.slide_us());
         format!(
             "topic {topic}, delay {delay:?}, max_ahead {max_ahead:?}, {limits:?}, page views {}, active users {} {:?}, \

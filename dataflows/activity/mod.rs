@@ -120,7 +120,8 @@ pub fn build<T, L, P>(
     );
     let side =
         SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD)).count_only(plan.count_only);
-    let Ingested { streams, side } = ingest(scope, run, settings, decoder, fronts, ledger.clone(), side, epochs);
+    let Ingested { streams, side } =
+        ingest(scope, run, settings, decoder, fronts, ledger.clone(), side, epochs);
     let (views, by_user, sketches, lake, enriched) = streams;
     let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();
 
@@ -128,7 +129,8 @@ pub fn build<T, L, P>(
 
     // Page views by page, 1-minute tumbling.
     if on.page_views {
-        let views = views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final, epochs.hub());
+        let views =
+            views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final, epochs.hub());
         if plan.count_only {
             count(views, PAGE_VIEW_COUNTS, epochs, &outputs.tallies, |closed| closed.values.len());
         } else {
@@ -154,8 +156,14 @@ pub fn build<T, L, P>(
     // Sessions by user, and the last one of each.
     if on.sessions {
         let gap_us = micros(config.session_gap);
-        let sessions =
-            by_user.sessions("Sessions", gap_us, ledger.clone(), USER_SESSIONS, epochs.hub(), UserEvent::session);
+        let sessions = by_user.sessions(
+            "Sessions",
+            gap_us,
+            ledger.clone(),
+            USER_SESSIONS,
+            epochs.hub(),
+            UserEvent::session,
+        );
         let by_user = sessions.clone().flat_map(tables::by_user);
         let latest = by_user.latest_by_key("UserSessions", epochs.hub()).net_changes();
         rows.push(latest.table_changes(USER_SESSIONS as u32, user_sessions, tables::user_session));

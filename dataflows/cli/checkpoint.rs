@@ -10,11 +10,15 @@ use super::ui::{Ui, grouped};
 
 /// Looks at checkpoints.
 pub(crate) fn run(ui: &Ui, command: &CheckpointCommand) -> Result<(), Failure> {
-    let (CheckpointCommand::List(args) | CheckpointCommand::Show(args) | CheckpointCommand::Verify(args)) = command;
+    let (CheckpointCommand::List(args) | CheckpointCommand::Show(args) | CheckpointCommand::Verify(args)) =
+        command;
     let dir = args.checkpoint.join(&args.pipeline);
     if !dir.is_dir() {
-        return Err(Failure::usage(format!("there is no checkpoint of {:?} in {:?}", args.pipeline, args.checkpoint))
-            .mend("name the directory that a run was given, with --checkpoint DIR"));
+        return Err(Failure::usage(format!(
+            "there is no checkpoint of {:?} in {:?}",
+            args.pipeline, args.checkpoint
+        ))
+        .mend("name the directory that a run was given, with --checkpoint DIR"));
     }
     let found = survey(&DirStore::unlocked(&dir)).map_err(Failure::running)?;
     match command {
@@ -30,7 +34,8 @@ fn bytes(found: &Found) -> u64 {
 
 fn damages(found: &Found) -> Vec<String> {
     let manifest = found.manifest.as_ref().err().map(|damage| format!("{}: {damage}", found.name));
-    let state = found.state.iter().filter_map(|(name, state)| Some(format!("{name}: {}", state.as_ref().err()?)));
+    let state =
+        found.state.iter().filter_map(|(name, state)| Some(format!("{name}: {}", state.as_ref().err()?)));
     manifest.into_iter().chain(state).collect()
 }
 
@@ -38,7 +43,8 @@ fn list(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> 
     if args.json {
         return print_json(ui, &Value::Array(found.iter().map(line).collect()));
     }
-    let mut text = format!("{:>10}  {:<27}  {:>15}  {:>12}  {}\n", "epoch", "decided", "records", "state bytes", "");
+    let mut text =
+        format!("{:>10}  {:<27}  {:>15}  {:>12}  {}\n", "epoch", "decided", "records", "state bytes", "");
     for found in found {
         match &found.manifest {
             Ok(manifest) => text.push_str(&format!(
@@ -47,7 +53,13 @@ fn list(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> 
                 String::from_utf8_lossy(&time::format(manifest.decided_us)),
                 grouped(manifest.counts.read),
                 grouped(bytes(found)),
-                if !found.is_whole() { "damaged" } else if manifest.finished { "finished" } else { "" },
+                if !found.is_whole() {
+                    "damaged"
+                } else if manifest.finished {
+                    "finished"
+                } else {
+                    ""
+                },
             )),
             Err(damage) => text.push_str(&format!("{:>10}  {damage}\n", found.epoch)),
         }
@@ -100,7 +112,8 @@ fn describe(manifest: &Manifest) -> Value {
             "watermark": time(cut.watermark_us),
         })
     });
-    let outputs = manifest.tallies.iter().map(|tally| json!({"rows": tally.rows, "digest": tally.digest.hex()}));
+    let outputs =
+        manifest.tallies.iter().map(|tally| json!({"rows": tally.rows, "digest": tally.digest.hex()}));
     let staged = manifest.staged.iter().map(|(sink, staged)| json!({"sink": sink, "bytes": staged.0.len()}));
     json!({
         "pipeline": manifest.pipeline,

@@ -80,7 +80,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ClusterArgs) -> Result<(), Fa
     }
 }
 
-fn start(global: &Global, args: &ClusterArgs, program: &Path, scratch: &Path) -> Result<Vec<Member>, Failure> {
+fn start(
+    global: &Global,
+    args: &ClusterArgs,
+    program: &Path,
+    scratch: &Path,
+) -> Result<Vec<Member>, Failure> {
     let hosts = match &global.hostfile {
         Some(hosts) => hosts.clone(),
         None => free_hosts(args.count, scratch)
@@ -127,7 +132,7 @@ fn watch(ui: &Ui, args: &ClusterArgs, members: &mut [Member], stopping: &AtomicB
             for member in members.iter() {
                 if let Some(pid) = i32::try_from(member.child.id()).ok().and_then(Pid::from_raw) {
                     // One that has gone needs no signal.
-                    drop(kill_process(pid, Signal::TERM));
+                    kill_process(pid, Signal::TERM).unwrap_or_default();
                 }
             }
         }

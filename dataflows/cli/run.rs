@@ -43,7 +43,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         activity,
     };
     let topic = options.activity.topic.clone();
-    let source = FixtureSource::open(fixture, &|name| name == topic).map_err(|error| replay_failure(error.into()))?;
+    let source =
+        FixtureSource::open(fixture, &|name| name == topic).map_err(|error| replay_failure(error.into()))?;
     let source: Arc<dyn Source> = Arc::new(source);
     // Of several processes any may hear a signal: worker 0 stops them all.
     let signals = Signals::listen(ui, 1)?;
@@ -111,7 +112,9 @@ fn failure(error: RunFailure) -> Failure {
         RunFailure::Checkpoint(error) => {
             let usage = matches!(
                 error,
-                CheckpointError::OtherRun { .. } | CheckpointError::TooNew { .. } | CheckpointError::InUse { .. }
+                CheckpointError::OtherRun { .. }
+                    | CheckpointError::TooNew { .. }
+                    | CheckpointError::InUse { .. }
             );
             if usage { Failure::usage(error) } else { Failure::running(error) }
         }

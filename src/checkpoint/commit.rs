@@ -167,7 +167,11 @@ impl Pen {
         Ok(())
     }
 
-    fn write_state(&mut self, epoch: u64, blocks: Vec<StateBlock>) -> Result<Vec<StateFile>, CheckpointError> {
+    fn write_state(
+        &mut self,
+        epoch: u64,
+        blocks: Vec<StateBlock>,
+    ) -> Result<Vec<StateFile>, CheckpointError> {
         let (deltas, whole): (Vec<_>, Vec<_>) = blocks.into_iter().partition(StateBlock::is_delta);
         let generation = self.generation;
         let state = self.write_blocks(epoch, format!("state-{epoch:010}-{generation}.tg"), &whole)?;
@@ -196,7 +200,12 @@ impl Pen {
         Ok(())
     }
 
-    fn write_blocks(&mut self, epoch: u64, name: String, blocks: &[StateBlock]) -> Result<StateFile, CheckpointError> {
+    fn write_blocks(
+        &mut self,
+        epoch: u64,
+        name: String,
+        blocks: &[StateBlock],
+    ) -> Result<StateFile, CheckpointError> {
         let bytes = pack(&blocks).map_err(|damage| self.unwritable(epoch, &damage))?;
         self.write(&name, &bytes)?;
         Ok(StateFile { name, bytes: bytes.len() as u64 })
@@ -221,7 +230,9 @@ impl Pen {
         let mut needed = BTreeSet::new();
         for epoch in &kept {
             for name in Manifest::names(*epoch) {
-                if let Some(Ok(manifest)) = self.store.read(&name)?.map(|bytes| super::unpack::<Manifest>(&bytes)) {
+                if let Some(Ok(manifest)) =
+                    self.store.read(&name)?.map(|bytes| super::unpack::<Manifest>(&bytes))
+                {
                     needed.extend(manifest.state.into_iter().map(|file| file.name));
                 }
             }
@@ -242,7 +253,10 @@ impl Pen {
     }
 
     /// Tries until it works, where trying again can help.
-    fn retried<T>(&mut self, mut step: impl FnMut() -> Result<T, CheckpointError>) -> Result<T, CheckpointError> {
+    fn retried<T>(
+        &mut self,
+        mut step: impl FnMut() -> Result<T, CheckpointError>,
+    ) -> Result<T, CheckpointError> {
         let mut tries = 0;
         loop {
             match step() {

@@ -49,7 +49,9 @@ pub enum CheckpointError {
         cause: String,
     },
     /// Another process writes there. Stop it, or wait for its end.
-    #[error("the checkpoint directory {place} is in use by another process; stop that one first, or give each its own")]
+    #[error(
+        "the checkpoint directory {place} is in use by another process; stop that one first, or give each its own"
+    )]
     InUse {
         /// The place.
         place: String,
@@ -67,7 +69,9 @@ pub enum CheckpointError {
         hint: String,
     },
     /// It was written by a later version of tidegate.
-    #[error("{name:?} in {place} has format {found}; this program reads formats up to {VERSION}: use the version that wrote it")]
+    #[error(
+        "{name:?} in {place} has format {found}; this program reads formats up to {VERSION}: use the version that wrote it"
+    )]
     TooNew {
         /// The place.
         place: String,
@@ -92,7 +96,9 @@ pub enum CheckpointError {
         place: String,
     },
     /// The log, read again up to the place where an epoch ended, does not say what it said the first time.
-    #[error("the log up to the end of epoch {epoch} is not the one that was read before: {what}; give the log that the checkpoint is of")]
+    #[error(
+        "the log up to the end of epoch {epoch} is not the one that was read before: {what}; give the log that the checkpoint is of"
+    )]
     OtherLog {
         /// The epoch.
         epoch: u64,

@@ -63,7 +63,10 @@ fn epochs(store: &dyn Store) -> Result<BTreeSet<u64>, CheckpointError> {
 }
 
 /// The manifest of an epoch from whichever copy is whole.
-fn read_manifest(store: &dyn Store, epoch: u64) -> Result<(String, Result<Manifest, Damage>), CheckpointError> {
+fn read_manifest(
+    store: &dyn Store,
+    epoch: u64,
+) -> Result<(String, Result<Manifest, Damage>), CheckpointError> {
     let mut first = None;
     for name in Manifest::names(epoch) {
         let manifest = match store.read(&name)? {
@@ -140,7 +143,12 @@ pub fn recover(
     Ok(Some(Recovered { decided, base: None, blocks: Vec::new(), warnings }))
 }
 
-fn check(store: &dyn Store, manifest: &Manifest, pipeline: &str, schema: &str) -> Result<(), CheckpointError> {
+fn check(
+    store: &dyn Store,
+    manifest: &Manifest,
+    pipeline: &str,
+    schema: &str,
+) -> Result<(), CheckpointError> {
     let other = |found: &str, wanted: &str, hint: &str| CheckpointError::OtherRun {
         place: store.place(),
         found: found.to_owned(),

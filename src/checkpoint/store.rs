@@ -121,7 +121,8 @@ impl Store for DirStore {
 
     fn remove(&self, name: &str) -> Result<(), CheckpointError> {
         let path = self.dir.join(name);
-        let gone = self.disk.len(&path).and_then(|len| if len.is_some() { self.disk.remove(&path) } else { Ok(()) });
+        let gone =
+            self.disk.len(&path).and_then(|len| if len.is_some() { self.disk.remove(&path) } else { Ok(()) });
         gone.map_err(|error| self.lift(name, &error))
     }
 }

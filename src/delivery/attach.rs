@@ -51,24 +51,26 @@ pub fn deliver<B, S, A, M>(
     let to_worker = Exchange::new(move |_: &B| worker as u64);
     let probe = epochs.probe().clone();
     let epochs = epochs.clone();
-    let done = stream.unary::<Nothing, _, _, _>(to_worker, name, move |_capability, _info| move |input, _output| {
-        input.for_each(|time, blocks| {
-            let epoch = epochs.plan().epoch(time.time().epoch);
-            if run.stopping() || epoch <= epochs.plan().decided {
-                // Nothing of this run will be made visible.
-                blocks.clear();
-                return;
-            }
-            for block in blocks.drain(..) {
-                let (output, rows, digest) = about(&block);
-                tallies.add(output, rows, digest);
-                if let Some(sink) = &sink
-                    && let Err(error) = write(sink, epoch, batch(block))
-                {
-                    run.fail(error.into());
+    let done = stream.unary::<Nothing, _, _, _>(to_worker, name, move |_capability, _info| {
+        move |input, _output| {
+            input.for_each(|time, blocks| {
+                let epoch = epochs.plan().epoch(time.time().epoch);
+                if run.stopping() || epoch <= epochs.plan().decided {
+                    // Nothing of this run will be made visible.
+                    blocks.clear();
+                    return;
                 }
-            }
-        });
+                for block in blocks.drain(..) {
+                    let (output, rows, digest) = about(&block);
+                    tallies.add(output, rows, digest);
+                    if let Some(sink) = &sink
+                        && let Err(error) = write(sink, epoch, batch(block))
+                    {
+                        run.fail(error.into());
+                    }
+                }
+            });
+        }
     });
     done.probe_with(&probe);
 }

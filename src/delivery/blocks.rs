@@ -72,13 +72,23 @@ pub trait TableChanges<'scope, C> {
     /// | --- | --- | --- | --- |
     /// | in | `(C, ±1)` | any | any |
     /// | out | [`TableBlock`] | as it came | as the input |
-    fn table_changes<W>(self, table: u32, schema: Arc<Schema>, write: W) -> StreamVec<'scope, Tick, TableBlock>
+    fn table_changes<W>(
+        self,
+        table: u32,
+        schema: Arc<Schema>,
+        write: W,
+    ) -> StreamVec<'scope, Tick, TableBlock>
     where
         W: Fn(C, &mut RowBatch) + 'static;
 }
 
 impl<'scope, C: Clone + 'static> TableChanges<'scope, C> for StreamVec<'scope, Tick, (C, isize)> {
-    fn table_changes<W>(self, table: u32, schema: Arc<Schema>, write: W) -> StreamVec<'scope, Tick, TableBlock>
+    fn table_changes<W>(
+        self,
+        table: u32,
+        schema: Arc<Schema>,
+        write: W,
+    ) -> StreamVec<'scope, Tick, TableBlock>
     where
         W: Fn(C, &mut RowBatch) + 'static,
     {

@@ -174,7 +174,8 @@ pub trait FrontSet<D: Decode>: 'static {
     ///
     /// # Errors
     /// See [`Front::restore`].
-    fn restore_partition(&mut self, rank: u32, partition: &Partition, saved: &[u8]) -> Result<(), StateError>;
+    fn restore_partition(&mut self, rank: u32, partition: &Partition, saved: &[u8])
+    -> Result<(), StateError>;
 }
 
 /// An error in what was saved of a partition's near ends.

@@ -14,8 +14,8 @@ use super::front::{Edge, Front, Position, Verdicts, unreadable};
 use crate::decode::text::{compact, write_string};
 use crate::digest::Digest;
 use crate::record::Partition as Origin;
-use crate::state::StateError;
 use crate::rows::{Cell, ColumnType, RowBatch, Schema};
+use crate::state::StateError;
 
 /// How many names of a partition get a column of their own.
 pub const MOST_EXTRAS: usize = 100;

@@ -12,9 +12,9 @@ use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
 use super::{Decode, SideTopics};
+use crate::checkpoint::PartitionCut;
 use crate::decode::{Reason, Rejected};
 use crate::record::{KafkaTime, Partition, Record};
-use crate::checkpoint::PartitionCut;
 use crate::runtime::{Epochs, Run};
 use crate::source::{Assignment, Poll, Reader, SourceError, Visit};
 use crate::tick::{Tick, watermark_us};
@@ -279,7 +279,11 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
         }
         let reader = run.source().reader(&assigned).map_err(|error| run.fail(error.into())).ok()?;
         let lanes = (0..reader.lanes())
-            .map(|lane| Lane { partitions: reader.lane_partitions(lane).to_vec(), ended: false, drained: false })
+            .map(|lane| Lane {
+                partitions: reader.lane_partitions(lane).to_vec(),
+                ended: false,
+                drained: false,
+            })
             .collect();
         let random = match settings.interleave {
             Interleave::Aligned => 0,

@@ -100,7 +100,8 @@ impl SideTopics {
         partition: &Partition,
         saved: &[u8],
     ) -> Result<(), StateError> {
-        let (late, dead) = saved.split_at_checked(8).ok_or_else(|| unreadable(partition, "two offsets have 16 bytes"))?;
+        let (late, dead) =
+            saved.split_at_checked(8).ok_or_else(|| unreadable(partition, "two offsets have 16 bytes"))?;
         for (lines, offset) in [(&mut self.late, late), (&mut self.dead, dead)] {
             let bytes = offset.try_into().map_err(|_| unreadable(partition, "an offset has 8 bytes"))?;
             lines.go_on(rank, partition, i64::from_le_bytes(bytes));

@@ -80,7 +80,8 @@ impl DistinctCounter {
     #[inline]
     fn set(&mut self, id: u32, index: i64, run: u64) {
         let bound = self.keys.bound();
-        let word = self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
+        let word =
+            self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
         let mut fresh = 0;
         let new_here = word.seen.update(id, |seen| {
             fresh = run & !seen.0;
@@ -104,7 +105,9 @@ impl DistinctCounter {
         words.resize_with(self.keys.bound(), Vec::new);
         for (index, word) in &self.words {
             let base = index << 6;
-            let open = (0..64).filter(|bit| self.spec.end(base + bit) > watermark_us).fold(0, |open, bit| open | 1 << bit);
+            let open = (0..64)
+                .filter(|bit| self.spec.end(base + bit) > watermark_us)
+                .fold(0, |open, bit| open | 1 << bit);
             word.seen.for_each(|id, seen| {
                 if seen.0 & open != 0 {
                     words[id as usize].push((*index, seen.0 & open));
@@ -250,7 +253,8 @@ fn add_parts<'scope>(
             }
             // Parts come with the frontier that closes their window, so nothing waits here when an epoch ends.
             debug_assert!(
-                sums.is_empty() || held.iter().all(|c| open_epoch(frontier).is_none_or(|open| c.time().epoch >= open))
+                sums.is_empty()
+                    || held.iter().all(|c| open_epoch(frontier).is_none_or(|open| c.time().epoch >= open))
             );
             held.downgrade(frontier.iter());
         }

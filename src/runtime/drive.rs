@@ -45,10 +45,17 @@ pub struct Lead {
 /// Steps `worker` until the run is over. `lead` is given to worker 0 and to no other.
 ///
 /// All workers return the same outcome.
-pub fn drive(worker: &mut Worker, run: &Run, epochs: &Epochs, ledger: &Ledger, lead: Option<Lead>) -> Outcome {
+pub fn drive(
+    worker: &mut Worker,
+    run: &Run,
+    epochs: &Epochs,
+    ledger: &Ledger,
+    lead: Option<Lead>,
+) -> Outcome {
     let mut control = Control::lay(worker);
     let mut head = lead.map(|lead| Head::new(lead, epochs, worker.peers(), run.clock().now_us()));
-    let mut reporter = Reporter { next: epochs.plan().first(), worker: worker.index(), told: false, done: false };
+    let mut reporter =
+        Reporter { next: epochs.plan().first(), worker: worker.index(), told: false, done: false };
     let outcome = loop {
         worker.step_or_park(Some(PARK));
         reporter.report(run, epochs, ledger, &mut control);

@@ -24,8 +24,8 @@ pub mod topic;
 #[cfg(test)]
 mod trial;
 
-pub(crate) use disk::{Disk, DiskError};
 pub use disk::Durability;
+pub(crate) use disk::{Disk, DiskError};
 
 use thiserror::Error;
 

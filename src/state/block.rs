@@ -96,8 +96,10 @@ impl StateBlock {
     ) -> Result<(), StateError> {
         for (hash, key, value) in self.raw() {
             if key_owner(hash, peers) == index {
-                let value = bincode::deserialize(value)
-                    .map_err(|error| StateError { operator: self.operator.clone(), cause: error.to_string() })?;
+                let value = bincode::deserialize(value).map_err(|error| StateError {
+                    operator: self.operator.clone(),
+                    cause: error.to_string(),
+                })?;
                 each(hash, key, value);
             }
         }

@@ -36,7 +36,14 @@ impl Compactions {
             let keep = rules[operator];
             let mut latest = HashMap::<&[u8], (u64, &[u8])>::new();
             for (hash, key, value) in blocks.iter().flat_map(StateBlock::raw) {
-                latest.entry(key).and_modify(|(_, old)| if keep(old, value) { *old = value }).or_insert((hash, value));
+                latest
+                    .entry(key)
+                    .and_modify(|(_, old)| {
+                        if keep(old, value) {
+                            *old = value
+                        }
+                    })
+                    .or_insert((hash, value));
             }
             let mut folded = StateBlock::delta(operator);
             let mut latest: Vec<_> = latest.into_iter().collect();

@@ -161,7 +161,8 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
             let mut held = CapabilitySet::from_elem(capability);
             let mut machine = SessionMachine::new(gap_us);
             let mut saver = Saver::new(state, name);
-            state.restore(name, |hash, key, saved| machine.restore(hash, key, saved, |rank| state.rank(rank)));
+            state
+                .restore(name, |hash, key, saved| machine.restore(hash, key, saved, |rank| state.rank(rank)));
             let mut final_watermark_us = i64::MIN;
             move |(input, frontier), out| {
                 input.for_each(|_time, blocks| {

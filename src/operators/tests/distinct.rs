@@ -9,6 +9,7 @@ use crate::ingest::Edge;
 use crate::keys::key_hash;
 use crate::operators::distinct::{DistinctCounter, DistinctKeys};
 use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
+use crate::state::StateHub;
 use crate::window::WindowSpec;
 use crate::window::tests::{Event, limit, log, windows};
 
@@ -64,7 +65,7 @@ proptest! {
         let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
         for peers in 1..=3 {
             let (given, _) = run(&scripts(&events, peers, windows, &pace), move |blocks, _ledger| {
-                blocks.to_owners().distinct_keys("Distinct", spec, |run| *run)
+                blocks.to_owners().distinct_keys("Distinct", spec, &StateHub::none(), |run| *run)
             });
             let mut counts = BTreeMap::new();
             for given in given {

@@ -7,6 +7,7 @@ use super::{Pace, Step, pace, run, script};
 use crate::keys::{KeyColumn, key_hash, key_owner};
 use crate::operators::keyed_window::{CloseWindows, Mode};
 use crate::runtime::Trigger;
+use crate::state::StateHub;
 use crate::window::tests::{All, Event, Table, blocks, insert_new, limit, log, naive_table, rows, windows};
 use crate::window::{PaneBlock, WindowSpec};
 
@@ -50,7 +51,7 @@ fn scripts(
 fn closed_by(events: &[Event], peers: usize, windows: (i64, i64), pace: &Pace) -> Table {
     let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
     let (given, _) = run(&scripts(events, peers, windows, pace), move |blocks, _ledger| {
-        blocks.close_windows("Windows", spec, Mode::Final)
+        blocks.close_windows("Windows", spec, Mode::Final, &StateHub::none())
     });
     let mut table = Table::new();
     for given in given {
@@ -80,7 +81,7 @@ proptest! {
     fn without_a_trigger_update_mode_is_final_mode(events in log(), windows in windows(), pace in pace()) {
         let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
         let (given, _) = run(&scripts(&events, 2, windows, &pace), move |blocks, _ledger| {
-            blocks.close_windows("Windows", spec, Mode::Update(Trigger::default()))
+            blocks.close_windows("Windows", spec, Mode::Update(Trigger::default()), &StateHub::none())
         });
         let mut table = Table::new();
         given.into_iter().for_each(|given| insert_new(&mut table, rows(given.item, &spec)));
@@ -98,7 +99,12 @@ fn a_fired_trigger_gives_provisional_rows_before_the_close() {
     let (given, _) = run(&[steps], move |blocks, _ledger| {
         let trigger = Trigger::default();
         let clock = trigger.clone();
-        blocks.inspect(move |_| clock.fire()).close_windows("Windows", spec, Mode::Update(trigger))
+        blocks.inspect(move |_| clock.fire()).close_windows(
+            "Windows",
+            spec,
+            Mode::Update(trigger),
+            &StateHub::none(),
+        )
     });
     let counts: Vec<_> = given.iter().map(|given| (given.item.is_final, given.item.values[0].0)).collect();
     assert_eq!(counts, [(false, 1), (false, 2), (false, 3), (true, 3)]);

@@ -9,6 +9,7 @@ use crate::ingest::Edge;
 use crate::keys::{key_hash, key_owner};
 use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
 use crate::operators::session::{EndReason, Mark, Session, SessionEvent, SessionMachine, Sessions};
+use crate::state::StateHub;
 
 const MINUTE: i64 = 60_000_000;
 const GAP: i64 = 30 * MINUTE;
@@ -181,7 +182,7 @@ proptest! {
         let (expected, ignored) = naive(&events, final_watermark(&events, delay));
         for peers in 1..=3 {
             let (given, counts) = run(&scripts(&events, delay, peers, &pace), |blocks, ledger| {
-                blocks.to_owners().sessions("Sessions", GAP, ledger.clone(), 0, |event| Some(*event))
+                blocks.to_owners().sessions("Sessions", GAP, ledger.clone(), 0, &StateHub::none(), |event| Some(*event))
             });
             let mut rows = Vec::new();
             for given in &given {
@@ -213,7 +214,9 @@ fn a_timeout_leaves_at_the_same_time_wherever_the_frontier_has_stood() {
         router.drain(Edge::Flush, &mut |block| steps.push(Step::Send(block)));
         steps.extend(stops.iter().map(|stop| Step::To(super::Tick::new(1, *stop))));
         let (given, _) = run(&[steps], |blocks, ledger| {
-            blocks.to_owners().sessions("Sessions", GAP, ledger.clone(), 0, |event| Some(*event))
+            blocks
+                .to_owners()
+                .sessions("Sessions", GAP, ledger.clone(), 0, &StateHub::none(), |event| Some(*event))
         });
         given.iter().map(|given| given.at.time_us).collect::<Vec<_>>()
     };
