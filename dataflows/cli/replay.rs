@@ -121,6 +121,7 @@ fn mend_source(error: &SourceError) -> &'static str {
         SourceError::Damaged { .. } => {
             "copy the file again from where it came, or cut it off there; nothing of this replay is visible"
         }
+        _ => "a replay reads files only: this is a defect of tidegate, report it",
     }
 }
 
