@@ -69,9 +69,7 @@ impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |name: &str| name == "bootstrap.servers";
         let value = |name: &str, value| if shown(name) { value } else { "…" };
-        f.debug_map()
-            .entries(self.0.iter().map(|(name, text)| (name, value(name, text.as_str()))))
-            .finish()
+        f.debug_map().entries(self.0.iter().map(|(name, text)| (name, value(name, text.as_str())))).finish()
     }
 }
 

@@ -167,7 +167,8 @@ pub fn create_topic(
     timeout: Duration,
 ) -> Result<bool, String> {
     let admin = admin(properties)?;
-    let mut topic = NewTopic::new(spec.name, spec.partitions, TopicReplication::Fixed(spec.replication.unwrap_or(-1)));
+    let mut topic =
+        NewTopic::new(spec.name, spec.partitions, TopicReplication::Fixed(spec.replication.unwrap_or(-1)));
     for (name, value) in spec.settings {
         topic = topic.set(name, value);
     }

@@ -57,10 +57,8 @@ impl ClientContext for Watch {
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
         let code = error.rdkafka_error_code();
-        let transport = matches!(
-            code,
-            Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve)
-        );
+        let transport =
+            matches!(code, Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve));
         let news = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             // That all are down says less than why the last one is.

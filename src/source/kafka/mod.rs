@@ -55,6 +55,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// How many bytes a worker's client fetches ahead, about.
     pub buffer_bytes: usize,
+    /// Whether topics' identities are asked for, so that one which is deleted and made again is noticed.
+    pub identify: bool,
 }
 
 impl Settings {
@@ -67,6 +69,7 @@ impl Settings {
             out_of_range: OutOfRange::default(),
             timeout: Duration::from_secs(30),
             buffer_bytes: 64 << 20,
+            identify: true,
         }
     }
 
@@ -102,13 +105,15 @@ const FIXED: [(&str, &str); 5] = [
 ];
 
 /// What suits the engine better than librdkafka's own defaults.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
     ("client.id", "tidegate"),
     // A flipped bit is an error, not an answer.
     ("check.crcs", "true"),
     // A lane whose buffer was full is fetched again soon; the default is a second.
     ("fetch.queue.backoff.ms", "10"),
     ("socket.keepalive.enable", "true"),
+    // A topic that was deleted is noticed within a minute; the default is five.
+    ("topic.metadata.refresh.interval.ms", "10000"),
     ("reconnect.backoff.ms", "100"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
@@ -230,25 +235,54 @@ fn ids(topics: &[TopicInfo]) -> Vec<Partition> {
     ids
 }
 
+/// What the cluster says of the topics, in the order of the settings.
 fn describe(client: &BaseConsumer<Watch>, settings: &Settings) -> Result<Vec<TopicInfo>, SourceError> {
-    let names: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-    let found = crate::kafka::describe(client.client(), &names, settings.timeout);
+    let mut topics = Vec::new();
+    for name in &settings.topics {
+        topics.push(TopicInfo { name: name.clone(), id: None, partitions: count(client, settings, name)? });
+    }
+    if settings.identify {
+        identify(client, settings, &mut topics);
+    }
+    Ok(topics)
+}
+
+fn count(client: &BaseConsumer<Watch>, settings: &Settings, name: &str) -> Result<usize, SourceError> {
+    let found = client.fetch_metadata(Some(name), settings.timeout);
     let found = found.map_err(|error| unreachable(client, settings, &error))?;
-    found
-        .into_iter()
-        .zip(names)
-        .map(|(topic, name)| {
-            topic.map_err(|code| match code {
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                    SourceError::NoTopic {
-                        topic: name.to_owned(),
-                        servers: settings.properties.servers().to_owned(),
-                    }
-                }
-                code => refused(format!("to describe topic {name:?}"), code),
-            })
-        })
-        .collect()
+    let topic = found.topics().iter().find(|topic| topic.name() == name);
+    let servers = || settings.properties.servers().to_owned();
+    let Some(topic) = topic else {
+        return Err(SourceError::NoTopic { topic: name.to_owned(), servers: servers() });
+    };
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None => Ok(topic.partitions().len()),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Err(SourceError::NoTopic { topic: name.to_owned(), servers: servers() })
+        }
+        Some(RDKafkaErrorCode::LeaderNotAvailable) => {
+            let cause = format!("topic {name:?} has no leader yet");
+            Err(SourceError::Unreachable { servers: servers(), cause })
+        }
+        Some(code) => Err(refused(format!("to describe topic {name:?}"), code)),
+    }
+}
+
+/// Adds the topics' identities. That they are not known is no reason to stop.
+fn identify(client: &BaseConsumer<Watch>, settings: &Settings, topics: &mut [TopicInfo]) {
+    let names: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+    let timeout = settings.timeout.min(Duration::from_secs(5));
+    match crate::kafka::describe(client.client(), &names, timeout) {
+        Ok(described) => {
+            for (topic, described) in topics.iter_mut().zip(described) {
+                topic.id = described.ok().and_then(|described| described.id);
+            }
+        }
+        Err(error) => tracing::warn!(
+            "the identities of topics are not known ({}): one that is made again may go unnoticed",
+            explain(&error)
+        ),
+    }
 }
 
 fn same_topics(former: &BTreeMap<String, String>, now: &[TopicInfo]) -> Result<(), SourceError> {

@@ -84,13 +84,16 @@ impl KafkaReader {
         let id = &self.lanes[lane].id;
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange => self.out_of_range(lane),
-            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::UnknownTopicId => {
+            Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::UnknownTopicId => {
                 let what = format!("partition {} is not there any more", id.number);
                 Err(SourceError::Replaced { topic: id.topic.to_string(), what })
             }
-            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed | Code::SaslAuthenticationFailed => {
-                Err(refused(format!("to read {id}"), code))
-            }
+            Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::SaslAuthenticationFailed => Err(refused(format!("to read {id}"), code)),
             Code::BadMessage | Code::InvalidMessage | Code::InvalidMessageSize | Code::BadCompression => {
                 let at = self.lanes[lane].position;
                 Err(refused(format!("{id} at offset {at}, which is damaged"), text))
