@@ -160,14 +160,13 @@ fn topic_that_was_deleted_and_made_again_is_refused() {
 
     futures(admin(&broker).delete_topics(&[&name], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
     let error = loop {
-        let mut both = take(&mut *reader, 0, 100, &mut read);
-        both = both.and_then(|()| take(&mut *reader, 1, 100, &mut read));
-        match both {
-            Ok(()) => assert!(Instant::now() < deadline, "the deletion went unnoticed"),
+        match source.refresh() {
+            Ok(_) => assert!(Instant::now() < deadline, "the deletion went unnoticed"),
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
+    assert!(matches!(error, SourceError::NoTopic { .. }), "{error}");
+    assert!(!reader.confirm_end(0) && !reader.confirm_end(1), "what is deleted is not idle");
     drop(reader);
 
     let spec =

@@ -105,15 +105,13 @@ const FIXED: [(&str, &str); 5] = [
 ];
 
 /// What suits the engine better than librdkafka's own defaults.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 6] = [
     ("client.id", "tidegate"),
     // A flipped bit is an error, not an answer.
     ("check.crcs", "true"),
     // A lane whose buffer was full is fetched again soon; the default is a second.
     ("fetch.queue.backoff.ms", "10"),
     ("socket.keepalive.enable", "true"),
-    // A topic that was deleted is noticed within a minute; the default is five.
-    ("topic.metadata.refresh.interval.ms", "10000"),
     ("reconnect.backoff.ms", "100"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
@@ -176,10 +174,11 @@ impl KafkaSource {
     }
 
     /// The partitions that the topics have now and [`Source::partitions`] does not name, in their order.
-    /// Reading them takes a source that is opened anew.
+    /// Reading them takes a source that is opened anew. To be called every half minute or so: only here is a topic
+    /// noticed that was deleted, or deleted and made again, since librdkafka waits for it without a word.
     ///
     /// # Errors
-    /// [`SourceError::Replaced`] when a topic was made again since [`KafkaSource::open`], or lost partitions;
+    /// [`SourceError::NoTopic`] when a topic was deleted; [`SourceError::Replaced`] when a topic was made again since [`KafkaSource::open`], or lost partitions;
     /// otherwise as [`KafkaSource::open`]; [`SourceError::Unreachable`] is worth another try later.
     pub fn refresh(&self) -> Result<Vec<PartitionInfo>, SourceError> {
         let now = describe(&self.client, &self.settings)?;
