@@ -3,10 +3,10 @@
 //! It is an offset of a private consumer group, committed in the transaction of the epoch's records, so that it is
 //! there exactly when they are. The offset is the epoch; its metadata also states the generation.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
@@ -34,14 +34,31 @@ pub(super) struct MarkStore {
     topic: String,
 }
 
+/// How a mark is read that stands in a transaction which has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// Its end is waited for: right behind a take-over, when it is near.
+    Wait,
+    /// The mark before it counts: before a take-over, when nobody but the brokers' timeout would end it.
+    Ignore,
+}
+
 impl MarkStore {
-    pub(super) fn open(properties: &Properties, group: &str, topic: &str) -> Result<MarkStore, String> {
+    pub(super) fn open(
+        properties: &Properties,
+        group: &str,
+        topic: &str,
+        pending: Pending,
+    ) -> Result<MarkStore, String> {
+        let isolation = match pending {
+            Pending::Wait => "read_committed",
+            Pending::Ignore => "read_uncommitted",
+        };
         let properties = properties
             .clone()
             .with("group.id", group)
             .with("enable.auto.commit", "false")
-            // A mark in a transaction that is not ended yet is waited for, not passed over.
-            .with("isolation.level", "read_committed")
+            .with("isolation.level", isolation)
             .without("transactional.id")
             .without("transaction.timeout.ms");
         let watch = Watch::new("kafka sink");
@@ -51,9 +68,18 @@ impl MarkStore {
 
     /// The mark, `None` before the first.
     pub(super) fn read(&self, timeout: Duration) -> Result<Option<Committed>, MarkError> {
-        let mut wanted = TopicPartitionList::new();
-        wanted.add_partition(&self.topic, 0);
-        let found = self.consumer.committed_offsets(wanted, timeout).map_err(MarkError::Kafka)?;
+        let deadline = Instant::now() + timeout;
+        let found = loop {
+            let mut wanted = TopicPartitionList::new();
+            wanted.add_partition(&self.topic, 0);
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.consumer.committed_offsets(wanted, left) {
+                Ok(found) => break found,
+                // The group's coordinator is starting or moving.
+                Err(error) if moves(&error) && !left.is_zero() => self.pause(),
+                Err(error) => return Err(MarkError::Kafka(error)),
+            }
+        };
         let Some(element) = found.find_partition(&self.topic, 0) else { return Ok(None) };
         element.error().map_err(MarkError::Kafka)?;
         let Offset::Offset(offset) = element.offset() else { return Ok(None) };
@@ -62,6 +88,12 @@ impl MarkStore {
             Ok(mark) if i64::try_from(mark.epoch) == Ok(offset) => Ok(Some(mark)),
             _ => Err(MarkError::Foreign(format!("offset {offset} with metadata {text:?}"))),
         }
+    }
+
+    /// Waits a little, and hears what the client has to say.
+    fn pause(&self) {
+        // There are no messages here, so that nothing is lost.
+        drop(self.consumer.poll(Duration::from_millis(100)));
     }
 
     /// The mark as offsets, and the group they belong to, for a transaction.
@@ -77,4 +109,10 @@ impl MarkStore {
         element.set_metadata(text);
         Ok((offsets, self.consumer.group_metadata()))
     }
+}
+
+fn moves(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator))
 }

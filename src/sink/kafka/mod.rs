@@ -30,7 +30,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use self::line::Outgoing;
-use self::mark::{Committed, MarkError, MarkStore};
+use self::mark::{Committed, MarkError, MarkStore, Pending};
 use self::staging::{KIND, StagedFile, Staging};
 use self::transaction::{Transactions, Verdict, judge_mark};
 use super::staged::{Books, Description, Mark, Turn, turn};
@@ -87,7 +87,10 @@ pub struct KafkaTopics {
     producing: Properties,
     identity: String,
     staging: Staging,
+    /// Read behind a take-over, and written.
     marks: MarkStore,
+    /// Read before a take-over.
+    early_marks: MarkStore,
     /// The producer, and the generation for which it took over.
     live: Option<(Transactions, u64)>,
     /// The mark as last read; of use while `live` is there.
@@ -136,10 +139,22 @@ impl KafkaTopics {
             .or("linger.ms", "5")
             .or("queue.buffering.max.kbytes", 64 << 10)
             .or("reconnect.backoff.max.ms", "2000");
-        let marks =
-            MarkStore::open(&settings.properties, &identity, &first.name).map_err(|e| books.failed(e))?;
+        let marks = |pending| {
+            MarkStore::open(&settings.properties, &identity, &first.name, pending)
+                .map_err(|cause| books.failed(cause))
+        };
+        let (marks, early_marks) = (marks(Pending::Wait)?, marks(Pending::Ignore)?);
         let staging = Staging::new(books);
-        let sink = KafkaTopics { settings, producing, identity, staging, marks, live: None, mark: None };
+        let sink = KafkaTopics {
+            settings,
+            producing,
+            identity,
+            staging,
+            marks,
+            early_marks,
+            live: None,
+            mark: None,
+        };
         sink.make_topics()?;
         Ok(sink)
     }
@@ -150,7 +165,7 @@ impl KafkaTopics {
     /// [`SinkError::Unavailable`] when no broker answers.
     pub fn committed(&self) -> Result<Option<u64>, SinkError> {
         let local = self.staging.books.mark::<()>()?.epoch;
-        Ok(self.read_mark()?.map(|mark| mark.epoch).max(local))
+        Ok(self.read_mark(Pending::Ignore)?.map(|mark| mark.epoch).max(local))
     }
 
     fn make_topics(&self) -> Result<(), SinkError> {
@@ -193,15 +208,19 @@ impl KafkaTopics {
             Verdict::Never(cause) => self.staging.books.failed(cause),
             Verdict::Fenced => {
                 // Who did it may not have committed yet; then all that is known is that it is newer.
-                let newer = self.read_mark().ok().flatten().map_or(0, |mark| mark.generation);
+                let newer = self.read_mark(Pending::Ignore).ok().flatten().map_or(0, |mark| mark.generation);
                 let newer = newer.max(generation.saturating_add(1));
                 SinkError::Fenced { sink: self.staging.books.sink.clone(), ours: generation, newer }
             }
         }
     }
 
-    fn read_mark(&self) -> Result<Option<Committed>, SinkError> {
-        self.marks.read(self.settings.timeout).map_err(|error| match error {
+    fn read_mark(&self, pending: Pending) -> Result<Option<Committed>, SinkError> {
+        let marks = match pending {
+            Pending::Wait => &self.marks,
+            Pending::Ignore => &self.early_marks,
+        };
+        marks.read(self.settings.timeout).map_err(|error| match error {
             MarkError::Kafka(error) => self.lift(judge_mark(&error), 0),
             MarkError::Foreign(found) => {
                 let group = &self.identity;
@@ -226,12 +245,12 @@ impl KafkaTopics {
             return Ok(());
         }
         self.live = None;
-        self.mark = self.read_mark()?;
+        self.mark = self.read_mark(Pending::Ignore)?;
         self.turn(local, epoch, generation)?;
         let transactions = Transactions::take_over(&self.producing, self.settings.timeout);
         self.live = Some((transactions.map_err(|verdict| self.lift(verdict, generation))?, generation));
         // Only now is it certain how the last transaction ended.
-        self.mark = self.read_mark()?;
+        self.mark = self.read_mark(Pending::Wait)?;
         Ok(())
     }
 
