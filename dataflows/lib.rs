@@ -5,6 +5,7 @@
 //! | [`activity`] | clickstream → page views, active users, sessions |
 //! | [`replay`] | a recorded fixture through pipelines into embedded sinks |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
+//! | [`record`] | Kafka topics as a fixture |
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
@@ -13,5 +14,6 @@ pub mod activity;
 pub mod generate;
 pub mod graph;
 pub mod prove;
+pub mod record;
 pub mod replay;
 pub mod settings;

@@ -5,9 +5,11 @@ mod banner;
 mod failure;
 mod generate;
 mod graph;
+mod kafka;
 mod places;
 mod progress;
 mod prove;
+mod record;
 mod replay;
 mod signals;
 mod ui;
@@ -47,6 +49,7 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         None => replay::run(ui, global, &ReplayArgs::default()),
         Some(Command::Replay(args)) => replay::run(ui, global, args),
+        Some(Command::Record(args)) => record::run(ui, args),
         Some(Command::Generate(args)) => generate::run(ui, global, args),
         Some(Command::Prove(args)) => prove::run(ui, global, args),
         Some(Command::Validate(args)) => validate::run(ui, global, args),

@@ -8,9 +8,11 @@
 mod properties;
 mod topics;
 mod watch;
+mod writer;
 
 pub use properties::Properties;
 pub(crate) use properties::explain;
 pub(crate) use topics::describe;
 pub use topics::{NewTopicSpec, TopicInfo, create_topic, describe_topics};
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Hears, Watch};
+pub use writer::{WriteError, Writer};

@@ -7,6 +7,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
 
 /// Hears a client.
 #[derive(Debug, Default)]
@@ -78,3 +79,52 @@ impl ClientContext for Watch {
 }
 
 impl ConsumerContext for Watch {}
+
+/// Hears a producer, and keeps why the first record was not delivered that was not.
+#[derive(Debug)]
+pub(crate) struct Hears {
+    watch: Watch,
+    undelivered: Mutex<Option<KafkaError>>,
+}
+
+impl Hears {
+    pub(crate) fn new(who: &str) -> Hears {
+        Hears { watch: Watch::new(who), undelivered: Mutex::new(None) }
+    }
+
+    /// Why a record was not delivered, if one was not.
+    pub(crate) fn undelivered(&self) -> Option<KafkaError> {
+        self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the client said last.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.watch.reason()
+    }
+}
+
+impl ClientContext for Hears {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.watch.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.watch.error(error, reason);
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Hears {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => self.watch.hears_broker(),
+            Err((error, _)) => {
+                let mut first = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+}

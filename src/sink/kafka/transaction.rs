@@ -5,20 +5,15 @@
 //! aborted), and the mark that is read behind it says which of the two it was. So there is one way to recover,
 //! whether the error was a timeout, a broker that died, or our own death.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext,
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::line::Outgoing;
 use super::mark::{Committed, MarkStore};
-use crate::kafka::{Properties, Watch, explain};
+use crate::kafka::{Hears, Properties, explain};
 
 /// What an error means for the sink.
 #[derive(Debug)]
@@ -31,36 +26,6 @@ pub(super) enum Verdict {
     Never(String),
 }
 
-/// Hears the producer, and keeps the first record that was not delivered.
-struct Hears {
-    watch: Watch,
-    undelivered: Mutex<Option<KafkaError>>,
-}
-
-impl ClientContext for Hears {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.watch.log(level, facility, message);
-    }
-    fn stats_raw(&self, _statistics: &[u8]) {}
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.error(error, reason);
-    }
-}
-
-impl ProducerContext<NoCustomPartitioner> for Hears {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => self.watch.hears_broker(),
-            Err((error, _)) => {
-                let mut first = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
-                first.get_or_insert_with(|| error.clone());
-            }
-        }
-    }
-}
-
 /// A producer whose identity is ours.
 pub(super) struct Transactions {
     producer: BaseProducer<Hears>,
@@ -70,7 +35,7 @@ pub(super) struct Transactions {
 impl Transactions {
     /// Takes the identity over: older producers of it are fenced, and what they left open is ended.
     pub(super) fn take_over(properties: &Properties, timeout: Duration) -> Result<Transactions, Verdict> {
-        let hears = Hears { watch: Watch::new("kafka sink"), undelivered: Mutex::new(None) };
+        let hears = Hears::new("kafka sink");
         let producer: BaseProducer<Hears> = properties
             .client()
             .create_with_context(hears)
@@ -116,7 +81,7 @@ impl Transactions {
     pub(super) fn commit(&self, marks: &MarkStore, mark: Committed) -> Result<(), Verdict> {
         let judge = |error: KafkaError| self.judge(&error);
         self.producer.flush(self.timeout).map_err(judge)?;
-        if let Some(error) = self.undelivered() {
+        if let Some(error) = self.producer.context().undelivered() {
             return Err(self.judge(&error));
         }
         reached("sent");
@@ -138,21 +103,17 @@ impl Transactions {
         }
     }
 
-    fn undelivered(&self) -> Option<KafkaError> {
-        self.producer.context().undelivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn judge(&self, error: &KafkaError) -> Verdict {
         self.producer.poll(Duration::ZERO);
         // An error of the transaction says less than the record that caused it.
-        let cause = self.undelivered();
+        let cause = self.producer.context().undelivered();
         let fatal = self.producer.client().fatal_error();
         let codes = [
             error.rdkafka_error_code(),
             fatal.map(|(code, _)| code),
             cause.and_then(|c| c.rdkafka_error_code()),
         ];
-        let reason = self.producer.context().watch.reason();
+        let reason = self.producer.context().reason();
         let said = match error {
             KafkaError::Transaction(error) => error.string(),
             other => explain(other),
