@@ -6,6 +6,7 @@
 //! | [`replay`] | a recorded fixture through pipelines into embedded sinks |
 //! | [`run`] | a pipeline with checkpoints, that goes on where it stopped |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
+//! | [`record`] | Kafka topics as a fixture |
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
@@ -14,6 +15,7 @@ pub mod activity;
 pub mod generate;
 pub mod graph;
 pub mod prove;
+pub mod record;
 pub mod replay;
 pub mod run;
 pub mod settings;

@@ -10,6 +10,8 @@ pub mod decode;
 pub mod delivery;
 pub mod digest;
 pub mod ingest;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod keys;
 pub mod operators;
 pub mod record;

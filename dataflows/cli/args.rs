@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tidegate::runtime::{Cluster, Pace};
+use tidegate::source::kafka::Start;
+use tidegate_dataflows::record::Until;
 use tidegate_dataflows::replay::{BATCH, PIPELINES};
 
 const EXAMPLES: &str = "\
@@ -112,6 +114,10 @@ pub(crate) enum Command {
     /// Look at checkpoints.
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
+    /// Record Kafka topics as a fixture of kcat lines, which a replay reads.
+    ///
+    /// Only committed records are recorded. The files appear when everything has been read.
+    Record(RecordArgs),
     /// Make synthetic input, the same for the same seed.
     Generate(GenerateArgs),
     /// Run a fixture with other workers, processes, interleavings and batch sizes, and compare the results.
@@ -273,14 +279,21 @@ pub(crate) enum Generate {
 Examples:
   tidegate generate activity --fixture demo                      5 million events of one hour
   tidegate generate activity --fixture demo --form segments --codec lz4 --records 100000
-  tidegate generate activity --fixture demo --records 3600 --interval 1s")]
+  tidegate generate activity --fixture demo --records 3600 --interval 1s
+  tidegate generate activity --bootstrap-servers localhost:9092 --rate 5000 --late-every 50")]
 pub(crate) struct GenerateActivity {
     /// Where the fixture is written; a directory that is new or empty.
     #[arg(long, value_name = "DIR")]
     pub(crate) fixture: Option<PathBuf>,
-    /// A Kafka broker to write to instead (comes with live runs).
-    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "fixture")]
+    /// Kafka brokers to write to instead. A --rate or --interval is then kept by the clock, until --records are
+    /// written or a signal comes.
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with_all = ["fixture", "form", "codec"])]
     pub(crate) bootstrap_servers: Option<String>,
+    /// The topic; by default that of the settings. It is made where it is not there.
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: KafkaClient,
     /// The form of the fixture; ndjson is the bare payloads, for benches.
     #[arg(long, default_value = "kcat")]
     pub(crate) form: FormName,
@@ -293,18 +306,19 @@ pub(crate) struct GenerateActivity {
     /// How many events.
     #[arg(long, value_name = "N", default_value_t = 5_000_000)]
     pub(crate) records: u64,
-    /// How many partitions.
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub(crate) partitions: u32,
+    /// How many partitions [default: 8, or those of the topic].
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<u32>,
     /// How many different pages.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub(crate) pages: u32,
     /// How many different users.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub(crate) users: u32,
-    /// When the first event arrives.
-    #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00Z", value_parser = instant_ms)]
-    pub(crate) start: i64,
+    /// When the first event arrives [default: 2026-01-01T00:00:00Z; to Kafka: now, or so that the last one arrives now
+    /// when no clock is kept].
+    #[arg(long, value_name = "TIME", value_parser = instant_ms)]
+    pub(crate) start: Option<i64>,
     /// Over how much time they arrive [default: 1h].
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["rate", "interval"])]
     pub(crate) span: Option<Duration>,
@@ -341,6 +355,51 @@ pub(crate) enum CodecName {
     Gzip,
     Snappy,
     Lz4,
+    Zstd,
+}
+
+/// How Kafka is reached, beside the addresses.
+#[derive(Args, Debug)]
+pub(crate) struct KafkaClient {
+    /// More properties of the Kafka client, by librdkafka's names: a line each, name=value. Passwords belong here.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_properties: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate record --bootstrap-servers localhost:9092 --topic user_activity --out recorded
+  tidegate record --topic a --topic b --out recorded --until 10m --packed zstd
+  tidegate replay activity --fixture recorded")]
+pub(crate) struct RecordArgs {
+    /// Kafka brokers; KAFKA_BOOTSTRAP_SERVERS by default.
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// A topic; may be given several times.
+    #[arg(long, value_name = "TOPIC", required = true)]
+    pub(crate) topic: Vec<String>,
+    /// Where the fixture is written; a directory that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How long: to the end that the topics have now, or for a time such as 10m.
+    #[arg(long, value_name = "WHEN", default_value = "end", value_parser = until)]
+    pub(crate) until: Until,
+    /// From where: earliest, latest, or the first records at or after a time.
+    #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = start)]
+    pub(crate) from: Start,
+    /// How the files are packed.
+    #[arg(long, default_value = "none")]
+    pub(crate) packed: PackedName,
+    #[command(flatten)]
+    pub(crate) client: KafkaClient,
+}
+
+/// How files of lines are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PackedName {
+    None,
+    Gzip,
     Zstd,
 }
 
@@ -410,6 +469,23 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn instant_ms(text: &str) -> Result<i64, String> {
     let us = tidegate::time::parse(text.as_bytes());
     us.map(|us| us.div_euclid(1_000)).ok_or("write a time such as 2026-01-01T00:00:00Z".to_owned())
+}
+
+fn until(text: &str) -> Result<Until, String> {
+    if text == "end" {
+        return Ok(Until::End);
+    }
+    duration(text).map(Until::For).map_err(|error| format!("{error}, or end"))
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        time => {
+            instant_ms(time).map(Start::Timestamp).map_err(|error| format!("{error}, earliest or latest"))
+        }
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,13 +1,17 @@
 //! `tidegate generate`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tidegate::kafka::Writer;
+use tidegate::runtime::{Clock, SystemClock};
 use tidegate::source::fixture::Codec;
 use tidegate_dataflows::generate::activity::{Clickstream, Spec};
 use tidegate_dataflows::generate::{Form, Packed, Target, TargetError};
 
 use super::args::{CodecName, FormName, Generate, GenerateActivity, GenerateArgs, Global};
 use super::failure::Failure;
+use super::kafka;
 use super::settings;
 use super::signals::Signals;
 use super::ui::{Ui, grouped};
@@ -15,50 +19,128 @@ use super::ui::{Ui, grouped};
 /// How many events are made between two looks at the clock and at signals.
 const LOOK_EVERY: u64 = 1 << 14;
 
-/// Writes a fixture of synthetic records.
+/// How many partitions there are where nothing says so.
+const PARTITIONS: u32 = 8;
+
+/// Writes synthetic records to a fixture or to Kafka.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &GenerateArgs) -> Result<(), Failure> {
     let Generate::Activity(args) = &args.what;
-    if args.bootstrap_servers.is_some() {
-        return Err(Failure::comes_later("--bootstrap-servers", "write a fixture: --fixture DIR"));
-    }
-    let Some(dir) = &args.fixture else {
-        return Err(
-            Failure::usage("there is nowhere to write to").mend("name a new directory: --fixture DIR")
-        );
+    let topic = match &args.topic {
+        Some(topic) => topic.clone(),
+        None => settings(global)?.activity.topic,
     };
+    match (&args.bootstrap_servers, &args.fixture) {
+        (Some(servers), _) => to_kafka(ui, args, servers, &topic),
+        (None, Some(dir)) => to_fixture(ui, args, dir, &topic),
+        (None, None) => Err(Failure::usage("there is nowhere to write to")
+            .mend("name a new directory, --fixture DIR, or brokers, --bootstrap-servers HOST:PORT")),
+    }
+}
+
+fn to_fixture(ui: &Ui, args: &GenerateActivity, dir: &Path, topic: &str) -> Result<(), Failure> {
     let form = form(args)?;
-    let mut events = Clickstream::new(spec(args)).map_err(Failure::usage)?;
-    let topic = settings(global)?.activity.topic;
+    let partitions = args.partitions.unwrap_or(PARTITIONS);
+    let mut events = Clickstream::new(spec(args, partitions, START_MS)).map_err(Failure::usage)?;
     let signals = Signals::listen(ui, 1)?;
 
-    let began = Instant::now();
-    let mut told = began;
-    let mut target = Target::create(dir, &topic, args.partitions, form).map_err(failure)?;
-    let (mut records, mut bytes) = (0_u64, 0_u64);
+    let mut progress = Progress::new(ui, args.records);
+    let mut target = Target::create(dir, topic, partitions, form).map_err(failure)?;
     while let Some(event) = events.next_event() {
         target.write(&event).map_err(failure)?;
-        records += 1;
-        bytes += event.payload.len() as u64;
-        if records.is_multiple_of(LOOK_EVERY) {
+        progress.add(event.payload.len());
+        if progress.records.is_multiple_of(LOOK_EVERY) {
             if signals.asked() {
                 return Err(Failure::running("stopped before the end; nothing was written"));
             }
-            if told.elapsed() > Duration::from_secs(5) {
-                told = Instant::now();
-                ui.note(format_args!("{} of {} records", grouped(records), grouped(args.records)));
-            }
+            progress.tell();
         }
     }
     target.finish().map_err(failure)?;
-    ui.note(format_args!(
-        "{} records, {} bytes of payload, in {} partitions of {topic}: {} ({:.1} s)",
-        grouped(records),
-        grouped(bytes),
-        args.partitions,
-        dir.display(),
-        began.elapsed().as_secs_f64(),
-    ));
+    progress.end(topic, partitions, &dir.display());
     Ok(())
+}
+
+fn to_kafka(ui: &Ui, args: &GenerateActivity, servers: &str, topic: &str) -> Result<(), Failure> {
+    let properties = kafka::properties(servers, &args.client)?;
+    // Nonsense is told before anybody is asked.
+    Clickstream::new(spec(args, args.partitions.unwrap_or(PARTITIONS), START_MS)).map_err(Failure::usage)?;
+    let partitions = kafka::topic_of(ui, &properties, topic, args.partitions, PARTITIONS)?;
+    let pace = interval(args);
+    let now_ms = SystemClock.now_us().div_euclid(1_000);
+    let without_pace = spec(args, partitions, 0).span.as_millis() as i64;
+    let spec =
+        spec(args, partitions, if pace.is_some() { now_ms } else { now_ms.saturating_sub(without_pace) });
+    let mut events = Clickstream::new(spec).map_err(Failure::usage)?;
+    let writer = Writer::open(&properties, kafka::TIMEOUT).map_err(Failure::usage)?;
+    let signals = Signals::listen(ui, 1)?;
+
+    let mut progress = Progress::new(ui, args.records);
+    let began = Instant::now();
+    while !signals.asked() {
+        let due = pace.map_or(Duration::ZERO, |pace| pace.mul_f64(progress.records as f64));
+        let early = due.saturating_sub(began.elapsed());
+        if !early.is_zero() {
+            // Short, so that a signal is heard.
+            writer.poll(early.min(Duration::from_millis(100))).map_err(kafka::failure)?;
+            progress.tell();
+            continue;
+        }
+        let Some(event) = events.next_event() else { break };
+        let written = writer.write(topic, event.partition, event.kafka_ms, event.key, event.payload);
+        written.map_err(kafka::failure)?;
+        progress.add(event.payload.len());
+        if progress.records.is_multiple_of(LOOK_EVERY / 16) {
+            writer.poll(Duration::ZERO).map_err(kafka::failure)?;
+            progress.tell();
+        }
+    }
+    writer.finish().map_err(kafka::failure)?;
+    progress.end(topic, partitions, &servers);
+    Ok(())
+}
+
+/// The time between two events, where the clock is to be kept.
+fn interval(args: &GenerateActivity) -> Option<Duration> {
+    let by_rate = args.rate.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
+    args.interval.or(by_rate)
+}
+
+/// What has been written so far.
+struct Progress<'a> {
+    ui: &'a Ui,
+    of: u64,
+    records: u64,
+    bytes: u64,
+    began: Instant,
+    told: Instant,
+}
+
+impl<'a> Progress<'a> {
+    fn new(ui: &'a Ui, of: u64) -> Progress<'a> {
+        let now = Instant::now();
+        Progress { ui, of, records: 0, bytes: 0, began: now, told: now }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes as u64;
+    }
+
+    fn tell(&mut self) {
+        if self.told.elapsed() > Duration::from_secs(5) {
+            self.told = Instant::now();
+            self.ui.note(format_args!("{} of {} records", grouped(self.records), grouped(self.of)));
+        }
+    }
+
+    fn end(&self, topic: &str, partitions: u32, place: &dyn std::fmt::Display) {
+        self.ui.note(format_args!(
+            "{} records, {} bytes of payload, in {partitions} partitions of {topic}: {place} ({:.1} s)",
+            grouped(self.records),
+            grouped(self.bytes),
+            self.began.elapsed().as_secs_f64(),
+        ));
+    }
 }
 
 fn form(args: &GenerateActivity) -> Result<Form, Failure> {
@@ -82,7 +164,10 @@ fn form(args: &GenerateActivity) -> Result<Form, Failure> {
     })
 }
 
-fn spec(args: &GenerateActivity) -> Spec {
+/// Where a fixture begins: 2026-01-01T00:00:00Z.
+const START_MS: i64 = 1_767_225_600_000;
+
+fn spec(args: &GenerateActivity, partitions: u32, start_ms: i64) -> Spec {
     let by_rate = args.rate.and_then(|rate| Duration::try_from_secs_f64(args.records as f64 / rate).ok());
     let by_interval = args.interval.map(|interval| {
         let nanos = interval.as_nanos().saturating_mul(u128::from(args.records));
@@ -98,10 +183,10 @@ fn spec(args: &GenerateActivity) -> Spec {
     Spec {
         seed: args.seed,
         records: args.records,
-        partitions: args.partitions,
+        partitions,
         pages: args.pages,
         users: args.users,
-        start_ms: args.start,
+        start_ms: args.start.unwrap_or(start_ms),
         span,
         late_every: args.late_every,
     }

@@ -7,9 +7,11 @@ mod cluster;
 mod failure;
 mod generate;
 mod graph;
+mod kafka;
 mod places;
 mod progress;
 mod prove;
+mod record;
 mod replay;
 mod run;
 mod signals;
@@ -53,6 +55,7 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Run(args)) => run::run(ui, global, args),
         Some(Command::Cluster(args)) => cluster::run(ui, global, args),
         Some(Command::Checkpoint(command)) => checkpoint::run(ui, command),
+        Some(Command::Record(args)) => record::run(ui, args),
         Some(Command::Generate(args)) => generate::run(ui, global, args),
         Some(Command::Prove(args)) => prove::run(ui, global, args),
         Some(Command::Validate(args)) => validate::run(ui, global, args),

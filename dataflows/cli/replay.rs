@@ -125,6 +125,7 @@ fn mend_source(error: &SourceError) -> &'static str {
             "copy the file again from where it came, or cut it off there; nothing of this replay is visible"
         }
         SourceError::Shorter { .. } => "give the log that the checkpoint is of",
+        _ => "a replay reads files only: this is a defect of tidegate, report it",
     }
 }
 

@@ -79,6 +79,15 @@ impl Target {
     /// # Errors
     /// See [`TargetError`].
     pub fn create(dir: &Path, topic: &str, partitions: u32, form: Form) -> Result<Target, TargetError> {
+        let partitions: Vec<_> = (0..partitions).map(|number| Partition::new(topic, number as i32)).collect();
+        Target::of_partitions(dir, &partitions, form)
+    }
+
+    /// A fixture in `dir`, which is empty or not there, of these partitions.
+    ///
+    /// # Errors
+    /// See [`TargetError`].
+    pub fn of_partitions(dir: &Path, partitions: &[Partition], form: Form) -> Result<Target, TargetError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |cause| TargetError::Io { path, cause }
@@ -91,10 +100,9 @@ impl Target {
         let hidden = dir.join(".generating");
         fs::create_dir(&hidden).map_err(io(&hidden))?;
         let mut target = Target { dir: dir.to_owned(), hidden, writers: Vec::new(), finished: false };
-        for number in 0..partitions {
-            let partition = Partition::new(topic, number as i32);
-            let writer = Writer::create(&target.hidden, &partition, form).map_err(io(&target.hidden))?;
-            target.writers.push((partition, writer));
+        for partition in partitions {
+            let writer = Writer::create(&target.hidden, partition, form).map_err(io(&target.hidden))?;
+            target.writers.push((partition.clone(), writer));
         }
         Ok(target)
     }
@@ -107,7 +115,6 @@ impl Target {
     /// # Panics
     /// When there is no such partition.
     pub fn write(&mut self, event: &Generated<'_>) -> Result<(), TargetError> {
-        let (partition, writer) = &mut self.writers[event.partition as usize];
         let record = Record {
             offset: event.offset,
             kafka_time: KafkaTime::Create(event.kafka_ms),
@@ -115,10 +122,25 @@ impl Target {
             value: Some(Value::exact(event.payload)),
             headers: Headers::default(),
         };
+        self.write_record(event.partition as usize, &record)
+    }
+
+    /// Writes one record of a partition, by its index.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    ///
+    /// # Panics
+    /// When there is no such partition.
+    pub fn write_record(&mut self, partition: usize, record: &Record<'_>) -> Result<(), TargetError> {
+        let (partition, writer) = &mut self.writers[partition];
         let written = match writer {
-            Writer::Kcat(writer) => writer.write(partition, &record),
-            Writer::Segment(writer) => writer.write(&record),
-            Writer::Ndjson(out) => out.write_all(event.payload).and_then(|()| out.write_all(b"\n")),
+            Writer::Kcat(writer) => writer.write(partition, record),
+            Writer::Segment(writer) => writer.write(record),
+            Writer::Ndjson(out) => {
+                let payload = record.value.map_or(&[][..], |value| value.bytes());
+                out.write_all(payload).and_then(|()| out.write_all(b"\n"))
+            }
         };
         written.map_err(|cause| TargetError::Io { path: self.dir.clone(), cause })
     }

@@ -13,6 +13,8 @@
 //!   by another process: the sink's own mark makes the second time a no-op.
 
 mod disk;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod kcat;
 #[cfg(feature = "lake")]
 pub mod lake;

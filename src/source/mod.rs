@@ -12,6 +12,8 @@
 //! engine's choice, so that it can keep partitions together in event time and hold back those ahead.
 
 pub mod fixture;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 mod slab;
 
@@ -78,6 +80,24 @@ pub enum Poll {
     End,
 }
 
+/// How far a lane of a live source has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// The offset behind the last record that was taken or passed over.
+    pub position: i64,
+    /// The offset behind the partition's last record, as of the last answer of the broker; `None` before the first.
+    pub end: Option<i64>,
+    /// Everything up to `end` was read, nothing waits in a buffer, and no open transaction hides records.
+    pub at_end: bool,
+}
+
+impl LaneStatus {
+    /// How many offsets are still to be read; 0 while the end is not known.
+    pub fn lag(&self) -> u64 {
+        self.end.map_or(0, |end| end.saturating_sub(self.position).max(0).unsigned_abs())
+    }
+}
+
 /// A worker's cursor over its partitions.
 pub trait Reader {
     /// How many lanes there are.
@@ -97,6 +117,17 @@ pub trait Reader {
         budget: usize,
         visit: &mut dyn FnMut(usize, &Record<'_>) -> Visit,
     ) -> Result<Poll, SourceError>;
+
+    /// How far `lane` has come, without asking anybody; `None` where lanes end by themselves.
+    fn status(&self, _lane: usize) -> Option<LaneStatus> {
+        None
+    }
+
+    /// Asks whether `lane` has been read to its end now, and says no where nobody answers in time: a
+    /// partition whose broker is away is not idle. Waits for an answer, so ask rarely.
+    fn confirm_end(&mut self, _lane: usize) -> bool {
+        false
+    }
 }
 
 /// Why a source cannot go on. Each ends the run: what was read before stays exact, and nothing is guessed.
@@ -129,5 +160,50 @@ pub enum SourceError {
     Shorter {
         /// The partition.
         partition: Partition,
+    },
+    /// No broker answers. It may be enough to wait and start again.
+    #[error("no Kafka broker of {servers} answers: {cause}. See that they run and can be reached from here")]
+    Unreachable {
+        /// Who was asked.
+        servers: String,
+        /// What happened.
+        cause: String,
+    },
+    /// Kafka or its client refuses what it is asked, however often: a property, a password, a right.
+    #[error("Kafka refuses {what}: {cause}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// What it said, and what to do.
+        cause: String,
+    },
+    /// A topic is not there. Make it, or mend its name.
+    #[error("there is no topic {topic:?} on {servers}: make it, or mend its name in the settings")]
+    NoTopic {
+        /// The topic.
+        topic: String,
+        /// Who was asked.
+        servers: String,
+    },
+    /// Records that were not read yet have been deleted by the topic's retention.
+    #[error(
+        "{partition}: the records from offset {position} on are gone, the earliest is {earliest}. \
+         Raise the topic's retention; to go on without them, set the policy for lost records to skip"
+    )]
+    Gone {
+        /// The partition.
+        partition: Partition,
+        /// The next record that was to be read.
+        position: i64,
+        /// The earliest record that is there.
+        earliest: i64,
+    },
+    /// The log is not the one that was read before: the topic was deleted and made again, or lost its end.
+    #[error("{topic}: {what}. A checkpoint of the former log does not fit: begin with a new one")]
+    Replaced {
+        /// The topic or partition.
+        topic: String,
+        /// How it is known.
+        what: String,
     },
 }

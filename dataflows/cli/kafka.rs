@@ -1,0 +1,71 @@
+//! What commands that speak to Kafka share.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate::kafka::{NewTopicSpec, Properties, create_topic, describe_topics};
+
+use super::args::KafkaClient;
+use super::failure::Failure;
+use super::ui::Ui;
+
+/// How long brokers may take to answer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The client's properties: the file's, and these servers.
+pub(crate) fn properties(servers: &str, client: &KafkaClient) -> Result<Properties, Failure> {
+    let lines = match &client.client_properties {
+        None => Vec::new(),
+        Some(path) => read(path)?,
+    };
+    Ok(lines.into_iter().collect::<Properties>().with("bootstrap.servers", servers))
+}
+
+/// Reads `name=value` lines; empty ones and those that begin with `#` are passed over.
+fn read(path: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    let lines = text.lines().map(str::trim).enumerate();
+    let properties = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    properties
+        .map(|(at, line)| match line.split_once('=') {
+            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+            // The line is not repeated: it may be half of a password.
+            None => Err(Failure::usage(format!("{} line {}: there is no =", path.display(), at + 1))
+                .mend("write a property of librdkafka, name=value")),
+        })
+        .collect()
+}
+
+/// How many partitions the topic has; it is made where it is not there.
+pub(crate) fn topic_of(
+    ui: &Ui,
+    properties: &Properties,
+    topic: &str,
+    wanted: Option<u32>,
+    default: u32,
+) -> Result<u32, Failure> {
+    let found = describe_topics(properties, &[topic], TIMEOUT).map_err(failure)?;
+    if let Some(found) = found.into_iter().flatten().next() {
+        let partitions = found.partitions as u32;
+        return match wanted {
+            Some(wanted) if wanted != partitions => {
+                Err(Failure::usage(format!("topic {topic:?} has {partitions} partitions, not {wanted}"))
+                    .mend("leave --partitions out, or name another --topic"))
+            }
+            _ => Ok(partitions),
+        };
+    }
+    let partitions = wanted.unwrap_or(default);
+    let spec = NewTopicSpec { name: topic, partitions: partitions as i32, replication: None, settings: &[] };
+    if create_topic(properties, &spec, TIMEOUT).map_err(failure)? {
+        ui.note(format_args!("made topic {topic} with {partitions} partitions"));
+    }
+    Ok(partitions)
+}
+
+/// Kafka did not do what it was asked.
+pub(crate) fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
+    Failure::running(error).mend("see that the brokers run, and to addresses, passwords and rights")
+}

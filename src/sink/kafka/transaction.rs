@@ -1,0 +1,173 @@
+//! The producer of one transactional identity, and the way from what Kafka says to what the engine does.
+//!
+//! A producer is trusted as long as everything goes well. After any error it is thrown away: the next one's
+//! `init_transactions` ends whatever transaction was left (a commit that was under way is completed, all else is
+//! aborted), and the mark that is read behind it says which of the two it was. So there is one way to recover,
+//! whether the error was a timeout, a broker that died, or our own death.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::line::Outgoing;
+use super::mark::{Committed, MarkStore};
+use crate::kafka::{Hears, Properties, explain};
+
+/// What an error means for the sink.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Another producer has taken the identity over.
+    Fenced,
+    /// It may go better with a new producer, later.
+    Again(String),
+    /// It will not, whatever the number of tries.
+    Never(String),
+}
+
+/// A producer whose identity is ours.
+pub(super) struct Transactions {
+    producer: BaseProducer<Hears>,
+    timeout: Duration,
+}
+
+impl Transactions {
+    /// Takes the identity over: older producers of it are fenced, and what they left open is ended.
+    pub(super) fn take_over(properties: &Properties, timeout: Duration) -> Result<Transactions, Verdict> {
+        let hears = Hears::new("kafka sink");
+        let producer: BaseProducer<Hears> = properties
+            .client()
+            .create_with_context(hears)
+            .map_err(|error| Verdict::Never(explain(&error)))?;
+        let transactions = Transactions { producer, timeout };
+        transactions.producer.init_transactions(timeout).map_err(|error| transactions.judge(&error))?;
+        Ok(transactions)
+    }
+
+    pub(super) fn begin(&self) -> Result<(), Verdict> {
+        self.producer.begin_transaction().map_err(|error| self.judge(&error))
+    }
+
+    /// Hands a record to the producer, with two more headers; waits while its buffer is full.
+    pub(super) fn send(&self, record: &Outgoing<'_>, epoch: &str, generation: &str) -> Result<(), Verdict> {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 2);
+        for (name, value) in &record.headers {
+            headers = headers.insert(Header { key: name, value: value.as_deref() });
+        }
+        headers = headers.insert(Header { key: "tidegate-epoch", value: Some(epoch) });
+        headers = headers.insert(Header { key: "tidegate-generation", value: Some(generation) });
+        let mut message =
+            BaseRecord::<[u8], [u8]>::to(&record.topic).partition(record.partition).headers(headers);
+        (message.key, message.payload) = (record.key.as_deref(), record.payload.as_deref());
+        message.timestamp = record.timestamp_ms;
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                    if Instant::now() > deadline {
+                        return Err(Verdict::Again("no broker takes records".to_owned()));
+                    }
+                    message = back;
+                    self.producer.poll(Duration::from_millis(10));
+                }
+                Err((error, _)) => return Err(self.judge(&error)),
+            }
+        }
+    }
+
+    /// Commits what was sent, and the mark with it.
+    pub(super) fn commit(&self, marks: &MarkStore, mark: Committed) -> Result<(), Verdict> {
+        let judge = |error: KafkaError| self.judge(&error);
+        self.producer.flush(self.timeout).map_err(judge)?;
+        if let Some(error) = self.producer.context().undelivered() {
+            return Err(self.judge(&error));
+        }
+        reached("sent");
+        let (offsets, group) = marks.state(mark).map_err(judge)?;
+        let group = group.ok_or_else(|| Verdict::Again("the mark's group is not known".to_owned()))?;
+        self.producer.send_offsets_to_transaction(&offsets, &group, self.timeout).map_err(judge)?;
+        reached("marked");
+        self.producer.commit_transaction(self.timeout).map_err(judge)?;
+        reached("committed");
+        Ok(())
+    }
+
+    /// Ends the open transaction, if it can; the next producer does it otherwise.
+    pub(super) fn abandon(self) {
+        if self.producer.client().fatal_error().is_none()
+            && let Err(error) = self.producer.abort_transaction(self.timeout)
+        {
+            tracing::debug!("kafka sink: the transaction is left to the next producer: {}", explain(&error));
+        }
+    }
+
+    fn judge(&self, error: &KafkaError) -> Verdict {
+        self.producer.poll(Duration::ZERO);
+        // An error of the transaction says less than the record that caused it.
+        let cause = self.producer.context().undelivered();
+        let fatal = self.producer.client().fatal_error();
+        let codes = [
+            error.rdkafka_error_code(),
+            fatal.map(|(code, _)| code),
+            cause.and_then(|c| c.rdkafka_error_code()),
+        ];
+        let reason = self.producer.context().reason();
+        let said = match error {
+            KafkaError::Transaction(error) => error.string(),
+            other => explain(other),
+        };
+        judge(codes.into_iter().flatten(), &with_reason(said, reason))
+    }
+}
+
+/// Where a test lets the process die.
+#[cfg(not(test))]
+#[inline(always)]
+fn reached(_moment: &str) {}
+
+#[cfg(test)]
+use super::tests::reached;
+
+fn with_reason(said: String, reason: Option<String>) -> String {
+    match reason {
+        Some(reason) if !said.contains(&reason) => format!("{said} ({reason})"),
+        _ => said,
+    }
+}
+
+fn judge(codes: impl Iterator<Item = RDKafkaErrorCode>, said: &str) -> Verdict {
+    use RDKafkaErrorCode as Code;
+    for code in codes {
+        let never = match code {
+            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => return Verdict::Fenced,
+            Code::InvalidTransactionTimeout => {
+                "the transaction timeout is over the brokers' transaction.max.timeout.ms: lower one or raise the other"
+            }
+            Code::TransactionalIdAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed => {
+                "it takes the rights Write and Describe on the topics and on the transactional id, and Read on the group \
+                 of that name"
+            }
+            Code::SaslAuthenticationFailed => "the credentials are refused",
+            Code::MessageSizeTooLarge => {
+                "a record is larger than the topic takes: raise max.message.bytes, and message.max.bytes of the client"
+            }
+            Code::InvalidRecord | Code::PolicyViolation => "the topic does not take such a record",
+            Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition => {
+                "the topic or one of its partitions is gone: make it again"
+            }
+            _ => continue,
+        };
+        return Verdict::Never(format!("{never} (Kafka: {said})"));
+    }
+    Verdict::Again(said.to_owned())
+}
+
+/// What an error of the mark's store means.
+pub(super) fn judge_mark(error: &KafkaError) -> Verdict {
+    judge(error.rdkafka_error_code().into_iter(), &explain(error))
+}
