@@ -251,7 +251,10 @@ impl<A: Aggregate> PaneStore<A> {
         if let Some(&slot) = self.index.get(&at) {
             return slot;
         }
-        let table = Slots::new(self.keys.bound());
+        // What comes after its first windows have closed is little, and spread over many classes: there an
+        // array over all keys would cost more than it holds.
+        let straggling = at.class > self.spec.first_window(at.pane);
+        let table = if straggling { Slots::Sparse(HashTable::new()) } else { Slots::new(self.keys.bound()) };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.tables[slot as usize] = table;
