@@ -120,8 +120,8 @@ impl<A: Retract> WindowCloser<A> {
             table.for_each(|id, partial| {
                 keys.push(self.store.keys.hash(id), self.store.keys.key(id));
                 values.push(partial.output());
+                self.store.keys.release(id);
             });
-            self.store.release(&table);
             emit(self.closed(at.class, true, Arc::new(keys), values));
         }
     }
@@ -187,8 +187,8 @@ impl<A: Retract> WindowCloser<A> {
                         self.live -= 1;
                         self.row_keys = None;
                     }
+                    self.store.keys.release(id);
                 });
-                self.store.release(&table);
             }
         }
     }
