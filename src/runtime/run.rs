@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::clock::Clock;
 use crate::record::KafkaTime;
 use crate::sink::SinkError;
-use crate::source::{Assignment, Source, SourceError, Visit};
+use crate::source::{Source, SourceError};
 
 /// Why a run failed. None of them can be mended by going on: the run stops, and commits nothing more.
 #[derive(Debug, Error)]
@@ -129,6 +129,7 @@ impl Run {
 /// The earliest of the Kafka timestamps with which the lanes of the whole source begin. What cannot be read is
 /// left out here: whoever reads it for its records will say so.
 fn earliest_ms(source: &dyn Source) -> Option<i64> {
+    use crate::source::{Assignment, Visit};
     let all = (0..source.partitions().len()).map(|partition| Assignment { partition, from_offset: 0 });
     let mut reader = source.reader(&all.collect::<Vec<_>>()).ok()?;
     let lanes = reader.lanes();
