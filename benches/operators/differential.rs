@@ -48,10 +48,11 @@ where
     records.count()
 }
 
+/// Count, sum, least and largest.
+pub(crate) type Statistics = (i64, i64, i64, i64);
+
 /// Count, sum, least and largest by (window, key).
-pub(crate) fn statistics<'s, K>(
-    values: Relation<'s, ((i64, K), i64)>,
-) -> Relation<'s, ((i64, K), (i64, i64, i64, i64))>
+pub(crate) fn statistics<'s, K>(values: Relation<'s, ((i64, K), i64)>) -> Relation<'s, ((i64, K), Statistics)>
 where
     K: ExchangeData + Hash,
 {

@@ -123,7 +123,7 @@ fn windows(c: &mut Criterion) {
             },
             by_window(spec, |event| event.page),
             |records| {
-                let rows = differential::relation(records, |records| differential::counts(records));
+                let rows = differential::relation(records, differential::counts);
                 (rows.len() as u64, rows.iter().map(|(_, count)| *count as u64).sum())
             },
             || plain::counts(spec),
@@ -153,8 +153,8 @@ fn windows(c: &mut Criterion) {
             .map(|(window, (page, value))| ((window, page), value))
             .collect(),
         |records| {
-            let rows = differential::relation(records, |records| differential::statistics(records));
-            let fold = |&(_, (count, sum, least, largest)): &(_, (i64, i64, i64, i64))| {
+            let rows = differential::relation(records, differential::statistics);
+            let fold = |&(_, (count, sum, least, largest)): &(_, differential::Statistics)| {
                 plain::fold(count as u64, sum as f64, least as f64, largest as f64)
             };
             (rows.len() as u64, rows.iter().map(fold).fold(0, u64::wrapping_add))
@@ -179,7 +179,7 @@ fn distinct(c: &mut Criterion) {
         },
         by_window(spec, |event| event.user),
         |records| {
-            let rows = differential::relation(records, |records| differential::distinct(records));
+            let rows = differential::relation(records, differential::distinct);
             (rows.len() as u64, rows.iter().map(|(_, count)| *count as u64).sum())
         },
         || plain::distinct(spec),
@@ -245,7 +245,7 @@ fn latest(c: &mut Criterion) {
         },
         records,
         |records| {
-            let rows = differential::relation(records, |records| differential::latest(records));
+            let rows = differential::relation(records, differential::latest);
             let of = |&(_, (time_us, offset)): &(u32, (i64, i64))| {
                 (1, (time_us as u64).wrapping_mul(offset as u64))
             };

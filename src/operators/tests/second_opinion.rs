@@ -90,11 +90,11 @@ proptest! {
         let table = closed_by_the_operator(&events, windows, &pace);
         let records = by_window(&events, windows);
         let counts = differential::relation(
-            records.iter().map(|(group, _)| *group).collect(), |records| differential::counts(records),
+            records.iter().map(|(group, _)| *group).collect(), differential::counts,
         );
         let counted: Vec<_> = table.iter().map(|(group, row)| (*group, row.0 as isize)).collect();
         prop_assert_eq!(counted, counts);
-        let statistics = differential::relation(records, |records| differential::statistics(records));
+        let statistics = differential::relation(records, differential::statistics);
         let expected: BTreeMap<(i64, u8), Row> = statistics
             .into_iter()
             .map(|(group, (count, sum, least, largest))| {
@@ -118,7 +118,7 @@ proptest! {
             given.iter().map(|given| (spec.start(given.item.0), given.item.1 as isize)).collect();
         counts.sort_unstable();
         let records = by_window(&events, windows).into_iter().map(|(group, _)| group).collect();
-        prop_assert_eq!(counts, differential::relation(records, |records| differential::distinct(records)));
+        prop_assert_eq!(counts, differential::relation(records, differential::distinct));
     }
 
     #[test]
