@@ -75,6 +75,11 @@ impl KeyColumn {
         self.bytes.len()
     }
 
+    /// Bytes held.
+    pub fn heap_bytes(&self) -> usize {
+        self.hashes.capacity() * 8 + self.ends.capacity() * 4 + self.bytes.capacity()
+    }
+
     /// The hash and the bytes of the key at `row`.
     #[inline]
     pub fn get(&self, row: usize) -> (u64, &[u8]) {

@@ -15,6 +15,8 @@ pub(crate) struct Arguments {
     pub(crate) records: usize,
     /// How often each measurement is repeated; the best one counts.
     pub(crate) rounds: usize,
+    /// Only the measurement of sliding windows.
+    pub(crate) sliding_only: bool,
 }
 
 impl Arguments {
@@ -29,6 +31,7 @@ impl Arguments {
             data: after("--data").map(PathBuf::from),
             records: number("--records", if quick { 50_000 } else { 5_000_000 }),
             rounds: number("--rounds", if quick { 1 } else { 5 }),
+            sliding_only: words.iter().any(|word| word == "--sliding-only"),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! cargo bench --bench ratios                         its own input, made from a seed
 //! cargo bench --bench ratios -- --data DIR           p0.ndjson … of another generator
 //! cargo bench --bench ratios -- --records 1000000 --rounds 3
+//! cargo bench --bench ratios -- --sliding-only
 //! ```
 
 #![allow(clippy::print_stdout)] // Printing is what it is for.
@@ -34,6 +35,11 @@ fn main() {
     let memory = Engine::in_memory(&partitions);
 
     let mut report = measure::Report::new(records);
+    if arguments.sliding_only {
+        sliding(&arguments, &partitions, &mut report);
+        report.finish();
+        return;
+    }
     let [limit, one, two] = best_of(
         arguments.rounds,
         [&mut || Timed::of(|| limit::page_views(&slices)), &mut || memory.run(1, views), &mut || {
@@ -66,19 +72,25 @@ fn main() {
     report.time("engine, page views, log segments on disk", &from_disk);
     report.figure("log segments on disk / memory", from_disk.cpu / from_memory.cpu, 1.3);
 
-    let short = input::ten_minutes(&partitions);
-    let short = Engine::in_memory(&short);
-    let [tumbling, sliding] =
-        best_of(arguments.rounds, [&mut || short.run(1, views), &mut || short.run_sliding(1)]);
-    report.time("10 minutes, tumbling 1 min", &tumbling);
-    report.time("10 minutes, sliding 5 min / 1 s", &sliding);
-    report.figure("sliding 5 min / 1 s / tumbling 1 min", sliding.cpu / tumbling.cpu, 2.0);
+    sliding(&arguments, &partitions, &mut report);
 
     let overhead = memory.overhead(views, records, arguments.rounds);
     report.figure("with progress tracking and metrics / without", overhead, 1.05);
     report.figure("bytes per open (key, window)", measure::bytes_per_open_entry(), 150.0);
     report.figure("start to first record, ms", disk.first_record_ms(), 300.0);
     report.finish();
+}
+
+/// What it costs that windows overlap 300 times: 10 minutes of the data, where rows outnumber records.
+fn sliding(arguments: &input::Arguments, partitions: &[Vec<u8>], report: &mut measure::Report) {
+    let views = Selection { page_views: true, ..Engine::NOTHING };
+    let short = input::ten_minutes(partitions);
+    let short = Engine::in_memory(&short);
+    let [tumbling, sliding] =
+        best_of(arguments.rounds, [&mut || short.run(1, views), &mut || short.run_sliding(1)]);
+    report.time("10 minutes, tumbling 1 min", &tumbling);
+    report.time("10 minutes, sliding 5 min / 1 s", &sliding);
+    report.figure("sliding 5 min / 1 s / tumbling 1 min", sliding.cpu / tumbling.cpu, 2.0);
 }
 
 fn bytecount(bytes: &[u8]) -> u64 {

@@ -49,7 +49,8 @@ pub struct Verdicts<'a> {
 }
 
 impl<'a> Verdicts<'a> {
-    pub(super) fn new(ledger: &'a Ledger) -> Self {
+    /// None yet; for a front that is driven without the source operator.
+    pub fn new(ledger: &'a Ledger) -> Self {
         Verdicts { ledger, late: 0 }
     }
 

@@ -94,16 +94,17 @@ where
                 partials: Vec::with_capacity(room),
             };
             let mut blocks: Vec<_> = (0..self.peers as u32).map(empty).collect();
+            let (keys, peers) = (&mut self.store.keys, self.peers);
             table.for_each(|id, partial| {
-                let hash = self.store.keys.hash(id);
-                let block = &mut blocks[key_owner(hash, self.peers)];
-                block.keys.push(hash, self.store.keys.key(id));
+                let hash = keys.hash(id);
+                let block = &mut blocks[key_owner(hash, peers)];
+                block.keys.push(hash, keys.key(id));
                 block.partials.push(partial.clone());
+                keys.release(id);
                 if block.partials.len() == BLOCK_KEYS {
                     send(std::mem::replace(block, empty(block.target)));
                 }
             });
-            self.store.release(&table);
             blocks.into_iter().filter(|block| !block.partials.is_empty()).for_each(&mut *send);
         }
     }

@@ -33,7 +33,8 @@ pub enum RunError {
 pub enum Pace {
     /// As fast as it goes.
     Max,
-    /// This many seconds of Kafka time a second.
+    /// This many seconds of Kafka time a second, from the earliest Kafka timestamp that a partition of the
+    /// source begins with: the same for all workers and processes, whichever partitions they read.
     Times(f64),
 }
 
@@ -42,7 +43,7 @@ pub struct Run {
     source: Arc<dyn Source>,
     clock: Arc<dyn Clock>,
     pace: Pace,
-    /// (clock, Kafka time in ms) at the first record.
+    /// (clock, Kafka time in ms) at which the pace begins.
     origin: OnceLock<(i64, i64)>,
     stopping: AtomicBool,
     asked_to_stop: AtomicBool,
@@ -196,7 +197,53 @@ impl Run {
     fn due(&self, kafka_time: KafkaTime, speed: f64) -> bool {
         let Some(ms) = kafka_time.ms() else { return true };
         let now_us = self.clock.now_us();
-        let (began_us, began_ms) = *self.origin.get_or_init(|| (now_us, ms));
+        let begin = || (now_us, earliest_ms(&*self.source).unwrap_or(ms));
+        let (began_us, began_ms) = *self.origin.get_or_init(begin);
         (ms.saturating_sub(began_ms)) as f64 * 1000.0 <= now_us.saturating_sub(began_us) as f64 * speed
+    }
+}
+
+/// The earliest of the Kafka timestamps with which the lanes of the whole source begin. What cannot be read is
+/// left out here: whoever reads it for its records will say so.
+fn earliest_ms(source: &dyn Source) -> Option<i64> {
+    use crate::source::{Assignment, Visit};
+    let all = (0..source.partitions().len()).map(|partition| Assignment { partition, from_offset: 0 });
+    let mut reader = source.reader(&all.collect::<Vec<_>>()).ok()?;
+    let lanes = reader.lanes();
+    let first_ms = |lane| {
+        let mut first = None;
+        let look = &mut |_partition, record: &crate::record::Record<'_>| {
+            first = record.kafka_time.ms();
+            Visit::Stop
+        };
+        reader.poll(lane, 1, look).ok().and(first)
+    };
+    (0..lanes).filter_map(first_ms).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::record::Partition;
+    use crate::runtime::ManualClock;
+    use crate::source::memory::{MemorySource, OwnedRecord};
+
+    #[test]
+    fn the_pace_begins_with_the_earliest_partition_whichever_record_is_read_first() {
+        let record = |ms| OwnedRecord { kafka_time: KafkaTime::Create(ms), ..OwnedRecord::default() };
+        let logs = [(0, vec![record(9_000)]), (1, vec![record(5_000), record(6_000)]), (2, vec![])];
+        let logs: BTreeMap<_, _> =
+            logs.into_iter().map(|(number, log)| (Partition::new("t", number), log)).collect();
+        let clock = Arc::new(ManualClock::default());
+        let run = Run::new(Arc::new(MemorySource::new(logs)), Arc::clone(&clock) as _, Pace::Times(2.0));
+        // This process reads partition 0 alone, which begins 4 s after partition 1: 2 s at twice the speed.
+        assert!(!run.pace(KafkaTime::Create(9_000)));
+        clock.set(1_999_999);
+        assert!(!run.pace(KafkaTime::Create(9_000)));
+        assert!(run.pace(KafkaTime::None), "without a timestamp there is nothing to wait for");
+        clock.set(2_000_000);
+        assert!(run.pace(KafkaTime::Create(9_000)));
     }
 }

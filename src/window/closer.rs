@@ -2,9 +2,11 @@
 //!
 //! For sliding windows a running aggregate is kept by key. A part enters it with the first window it can
 //! reach (its class) and leaves it after the last window that its pane is in, so that a window costs what
-//! changed and not size/slide times its panes.
+//! changed and not size/slide times its panes. Its rows are what is left to pay for: windows that follow
+//! each other mostly have the same keys, so they share one column of them, and a row costs its value.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,10 +37,16 @@ pub struct ClosedWindow<V> {
     pub end_us: i64,
     /// Whether these are the final values; a provisional one may be followed by others of its key.
     pub is_final: bool,
-    /// The keys.
-    pub keys: KeyColumn,
+    /// The keys; sliding windows that follow each other share them while they are the same.
+    pub keys: Arc<KeyColumn>,
     /// The results, one a key.
     pub values: Vec<V>,
+}
+
+/// The keys of a window's rows, in the order of their numbers.
+struct RowKeys {
+    ids: Vec<u32>,
+    keys: Arc<KeyColumn>,
 }
 
 /// The open windows of the keys that this worker owns.
@@ -46,6 +54,8 @@ pub struct WindowCloser<A: Retract> {
     store: PaneStore<A>,
     running: Vec<A::Running>,
     live: usize,
+    /// The keys of the window closed last; `None` when a key has come or gone since.
+    row_keys: Option<RowKeys>,
     /// Parts that have entered, by the last window they belong to.
     leaving: BTreeMap<i64, Vec<(Eligible, Slots<A>)>>,
     next: i64,
@@ -61,6 +71,7 @@ impl<A: Retract> WindowCloser<A> {
             store: PaneStore::new(spec),
             running: Vec::new(),
             live: 0,
+            row_keys: None,
             leaving: BTreeMap::new(),
             next: i64::MIN,
             dirty: BTreeSet::new(),
@@ -104,13 +115,14 @@ impl<A: Retract> WindowCloser<A> {
                 break;
             }
             let Some((at, table)) = self.store.pop_first() else { break };
-            let mut closed = self.empty(at.class, table.len());
+            let mut keys = KeyColumn::with_capacity(table.len(), self.store.keys.byte_len_of(table.len()));
+            let mut values = Vec::with_capacity(table.len());
             table.for_each(|id, partial| {
-                closed.keys.push(self.store.keys.hash(id), self.store.keys.key(id));
-                closed.values.push(partial.output());
+                keys.push(self.store.keys.hash(id), self.store.keys.key(id));
+                values.push(partial.output());
+                self.store.keys.release(id);
             });
-            self.store.release(&table);
-            emit(closed);
+            emit(self.closed(at.class, true, Arc::new(keys), values));
         }
     }
 
@@ -127,20 +139,39 @@ impl<A: Retract> WindowCloser<A> {
             self.leave_before(window);
             self.enter_until(window);
             if self.live > 0 {
-                let mut closed = self.empty(window, self.live);
-                for (id, running) in self.running.iter().enumerate() {
-                    if !A::is_empty(running) {
-                        let id = id as u32;
-                        closed.keys.push(self.store.keys.hash(id), self.store.keys.key(id));
-                        closed.values.push(A::read(running));
-                    }
-                }
-                emit(closed);
+                let rows = self.row_keys();
+                let (ids, keys) = (&rows.ids, Arc::clone(&rows.keys));
+                let values = if ids.len() == self.running.len() {
+                    self.running.iter().map(A::read).collect()
+                } else {
+                    ids.iter().map(|id| A::read(&self.running[*id as usize])).collect()
+                };
+                self.row_keys = Some(rows);
+                emit(self.closed(window, true, keys, values));
             }
             self.next = window + 1;
         }
         // Nothing of a pane may outlive its last window.
         self.leave_before(self.next);
+        if self.live == 0 {
+            self.row_keys = None;
+        }
+    }
+
+    /// The keys of the next window's rows: those of the last one, unless one has come or gone.
+    fn row_keys(&mut self) -> RowKeys {
+        if let Some(rows) = self.row_keys.take() {
+            return rows;
+        }
+        let mut ids = Vec::with_capacity(self.live);
+        let mut keys = KeyColumn::with_capacity(self.live, self.store.keys.byte_len_of(self.live));
+        for (id, running) in (0..).zip(&self.running) {
+            if !A::is_empty(running) {
+                ids.push(id);
+                keys.push(self.store.keys.hash(id), self.store.keys.key(id));
+            }
+        }
+        RowKeys { ids, keys: Arc::new(keys) }
     }
 
     fn leave_before(&mut self, window: i64) {
@@ -152,9 +183,12 @@ impl<A: Retract> WindowCloser<A> {
                 table.for_each(|id, partial| {
                     let running = &mut self.running[id as usize];
                     A::leave(running, partial);
-                    self.live -= usize::from(A::is_empty(running));
+                    if A::is_empty(running) {
+                        self.live -= 1;
+                        self.row_keys = None;
+                    }
+                    self.store.keys.release(id);
                 });
-                self.store.release(&table);
             }
         }
     }
@@ -167,7 +201,10 @@ impl<A: Retract> WindowCloser<A> {
             }
             table.for_each(|id, partial| {
                 let running = &mut self.running[id as usize];
-                self.live += usize::from(A::is_empty(running));
+                if A::is_empty(running) {
+                    self.live += 1;
+                    self.row_keys = None;
+                }
                 A::enter(running, partial);
             });
             self.leaving.entry(self.store.spec().last_window(at.pane)).or_default().push((at, table));
@@ -176,12 +213,12 @@ impl<A: Retract> WindowCloser<A> {
 
     /// The values changed since the last call, of windows still open.
     pub fn changed(&mut self, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
-        let mut open: Option<(i64, ClosedWindow<A::Output>)> = None;
+        let mut open: Option<(i64, KeyColumn, Vec<A::Output>)> = None;
         for (window, id) in std::mem::take(&mut self.dirty) {
-            if open.as_ref().is_none_or(|(of, _)| *of != window)
-                && let Some((_, full)) = open.replace((window, self.empty(window, 0)))
+            if open.as_ref().is_none_or(|(of, ..)| *of != window)
+                && let Some((of, keys, values)) = open.replace((window, KeyColumn::default(), Vec::new()))
             {
-                emit(full);
+                emit(self.closed(of, false, Arc::new(keys), values));
             }
             let mut running = A::Running::default();
             let entered = self.leaving.values().flatten().map(|(at, table)| (*at, table));
@@ -191,28 +228,27 @@ impl<A: Retract> WindowCloser<A> {
                     A::enter(&mut running, partial);
                 }
             }
-            if let Some((_, block)) = &mut open
+            if let Some((_, keys, values)) = &mut open
                 && !A::is_empty(&running)
             {
-                block.keys.push(self.store.keys.hash(id), self.store.keys.key(id));
-                block.values.push(A::read(&running));
-                block.is_final = false;
+                keys.push(self.store.keys.hash(id), self.store.keys.key(id));
+                values.push(A::read(&running));
             }
         }
-        if let Some((_, block)) = open {
-            emit(block);
+        if let Some((of, keys, values)) = open {
+            emit(self.closed(of, false, Arc::new(keys), values));
         }
     }
 
-    fn empty(&self, window: i64, room: usize) -> ClosedWindow<A::Output> {
+    fn closed(
+        &self,
+        window: i64,
+        is_final: bool,
+        keys: Arc<KeyColumn>,
+        values: Vec<A::Output>,
+    ) -> ClosedWindow<A::Output> {
         let spec = self.store.spec();
-        ClosedWindow {
-            start_us: spec.start(window),
-            end_us: spec.end(window),
-            is_final: true,
-            keys: KeyColumn::with_capacity(room, self.store.keys.byte_len_of(room)),
-            values: Vec::with_capacity(room),
-        }
+        ClosedWindow { start_us: spec.start(window), end_us: spec.end(window), is_final, keys, values }
     }
 
     /// Calls `each` with every key held and its parts.
@@ -260,6 +296,7 @@ impl<A: Retract> WindowCloser<A> {
     /// Bytes held by keys and panes.
     pub fn heap_bytes(&self) -> usize {
         let leaving: usize = self.leaving.values().flatten().map(|(_, table)| table.heap_bytes()).sum();
-        self.store.heap_bytes() + leaving + self.running.capacity() * size_of::<A::Running>()
+        let rows = self.row_keys.as_ref().map_or(0, |rows| rows.ids.capacity() * 4 + rows.keys.heap_bytes());
+        self.store.heap_bytes() + leaving + rows + self.running.capacity() * size_of::<A::Running>()
     }
 }

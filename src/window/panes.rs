@@ -251,7 +251,10 @@ impl<A: Aggregate> PaneStore<A> {
         if let Some(&slot) = self.index.get(&at) {
             return slot;
         }
-        let table = Slots::new(self.keys.bound());
+        // What comes after its first windows have closed is little, and spread over many classes: there an
+        // array over all keys would cost more than it holds.
+        let straggling = at.class > self.spec.first_window(at.pane);
+        let table = if straggling { Slots::Sparse(HashTable::new()) } else { Slots::new(self.keys.bound()) };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.tables[slot as usize] = table;
@@ -295,7 +298,7 @@ impl<A: Aggregate> PaneStore<A> {
         self.index.iter().map(|(at, slot)| (*at, &self.tables[*slot as usize]))
     }
 
-    /// Takes out the lowest (class, pane). Its keys stay in use until [`PaneStore::release`].
+    /// Takes out the lowest (class, pane). Its keys stay in use until each is released in `keys`.
     pub fn pop_first(&mut self) -> Option<(Eligible, Slots<A>)> {
         let (at, slot) = self.index.pop_first()?;
         let table = std::mem::replace(&mut self.tables[slot as usize], Slots::Dense(Vec::new(), 0));
@@ -304,11 +307,6 @@ impl<A: Aggregate> PaneStore<A> {
         self.warm[at.pane as usize % WARM] = COLD;
         self.entries -= table.len();
         Some((at, table))
-    }
-
-    /// Gives up the keys of a table that was taken out.
-    pub fn release(&mut self, table: &Slots<A>) {
-        table.for_each(|id, _| self.keys.release(id));
     }
 
     /// How many (class, pane, key) are open.
@@ -359,7 +357,7 @@ mod tests {
                     let key = u32::from_le_bytes(store.keys.key(id).try_into().expect("four bytes"));
                     seen.insert((at, key), count.output());
                 });
-                store.release(&table);
+                table.for_each(|id, _| store.keys.release(id));
             }
             prop_assert_eq!(seen, model);
             prop_assert!(store.keys.is_empty());

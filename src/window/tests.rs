@@ -225,6 +225,31 @@ fn a_record_late_for_its_older_windows_counts_in_the_newer_ones() {
 }
 
 #[test]
+fn sliding_windows_share_their_keys_until_one_comes_or_goes() {
+    let spec = WindowSpec::sliding(4, 1).expect("valid");
+    let mut closer = WindowCloser::<Count>::new(spec, false);
+    for (time, key) in [(0, 1_u8), (2, 1), (5, 1), (5, 2)] {
+        let mut keys = KeyColumn::default();
+        keys.push(key_hash(&[key]), &[key]);
+        let mut one = Count::default();
+        one.add(());
+        let at = spec.eligible(time, i64::MIN).expect("nothing is late");
+        closer.merge(&PaneBlock { target: 0, at, keys, partials: vec![one] });
+    }
+    let mut closed = Vec::new();
+    closer.close(None, &mut |block| closed.push(block));
+    let shared: Vec<_> =
+        closed.windows(2).map(|pair| std::sync::Arc::ptr_eq(&pair[0].keys, &pair[1].keys)).collect();
+    let counts: Vec<_> = closed.iter().map(|block| block.values.clone()).collect();
+    // Windows start at -3 to 5; key 2 comes with the window that starts at 2, and then they leave together.
+    assert_eq!(
+        counts,
+        [[1].as_slice(), &[1], &[2], &[2], &[1], &[2, 1], &[1, 1], &[1, 1], &[1, 1]].map(<[u64]>::to_vec)
+    );
+    assert_eq!(shared, [true, true, true, true, false, true, true, true]);
+}
+
+#[test]
 fn a_closer_keeps_no_memory_of_keys_that_are_gone() {
     let spec = WindowSpec::sliding(60, 20).expect("valid");
     let mut closer = WindowCloser::<Count>::new(spec, true);

@@ -13,7 +13,7 @@ use crate::state::StateHub;
 use crate::window::WindowSpec;
 use crate::window::tests::{Event, limit, log, windows};
 
-type Run = Option<(i64, i64)>;
+pub(super) type Run = Option<(i64, i64)>;
 
 /// Distinct keys by start of window.
 fn naive(events: &[Event], (size, slide): (i64, i64)) -> BTreeMap<i64, u64> {
@@ -32,7 +32,7 @@ fn run_of(event: &Event, (size, slide): (i64, i64)) -> Run {
     Some((starts.last()?.div_euclid(slide), starts.first()?.div_euclid(slide)))
 }
 
-fn scripts(
+pub(super) fn scripts(
     events: &[Event],
     peers: usize,
     windows: (i64, i64),

@@ -3,6 +3,7 @@
 mod distinct;
 mod keyed_window;
 mod latest;
+mod second_opinion;
 mod sessions;
 
 use std::sync::{Arc, Mutex};

@@ -12,14 +12,14 @@ use crate::operators::session::{EndReason, Mark, Session, SessionEvent, SessionM
 use crate::state::StateHub;
 
 const MINUTE: i64 = 60_000_000;
-const GAP: i64 = 30 * MINUTE;
+pub(super) const GAP: i64 = 30 * MINUTE;
 
 /// A record's place and meaning; `watermark` is its partition's before it.
 #[derive(Clone, Copy, Debug)]
-struct Event {
-    user: u8,
-    watermark: i64,
-    what: SessionEvent,
+pub(super) struct Event {
+    pub(super) user: u8,
+    pub(super) watermark: i64,
+    pub(super) what: SessionEvent,
 }
 
 /// A record as drawn: partition, user, event time, mark, flag.
@@ -27,7 +27,7 @@ type Drawn = (u32, u8, i64, Mark, bool);
 
 /// A log in one of the orders in which its partitions can be read together, and the partitions' delay.
 /// Times are mostly whole multiples of 5 minutes, so that many are equal and many gaps are exact.
-fn log() -> impl Strategy<Value = (Vec<Event>, i64)> {
+pub(super) fn log() -> impl Strategy<Value = (Vec<Event>, i64)> {
     let time = (-40_i64..120, prop_oneof![4 => Just(0_i64), 1 => -1_i64..=1, 1 => 0..MINUTE])
         .prop_map(|(slot, off)| slot / 4 * 5 * MINUTE + off);
     let mark = prop_oneof![3 => Just(Mark::Join), 2 => Just(Mark::Start), 2 => Just(Mark::End)];
@@ -100,7 +100,7 @@ fn naive(events: &[Event], final_watermark: i64) -> (Vec<Row>, u64) {
 }
 
 /// The watermarks of all partitions after their last record.
-fn final_watermark(events: &[Event], delay: i64) -> i64 {
+pub(super) fn final_watermark(events: &[Event], delay: i64) -> i64 {
     events.iter().map(|event| event.what.time_us - delay).max().unwrap_or(i64::MIN)
 }
 
@@ -148,7 +148,7 @@ proptest! {
     }
 }
 
-fn scripts(
+pub(super) fn scripts(
     events: &[Event],
     delay: i64,
     peers: usize,
