@@ -29,6 +29,7 @@ use tidegate::operators::keyed_window::{CloseWindows, Measure, Mode, WindowFront
 use tidegate::operators::latest::LatestByKey;
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::{Session, Sessions};
+use tidegate::state::StateHub;
 use tidegate::tick::Tick;
 use tidegate::window::WindowSpec;
 use timely::dataflow::StreamVec;
@@ -116,7 +117,7 @@ fn windows(c: &mut Criterion) {
                 operator(
                     || window(spec, Views),
                     |blocks| {
-                        let closed = blocks.close_windows("Windows", spec, Mode::Final);
+                        let closed = blocks.close_windows("Windows", spec, Mode::Final, &StateHub::none());
                         closed.map(|closed| (closed.values.len() as u64, closed.values.iter().sum()))
                     },
                 )
@@ -136,7 +137,7 @@ fn windows(c: &mut Criterion) {
             operator(
                 || window(spec, Values),
                 |blocks| {
-                    let closed = blocks.close_windows("Windows", spec, Mode::Final);
+                    let closed = blocks.close_windows("Windows", spec, Mode::Final, &StateHub::none());
                     closed.map(|closed| {
                         let rows = closed.values.iter().map(|(count, sum, _, least, largest)| {
                             let least = least.map_or(0.0, |least| least.get());
@@ -172,7 +173,10 @@ fn distinct(c: &mut Criterion) {
             operator(
                 || users(spec),
                 |blocks| {
-                    let counts = blocks.to_owners().distinct_keys("Distinct", spec, |event| Some(event.0));
+                    let counts =
+                        blocks
+                            .to_owners()
+                            .distinct_keys("Distinct", spec, &StateHub::none(), |event| Some(event.0));
                     counts.map(|(_, count)| (1, count))
                 },
             )
@@ -188,7 +192,7 @@ fn distinct(c: &mut Criterion) {
         operator(
             || window(spec, Sketch),
             |blocks| {
-                let closed = blocks.close_windows("Windows", spec, Mode::Final);
+                let closed = blocks.close_windows("Windows", spec, Mode::Final, &StateHub::none());
                 closed.map(|closed| (1, closed.values[0]))
             },
         )
@@ -215,8 +219,14 @@ fn sessions(c: &mut Criterion) {
                 || users(spec),
                 |blocks| {
                     let ledger = Ledger::new(1);
-                    let sessions =
-                        blocks.to_owners().sessions("Sessions", gap_us, ledger, 0, |event| Some(event.1));
+                    let sessions = blocks.to_owners().sessions(
+                        "Sessions",
+                        gap_us,
+                        ledger,
+                        0,
+                        &StateHub::none(),
+                        |event| Some(event.1),
+                    );
                     sessions.map(|block| block.sessions.iter().map(of_session).fold((0, 0), add))
                 },
             )
@@ -239,8 +249,8 @@ fn latest(c: &mut Criterion) {
         &mut c.benchmark_group("latest by user"),
         || {
             operator(Entries::default, |entries| {
-                let latest = entries.latest_by_key().net_changes();
-                latest.map(|(_, (time_us, offset))| (1, (time_us as u64).wrapping_mul(offset as u64)))
+                let latest = entries.latest_by_key("Latest", &StateHub::none()).net_changes();
+                latest.map(|((_, (time_us, offset)), _)| (1, (time_us as u64).wrapping_mul(offset as u64)))
             })
         },
         records,

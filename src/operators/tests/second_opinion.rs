@@ -20,6 +20,7 @@ use crate::operators::keyed_window::{CloseWindows, Mode};
 use crate::operators::latest::LatestByKey;
 use crate::operators::net_changes::NetChanges;
 use crate::operators::session::{Mark, Sessions};
+use crate::state::StateHub;
 use crate::window::tests::{Event, limit, log, windows};
 use crate::window::{Eligible, PaneBlock, WindowSpec};
 
@@ -62,7 +63,7 @@ fn closed_by_the_operator(
         script(&mine, pace, |events| pack(&spec, events), may)
     };
     let (given, _) = run(&[worker(0), worker(1)], move |blocks, _ledger| {
-        blocks.close_windows("Windows", spec, Mode::Final)
+        blocks.close_windows("Windows", spec, Mode::Final, &StateHub::none())
     });
     let mut table = BTreeMap::new();
     for closed in given.into_iter().map(|given| given.item) {
@@ -112,7 +113,7 @@ proptest! {
     ) {
         let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
         let (given, _) = run(&distinct::scripts(&events, PEERS, windows, &pace), move |blocks, _ledger| {
-            blocks.to_owners().distinct_keys("Distinct", spec, |run| *run)
+            blocks.to_owners().distinct_keys("Distinct", spec, &StateHub::none(), |run| *run)
         });
         let mut counts: Vec<_> =
             given.iter().map(|given| (spec.start(given.item.0), given.item.1 as isize)).collect();
@@ -129,19 +130,20 @@ proptest! {
         let (given, _) = run(&scripts, |blocks, ledger| {
             let sessions = blocks
                 .to_owners()
-                .sessions("Sessions", sessions::GAP, ledger.clone(), 0, |event| Some(*event));
+                .sessions("Sessions", sessions::GAP, ledger.clone(), 0, &StateHub::none(), |event| Some(*event));
             let by_user = sessions.flat_map(|block| {
                 let users: Vec<u8> = block.keys.iter().map(|(_, key)| key[0]).collect();
                 users.into_iter().zip(block.sessions)
             });
-            by_user.latest_by_key().net_changes()
+            by_user.latest_by_key("Latest", &StateHub::none()).net_changes()
         });
         // Later epochs replace what earlier ones gave.
         let mut changes: Vec<_> = given.into_iter().map(|given| (given.at.epoch, given.item)).collect();
         changes.sort_unstable();
         let latest: BTreeMap<u8, _> = changes
             .into_iter()
-            .map(|(_, (user, s))| {
+            .filter(|(_, (_, diff))| *diff > 0)
+            .map(|(_, ((user, s), _))| {
                 let why = s.reason.as_str().chars().next().expect("a reason has a name");
                 (user, (s.start_us, s.seq, s.end_us, why, s.events))
             })

@@ -136,7 +136,8 @@ impl KafkaSource {
         let mut partitions = Vec::new();
         for id in ids(&topics) {
             let (earliest, end) = bounds(&client, &settings, &id)?;
-            partitions.push(PartitionInfo { id, records_hint: (end - earliest).max(0).unsigned_abs() });
+            let records_hint = (end - earliest).max(0).unsigned_abs();
+            partitions.push(PartitionInfo { id, records_hint, from_offset: earliest });
         }
         let settings = Arc::new(settings);
         Ok(KafkaSource { settings, client, topics, partitions, skipped: Arc::default() })
@@ -165,6 +166,18 @@ impl KafkaSource {
         start.resolve(&self.client, &self.settings, &self.partitions)
     }
 
+    /// The same source, which a run without a checkpoint begins to read at `start`.
+    ///
+    /// # Errors
+    /// As [`KafkaSource::resolve_start`].
+    pub fn starting_at(mut self, start: &Start) -> Result<KafkaSource, SourceError> {
+        let offsets = self.resolve_start(start)?;
+        for (info, offset) in self.partitions.iter_mut().zip(offsets) {
+            info.from_offset = offset;
+        }
+        Ok(self)
+    }
+
     /// The offset behind each partition's last record now, by index among the partitions.
     ///
     /// # Errors
@@ -191,7 +204,7 @@ impl KafkaSource {
         }
         let known = |id: &Partition| self.partitions.iter().any(|info| info.id == *id);
         let new = ids(&now).into_iter().filter(|id| !known(id));
-        Ok(new.map(|id| PartitionInfo { id, records_hint: 0 }).collect())
+        Ok(new.map(|id| PartitionInfo { id, records_hint: 0, from_offset: 0 }).collect())
     }
 
     /// How many offsets were skipped so far because their records were gone.
@@ -201,6 +214,10 @@ impl KafkaSource {
 }
 
 impl Source for KafkaSource {
+    fn resumes_by_offset(&self) -> bool {
+        true
+    }
+
     fn partitions(&self) -> &[PartitionInfo] {
         &self.partitions
     }
