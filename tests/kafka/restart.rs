@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use tidegate::source::kafka::{KafkaSource, Settings};
-use tidegate::source::{Reader, Source};
+use tidegate::source::Source;
 
 use super::harness::*;
 
