@@ -175,14 +175,12 @@ pub fn create_topic(
     let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
     let topics = [topic];
     let made = block_on(admin.create_topics(&topics, &options)).map_err(|error| because(&admin, &error))?;
-    for result in made {
-        match result {
-            Ok(_) => return Ok(true),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => return Ok(false),
-            Err((name, code)) => return Err(format!("topic {name:?} cannot be made: {code}")),
-        }
+    match made.into_iter().next() {
+        Some(Ok(_)) => Ok(true),
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
+        Some(Err((name, code))) => Err(format!("topic {name:?} cannot be made: {code}")),
+        None => Err(format!("no answer about topic {:?}", spec.name)),
     }
-    Err(format!("no answer about topic {:?}", spec.name))
 }
 
 fn admin(properties: &Properties) -> Result<AdminClient<Watch>, String> {

@@ -93,8 +93,8 @@ pub(crate) fn read_all(settings: &Settings, start: &Start) -> Result<Vec<Vec<Own
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut open = 0;
-        for lane in 0..reader.lanes() {
-            take(&mut *reader, lane, 1_000, &mut all[lane])?;
+        for (lane, records) in all.iter_mut().enumerate() {
+            take(&mut *reader, lane, 1_000, records)?;
             open += usize::from(!reader.status(lane).unwrap().at_end || !reader.confirm_end(lane));
         }
         if open == 0 {

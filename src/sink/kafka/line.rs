@@ -41,7 +41,7 @@ impl<'a> Outgoing<'a> {
     /// Reads a line, or says what is wrong with it.
     pub(super) fn parse(line: &'a [u8]) -> Result<Outgoing<'a>, String> {
         let line: Line<'a> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-        if line.headers.len() % 2 != 0 {
+        if !line.headers.len().is_multiple_of(2) {
             return Err("a header without a value".to_owned());
         }
         let mut headers = Vec::with_capacity(line.headers.len() / 2);

@@ -80,7 +80,7 @@ impl Settings {
             return Err(SourceError::Refused { what: format!("the property {name:?}"), cause });
         }
         // librdkafka takes the bound per partition, and needs room for a fetch.
-        let kbytes = (self.buffer_bytes / partitions.max(1) >> 10).clamp(1 << 10, 1 << 20);
+        let kbytes = ((self.buffer_bytes / partitions.max(1)) >> 10).clamp(1 << 10, 1 << 20);
         let mut properties = self.properties.clone().without("group.id");
         for (name, value) in FIXED {
             properties = properties.with(name, value);
