@@ -176,6 +176,17 @@ pub(crate) struct RunArgs {
     /// A fixture in place of Kafka.
     #[arg(long, value_name = "DIR")]
     pub(crate) fixture: Option<PathBuf>,
+    /// The Kafka brokers to read from; KAFKA_BOOTSTRAP_SERVERS by default.
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "fixture")]
+    pub(crate) bootstrap_servers: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: KafkaClient,
+    /// Where a first start begins: at the earliest record or behind the latest.
+    #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = ["earliest", "latest"])]
+    pub(crate) start: String,
+    /// Take the end of the topic, as it stands now, for the end of the input, as a back-fill does.
+    #[arg(long)]
+    pub(crate) until_end: bool,
     /// Embedded sinks in this directory in place of the configured ones.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

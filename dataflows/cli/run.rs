@@ -10,7 +10,9 @@ use tidegate::checkpoint::{CheckpointError, Manifest};
 use tidegate::ingest::Interleave;
 use tidegate::runtime::{Run, exit_on_panic};
 use tidegate::source::Source;
+use tidegate::source::bounded::Bounded;
 use tidegate::source::fixture::FixtureSource;
+use tidegate::source::kafka::{KafkaSource, Settings as KafkaSettings, Start};
 use tidegate_dataflows::run::{Ended, Options, RunFailure, run as run_pipeline};
 use tidegate_dataflows::settings::Settings;
 
@@ -18,9 +20,9 @@ use super::args::{Global, RunArgs};
 use super::failure::Failure;
 use super::progress::Progress;
 use super::replay::{cluster, failure as replay_failure};
-use super::settings;
 use super::signals::Signals;
 use super::ui::Ui;
+use super::{kafka, settings};
 
 /// The environment name of the file that a supervisor watches for signs of life.
 pub(crate) const HEARTBEAT: &str = "TIDEGATE_HEARTBEAT_FILE";
@@ -28,8 +30,8 @@ pub(crate) const HEARTBEAT: &str = "TIDEGATE_HEARTBEAT_FILE";
 /// Runs a pipeline from its checkpoint.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failure> {
     let Settings { activity, .. } = settings(global)?;
-    let (Some(fixture), Some(out)) = (&args.fixture, &args.out) else {
-        return Err(Failure::comes_later("a run from Kafka", "give --fixture DIR and --out DIR"));
+    let Some(out) = &args.out else {
+        return Err(Failure::comes_later("a run into configured sinks", "give --out DIR for embedded ones"));
     };
     let options = Options {
         checkpoint: args.checkpoint.clone().unwrap_or_else(|| beside(out)),
@@ -43,9 +45,13 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         activity,
     };
     let topic = options.activity.topic.clone();
-    let source =
-        FixtureSource::open(fixture, &|name| name == topic).map_err(|error| replay_failure(error.into()))?;
-    let source: Arc<dyn Source> = Arc::new(source);
+    let source: Arc<dyn Source> = match &args.fixture {
+        Some(fixture) => {
+            let fixture = FixtureSource::open(fixture, &|name| name == topic);
+            Arc::new(fixture.map_err(|error| replay_failure(error.into()))?)
+        }
+        None => kafka_source(args, &topic)?,
+    };
     // Of several processes any may hear a signal: worker 0 stops them all.
     let signals = Signals::listen(ui, 1)?;
     exit_on_panic();
@@ -70,6 +76,23 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         }
         Ended::Quietly => Ok(()),
     }
+}
+
+fn kafka_source(args: &RunArgs, topic: &str) -> Result<Arc<dyn Source>, Failure> {
+    let servers = args.bootstrap_servers.clone().or_else(|| std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok());
+    let Some(servers) = servers else {
+        return Err(Failure::usage("there is nothing to read from")
+            .mend("name the brokers with --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS, or a recording with --fixture"));
+    };
+    let start = if args.start == "latest" { Start::Latest } else { Start::Earliest };
+    let settings = KafkaSettings::new(kafka::properties(&servers, &args.client)?, [topic]);
+    let source = KafkaSource::open(settings).and_then(|source| source.starting_at(&start));
+    let source = source.map_err(kafka::failure)?;
+    if args.until_end {
+        let ends = source.ends().map_err(kafka::failure)?;
+        return Ok(Arc::new(Bounded::new(Arc::new(source), ends)));
+    }
+    Ok(Arc::new(source))
 }
 
 fn beside(out: &Path) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The envelope of every file of a checkpoint: a magic, the format's version, the length and a checksum.
 //!
 //! ```text
-//! "TIDEGATE" │ version u32 │ CRC-32C of the body u32 │ length of the body u64 │ body (bincode)
+//! "TIDEGATE" │ version u32 │ CRC-32C of all the rest u32 │ length of the body u64 │ body (bincode)
 //! ```
 
 use serde::Serialize;
@@ -29,12 +29,18 @@ pub enum Damage {
 pub fn pack<T: Serialize>(content: &T) -> Result<Vec<u8>, Damage> {
     let mut bytes = vec![0; HEADER];
     bincode::serialize_into(&mut bytes, content).map_err(|error| Damage::Damaged(error.to_string()))?;
-    let (crc, len) = (crc32c::crc32c(&bytes[HEADER..]), (bytes.len() - HEADER) as u64);
+    let len = (bytes.len() - HEADER) as u64;
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     bytes[16..24].copy_from_slice(&len.to_le_bytes());
+    let crc = checksum(&bytes);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     Ok(bytes)
+}
+
+/// The CRC-32C of the version and of all that stands behind the checksum.
+fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&bytes[8..12]), &bytes[16..])
 }
 
 /// The content of an envelope.
@@ -52,7 +58,7 @@ pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damage> {
     if len != body.len() as u64 {
         return Err(damaged(&format!("it holds {} bytes of {len}", body.len())));
     }
-    if crc32c::crc32c(body) != word(12) {
+    if checksum(bytes) != word(12) {
         return Err(damaged("its checksum is wrong"));
     }
     if word(8) > VERSION {
@@ -88,6 +94,8 @@ mod tests {
     fn later_version_is_told_apart_from_damage() {
         let mut bytes = pack(&1u8).unwrap();
         bytes[8] = VERSION as u8 + 1;
+        let crc = checksum(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(unpack::<u8>(&bytes), Err(Damage::TooNew(VERSION + 1)));
     }
 }

@@ -11,6 +11,7 @@
 //! Records of one partition lie in one lane and come in log order. Which lane is polled next is the
 //! engine's choice, so that it can keep partitions together in event time and hold back those ahead.
 
+pub mod bounded;
 pub mod fixture;
 #[cfg(feature = "kafka")]
 pub mod kafka;

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Kills a run with checkpoints at random moments and starts it again, each time with other workers, until it is done.
+
+usage: crash.py BINARY OUT SEED [--kills N] [--processes] [--damage] -- RUN-ARGUMENTS...
+
+Most ends are SIGKILL, some SIGTERM (which must exit with 0). With --processes every third start is a cluster of two processes, of which one
+is killed alone now and then. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts. The
+output is for somebody else to compare; what is checked here is that every end is an expected one, and that at least N kills hit a run.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+STARTS = 400
+
+
+def damage(rnd, checkpoint):
+    """Spoils the newest manifest, its copy, or a state file: never all copies of the manifest at once."""
+    folder = checkpoint / "activity"
+    kind = rnd.choice(["manifest", "manifest-copy", "state"])
+    names = sorted(path for path in folder.glob("*") if path.is_file())
+    wanted = {
+        "manifest": [path for path in names if path.suffix == ".tg" and path.name.startswith("manifest-")],
+        "manifest-copy": [path for path in names if path.suffix == ".copy"],
+        "state": [path for path in names if path.name.startswith("state-")],
+    }[kind]
+    if not wanted:
+        return None
+    path = wanted[-1]
+    how = rnd.choice(["cut", "flip", "empty", "remove"])
+    content = path.read_bytes()
+    if how == "cut":
+        path.write_bytes(content[: rnd.randrange(len(content) or 1)])
+    elif how == "flip" and content:
+        at = rnd.randrange(len(content))
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << rnd.randrange(8)]) + content[at + 1 :])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+    return f"{how} {path.name}"
+
+
+def children(pid):
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--kills", type=int, default=8)
+    parser.add_argument("--processes", action="store_true")
+    parser.add_argument("--damage", action="store_true")
+    parser.add_argument("arguments", nargs="+")
+    options = parser.parse_args()
+    rnd = random.Random(options.seed)
+    checkpoint = Path(f"{options.out}.checkpoint")
+    for folder in (options.out, checkpoint):
+        shutil.rmtree(folder, ignore_errors=True)
+    kills = 0
+    patience = 0.05
+    for start in range(STARTS):
+        workers = rnd.choice([1, 2, 3, 8])
+        run = ["run", *options.arguments, "--out", str(options.out), "-w", str(workers)]
+        is_cluster = options.processes and start % 3 == 2
+        command = [options.binary, *(["cluster", "2"] if is_cluster else []), *run]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        # Once there were enough kills it may come to its end.
+        limit = rnd.uniform(0.3, 1.0) * patience if kills < options.kills else 120
+        patience *= 1.15
+        try:
+            said, _ = process.communicate(timeout=limit)
+            if process.returncode != 0:
+                sys.exit(f"start {start}, {workers} workers: exit code {process.returncode}\n{said.decode()[-3000:]}")
+            if kills < options.kills:
+                sys.exit(f"it came to its end after {kills} kills, before {options.kills}: give it more to do")
+            print(f"done after {kills} kills in {start + 1} starts")
+            return
+        except subprocess.TimeoutExpired:
+            pass
+        kind = rnd.random()
+        alone = children(process.pid) if is_cluster else []
+        if alone and kind < 0.5:
+            # One of two dies: the supervisor starts both again.
+            os.kill(rnd.choice(alone), signal.SIGKILL)
+            time.sleep(0.3)
+        if kind < 0.8:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGTERM)
+        kills += 1
+        try:
+            said, _ = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            sys.exit(f"start {start}, {workers} workers, cluster {is_cluster}: it does not end after SIGTERM")
+        # A signal that comes before the program listens ends it as signals do.
+        if kind >= 0.8 and process.returncode not in (0, -signal.SIGTERM):
+            sys.exit(f"start {start}: exit code {process.returncode} after SIGTERM\n{said.decode()[-3000:]}")
+        spoilt = damage(rnd, checkpoint) if options.damage and rnd.random() < 0.5 else None
+        print(f"{start}: {'cluster, ' if is_cluster else ''}{workers} workers, {process.returncode}{f', {spoilt}' if spoilt else ''}")
+    sys.exit("it never came to its end")
+
+
+main()
