@@ -6,10 +6,10 @@
 //! instant, and loops over hash maps in memory, which know no lateness, no frontier and no other worker. Both
 //! are given numbers in place of names. All three must give the same answer before anything is measured.
 //!
-//! Where the rivals are expected to win: the loops wherever a record counts in one place (tumbling count,
-//! latest); no longer where it counts in many, for they add it to each window and the operators to one pane.
-//! Differential where what has been put in is taken back or corrected later, which these operators cannot do
-//! and this data does not ask for; `latest_by_key` is differential itself, with the maximum as its difference.
+//! Where the rivals are expected to win: the loops, which do a small part of the work, and least where a record
+//! counts in many windows, for they add it to each and the operators to one pane. Differential where what has
+//! been put in is taken back or corrected later, which these operators cannot do and this data does not ask
+//! for; `latest_by_key` is differential itself, with the maximum as its difference.
 
 mod data;
 mod differential;
