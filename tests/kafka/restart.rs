@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::time::Instant;
 
-use tidegate::source::kafka::{KafkaSource, Settings};
 use tidegate::source::Source;
+use tidegate::source::kafka::{KafkaSource, Settings};
 
 use super::harness::*;
 
