@@ -3,6 +3,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`activity`] | clickstream → page views, active users, sessions |
+//! | [`hydraulic`] | the sensors of a rig → features by the second, anomalies, alerts |
 //! | [`replay`] | a recorded fixture through pipelines into embedded sinks |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
 //! | [`generate`] | synthetic input, a function of its seed |
@@ -12,6 +13,7 @@
 pub mod activity;
 pub mod generate;
 pub mod graph;
+pub mod hydraulic;
 pub mod prove;
 pub mod replay;
 pub mod settings;
