@@ -9,6 +9,7 @@ use thiserror::Error;
 use tidegate::decode::Reason;
 use tidegate::delivery::{Deliver, EpochError, OutputTally, Tallies, decide_epoch};
 use tidegate::ingest::{Counts, Interleave};
+use tidegate::rows::Schema;
 use tidegate::runtime::{Cluster, ClusterError, Pace, Run, RunError, SystemClock};
 use tidegate::sink::lake::ParquetLake;
 use tidegate::sink::out_dir::{OutDir, OutDirError};
@@ -19,13 +20,11 @@ use tidegate::source::fixture::FixtureSource;
 use tidegate::source::{Source, SourceError};
 use tidegate::summary::{OutputSummary, PipelineSummary, Summary};
 
-use crate::activity::{self, OUTPUTS, Outputs, Plan};
+use crate::activity::{self, Outputs, Plan};
+use crate::hydraulic;
 
 /// The names of the pipelines, in the order of the contract.
-pub const PIPELINES: [&str; 1] = ["activity"];
-
-/// The pipeline that exists so far.
-const PIPELINE: &str = PIPELINES[0];
+pub const PIPELINES: [&str; 2] = ["activity", "hydraulic"];
 
 /// Records per activation where nobody says otherwise.
 pub const BATCH: usize = 4096;
@@ -51,6 +50,47 @@ pub struct Options {
     pub interleave: Interleave,
     /// The settings of `activity`.
     pub activity: activity::Config,
+    /// The settings of `hydraulic`.
+    pub hydraulic: hydraulic::Config,
+}
+
+/// What a pipeline reads and writes under the settings of a replay.
+struct Shape {
+    name: &'static str,
+    /// The input topics.
+    inputs: Vec<String>,
+    /// The outputs, in the order of the summary; those that records meet come first.
+    outputs: Vec<String>,
+    tables: Vec<Arc<Schema>>,
+    /// The lake's directory below the output directory.
+    lake: &'static str,
+    /// The embedded topics.
+    topics: Vec<Arc<str>>,
+}
+
+impl Shape {
+    fn of(pipeline: &'static str, options: &Options) -> Shape {
+        if pipeline == "hydraulic" {
+            let config = &options.hydraulic;
+            return Shape {
+                name: pipeline,
+                inputs: config.topics(),
+                outputs: hydraulic::outputs(config),
+                tables: hydraulic::table_schemas().to_vec(),
+                lake: hydraulic::LAKE,
+                topics: hydraulic::topics(config),
+            };
+        }
+        let topic = &options.activity.topic;
+        Shape {
+            name: pipeline,
+            inputs: vec![topic.clone()],
+            outputs: activity::OUTPUTS.map(str::to_owned).to_vec(),
+            tables: activity::table_schemas().to_vec(),
+            lake: activity::LAKE,
+            topics: activity::topics(topic).map(|(_, name)| name).to_vec(),
+        }
+    }
 }
 
 /// Why a replay failed. Nothing of it is visible, unless it failed in the very last step.
@@ -61,13 +101,13 @@ pub enum ReplayError {
     Source(#[from] SourceError),
     /// The fixture holds nothing for the pipeline.
     #[error(
-        "the fixture {fixture:?} holds no record of topic {topic:?}, which pipeline {pipeline:?} reads; \
+        "the fixture {fixture:?} holds no record of {topic}, which pipeline {pipeline:?} reads; \
          it holds {found}"
     )]
     NoInput {
         /// The pipeline.
         pipeline: &'static str,
-        /// Its input topic.
+        /// Its input topics, in words.
         topic: String,
         /// The fixture's directory.
         fixture: PathBuf,
@@ -102,9 +142,10 @@ pub enum ReplayError {
     },
 }
 
-/// Replays `pipelines` one after the other, and makes their results visible together.
+/// Replays `pipelines` one after the other, and makes the results of each visible at its end.
 ///
-/// `started` is called for each with its run and the number of records to expect, for progress and for
+/// With several pipelines, those that the fixture holds nothing for are passed over, but for all of them.
+/// `started` is called for each with its name, its run and the number of records to expect, for progress and for
 /// stopping. Returns the summary on process 0, nothing on the others.
 ///
 /// # Errors
@@ -112,20 +153,29 @@ pub enum ReplayError {
 pub fn replay(
     options: &Options,
     pipelines: &[&str],
-    started: &dyn Fn(&Arc<Run>, u64),
+    started: &dyn Fn(&'static str, &Arc<Run>, u64),
 ) -> Result<Option<Summary>, ReplayError> {
     let writes = options.cluster.process == 0;
     // Look at the input before touching anything that an earlier replay left.
     let mut sources = Vec::new();
+    let mut nothing = None;
     for pipeline in PIPELINES.into_iter().filter(|name| pipelines.contains(name)) {
-        sources.push((pipeline, open_source(options, pipeline)?));
+        let shape = Shape::of(pipeline, options);
+        match open_source(options, &shape) {
+            Ok(source) => sources.push((shape, source)),
+            Err(error @ ReplayError::NoInput { .. }) => nothing = nothing.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(error) = nothing.filter(|_| sources.is_empty()) {
+        return Err(error);
     }
     let out = if writes { Some(OutDir::prepare_replay(&options.out)?) } else { None };
     let mut summary = Summary::default();
-    for (pipeline, source) in sources {
-        let done = run_activity(options, source, writes.then_some(options.out.as_path()), started)?;
+    for (shape, source) in sources {
+        let done = run(options, &shape, source, writes.then_some(options.out.as_path()), started)?;
         if let Some(done) = done {
-            summary.pipelines.insert(pipeline.to_owned(), done);
+            summary.pipelines.insert(shape.name.to_owned(), done);
         }
     }
     if let Some(out) = out {
@@ -136,14 +186,19 @@ pub fn replay(
     Ok(None)
 }
 
-fn open_source(options: &Options, pipeline: &'static str) -> Result<Arc<dyn Source>, ReplayError> {
-    let topic = &options.activity.topic;
-    let source = FixtureSource::open(&options.fixture, &|name| name == topic)?;
+fn open_source(options: &Options, shape: &Shape) -> Result<Arc<dyn Source>, ReplayError> {
+    let source =
+        FixtureSource::open(&options.fixture, &|name| shape.inputs.iter().any(|topic| topic == name))?;
     if source.partitions().is_empty() {
         let all = FixtureSource::open(&options.fixture, &|_| true)?.topics();
+        let topic = match &shape.inputs[..] {
+            [only] => format!("topic {only:?}"),
+            [first, ..] => format!("topic {first:?} and {} others", shape.inputs.len() - 1),
+            [] => "any topic".to_owned(),
+        };
         return Err(ReplayError::NoInput {
-            pipeline,
-            topic: topic.clone(),
+            pipeline: shape.name,
+            topic,
             fixture: options.fixture.clone(),
             found: if all.is_empty() { "no record at all".to_owned() } else { all.join(", ") },
         });
@@ -158,30 +213,20 @@ struct Sinks {
 }
 
 impl Sinks {
-    fn open(out: &Path, config: &activity::Config) -> Result<Self, SinkError> {
-        let topics = activity::topics(&config.topic);
-        let names: Vec<&str> = topics.iter().map(|(_, name)| &**name).collect();
-        let tables = activity::table_schemas().to_vec();
+    fn open(out: &Path, shape: &Shape) -> Result<Self, SinkError> {
+        let names: Vec<&str> = shape.topics.iter().map(|name| &**name).collect();
+        let (sink, durability) = (shape.name, Durability::Process);
         Ok(Sinks {
-            tables: Arc::new(Mutex::new(SqliteTables::open(out, "tables", tables, Durability::Process)?)),
-            lake: Arc::new(Mutex::new(ParquetLake::open(
-                &out.join(activity::LAKE),
-                "lake",
-                Durability::Process,
-            )?)),
-            topics: Arc::new(Mutex::new(TopicFiles::open(
-                &out.join("topics"),
-                "topics",
-                &names,
-                Durability::Process,
-            )?)),
+            tables: Arc::new(Mutex::new(SqliteTables::open(out, sink, shape.tables.clone(), durability)?)),
+            lake: Arc::new(Mutex::new(ParquetLake::open(&out.join(shape.lake), sink, durability)?)),
+            topics: Arc::new(Mutex::new(TopicFiles::open(&out.join("topics"), sink, &names, durability)?)),
         })
     }
 
-    fn decide(&self, out: &Path) -> Result<(), ReplayError> {
+    fn decide(&self, out: &Path, shape: &Shape) -> Result<(), ReplayError> {
         let sinks: [(&str, &dyn Deliver); 3] =
             [("tables", &*self.tables), ("lake", &*self.lake), ("topics", &*self.topics)];
-        decide_epoch(&sinks, &out.join(".tidegate"), EPOCH, GENERATION)?;
+        decide_epoch(&sinks, &out.join(".tidegate").join(shape.name), EPOCH, GENERATION)?;
         let mut topics = self.topics.lock().map_err(|_| SinkError::Failed {
             sink: "topics".to_owned(),
             cause: "a worker panicked while it wrote; replay again".to_owned(),
@@ -190,18 +235,19 @@ impl Sinks {
     }
 }
 
-fn run_activity(
+fn run(
     options: &Options,
+    shape: &Shape,
     source: Arc<dyn Source>,
     out: Option<&Path>,
-    started: &dyn Fn(&Arc<Run>, u64),
+    started: &dyn Fn(&'static str, &Arc<Run>, u64),
 ) -> Result<Option<PipelineSummary>, ReplayError> {
     let began = Instant::now();
     let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();
     let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace));
-    started(&run, expected);
-    let sinks = out.map(|out| Sinks::open(out, &options.activity)).transpose()?;
-    let tallies = Arc::new(Tallies::new(OUTPUTS.len()));
+    started(shape.name, &run, expected);
+    let sinks = out.map(|out| Sinks::open(out, shape)).transpose()?;
+    let tallies = Arc::new(Tallies::new(shape.outputs.len()));
     let outputs = Outputs {
         tables: sinks.as_ref().map(|sinks| Arc::clone(&sinks.tables)),
         lake: sinks.as_ref().map(|sinks| Arc::clone(&sinks.lake)),
@@ -214,22 +260,26 @@ fn run_activity(
         interleave: options.interleave,
         count_only: false,
     };
-    let counts = activity::execute(&options.activity, &plan, &run, outputs)?;
+    let counts = match shape.name {
+        "hydraulic" => hydraulic::execute(&options.hydraulic, &plan, &run, outputs)?,
+        _ => activity::execute(&options.activity, &plan, &run, outputs)?,
+    };
     run.outcome()?;
     let (Some(counts), Some(sinks), Some(out)) = (counts, sinks, out) else { return Ok(None) };
     let counts = counts.map_err(ReplayError::Elsewhere)?;
-    let mut done = summarise(&counts, &tallies.read());
+    let mut done = summarise(&shape.outputs, &counts, &tallies.read());
     let mut ledger = Summary::default();
-    ledger.pipelines.insert(PIPELINE.to_owned(), done.clone());
-    ledger.check().map_err(|what| ReplayError::Unbalanced { pipeline: PIPELINE, what: what.to_string() })?;
-    sinks.decide(out)?;
+    ledger.pipelines.insert(shape.name.to_owned(), done.clone());
+    let unbalanced = |what: String| ReplayError::Unbalanced { pipeline: shape.name, what };
+    ledger.check().map_err(|what| unbalanced(what.to_string()))?;
+    sinks.decide(out, shape)?;
     done.seconds = began.elapsed().as_secs_f64();
     Ok(Some(done))
 }
 
-fn summarise(counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
+fn summarise(outputs: &[String], counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
     let rejected = Reason::ALL.iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
-    let outputs = OUTPUTS.iter().enumerate().map(|(index, name)| {
+    let outputs = outputs.iter().enumerate().map(|(index, name)| {
         let judged = counts.outputs.get(index);
         let summary = OutputSummary {
             counted: judged.map(|judged| judged.counted),
@@ -239,7 +289,7 @@ fn summarise(counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
             rows: tallies[index].rows,
             digest: tallies[index].digest.hex(),
         };
-        ((*name).to_owned(), summary)
+        (name.clone(), summary)
     });
     PipelineSummary {
         read: counts.read,

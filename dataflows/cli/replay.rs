@@ -7,9 +7,11 @@ use tidegate::ingest::Interleave;
 use tidegate::runtime::{ClusterError, Run, RunError, exit_on_panic};
 use tidegate::sink::out_dir::OutDirError;
 use tidegate::source::SourceError;
-use tidegate_dataflows::activity;
+use tidegate::summary::Summary;
+use tidegate_dataflows::graph::Topology;
 use tidegate_dataflows::replay::{Options, PIPELINES, ReplayError, replay};
 use tidegate_dataflows::settings::Settings;
+use tidegate_dataflows::{activity, hydraulic};
 
 use super::args::{Global, ReplayArgs};
 use super::failure::Failure;
@@ -26,7 +28,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
             "replay without it: recorded fixtures have no idle decisions",
         ));
     }
-    let Settings { activity, .. } = settings(global)?;
+    let Settings { activity, hydraulic, .. } = settings(global)?;
     let options = Options {
         fixture: places::fixture(args.fixture.as_deref())?,
         out: args.out.clone(),
@@ -35,17 +37,16 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         batch: args.batch,
         interleave: args.shuffle.map_or(Interleave::Aligned, Interleave::Shuffled),
         activity,
+        hydraulic,
     };
     let pipelines: Vec<&'static str> = chosen(&args.pipelines);
     let signals = Signals::listen(ui, options.cluster.processes)?;
     // A worker that panics must not leave the others waiting, nor a half-dead process writing.
     exit_on_panic();
     let shown: RefCell<Option<Progress>> = RefCell::default();
-    let pipelines_begun = RefCell::new(pipelines.iter());
-    let started = |run: &Arc<Run>, expected: u64| {
+    let started = |pipeline: &'static str, run: &Arc<Run>, expected: u64| {
         signals.stops(run);
-        let pipeline = pipelines_begun.borrow_mut().next().copied().unwrap_or_default();
-        banner::show(ui, &options, &activity::topology(&options.activity), run.source(), expected);
+        banner::show(ui, &options, &topology(&options, pipeline), run.source(), expected);
         // Of several processes each reads a part, which it does not know.
         let expected = if options.cluster.processes > 1 { 0 } else { expected };
         // The one before ends first.
@@ -58,7 +59,14 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         return Ok(());
     };
     ui.result(summary.table(&options.out))?;
-    ui.result(where_to_look(ui, &options))
+    ui.result(where_to_look(ui, &options, &summary))
+}
+
+fn topology(options: &Options, pipeline: &str) -> Topology {
+    match pipeline {
+        "hydraulic" => hydraulic::topology(&options.hydraulic),
+        _ => activity::topology(&options.activity),
+    }
 }
 
 /// The chosen pipelines in the order of the contract; all when none is chosen.
@@ -89,7 +97,7 @@ fn failure(error: ReplayError) -> Failure {
             (false, mend_source(source))
         }
         ReplayError::NoInput { .. } => {
-            (false, "name the fixture of this pipeline with --fixture DIR, or its topic with activity.topic")
+            (false, "name the fixture of this pipeline with --fixture DIR, or its topics in the settings")
         }
         ReplayError::OutDir(OutDirError::Io(_)) => {
             (false, "see to space and permissions, or name another directory with --out DIR")
@@ -125,13 +133,16 @@ fn mend_source(error: &SourceError) -> &'static str {
 }
 
 /// Commands that show the results; the summary's table says where each of them lies.
-fn where_to_look(ui: &Ui, options: &Options) -> String {
+fn where_to_look(ui: &Ui, options: &Options, summary: &Summary) -> String {
     let out = options.out.display();
     let on = options.activity.outputs;
+    let ran = |pipeline| summary.pipelines.get(pipeline).is_some();
+    let activity = ran("activity");
     let tables = [
-        (on.page_views, "page_view_counts ORDER BY view_count DESC"),
-        (on.active_users, "active_users"),
-        (on.sessions, "user_sessions"),
+        (activity && on.page_views, "page_view_counts ORDER BY view_count DESC"),
+        (activity && on.active_users, "active_users"),
+        (activity && on.sessions, "user_sessions"),
+        (ran("hydraulic"), "anomalies ORDER BY window_start"),
     ];
     let mut text = format!("\n{}\n", ui.styled(Style::TITLE, "look at it"));
     if let Some((_, table)) = tables.into_iter().find(|(on, _)| *on) {

@@ -59,7 +59,7 @@ pub(super) const DISTINCT: Kind<DistinctMode> = Kind {
     },
 };
 
-fn wrong<T>(cause: impl Into<String>, mend: impl Into<String>) -> Result<T, (String, String)> {
+pub(super) fn wrong<T>(cause: impl Into<String>, mend: impl Into<String>) -> Result<T, (String, String)> {
     Err((cause.into(), mend.into()))
 }
 
