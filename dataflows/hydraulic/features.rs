@@ -118,12 +118,12 @@ impl SyncRow {
             pressure_range: ranges.reduce(f64::max).filter(|range| range.is_finite()),
             pressure_variability: mean(ratios),
             flow_pressure_ratio: pressure_mean.zip(flow_mean).and_then(|(pressure, flow)| {
-                // Not finite for a pressure of 0.
-                Some(flow / pressure).filter(|ratio| ratio.is_finite())
+                // Not finite for a pressure of 0; never −0.0.
+                Some(flow / pressure + 0.0).filter(|ratio| ratio.is_finite())
             }),
             efficiency_index: average(EFFICIENCY)
                 .zip(average(COOLING))
-                .map(|(se, ce)| se * ce / 100.0)
+                .map(|(se, ce)| se * ce / 100.0 + 0.0)
                 .filter(|index| index.is_finite()),
         }
     }

@@ -202,9 +202,9 @@ def decode(record, watermark):
 
 
 def nearest(fraction):
-    """The f64 nearest to a fraction; infinite beyond."""
+    """The f64 nearest to a fraction, never -0.0; infinite beyond."""
     try:
-        return float(fraction)
+        return float(fraction) + 0.0
     except OverflowError:
         return math.inf if fraction > 0 else -math.inf
 
@@ -247,8 +247,8 @@ def synchronized(own):
 
 
 def finite(value):
-    """A derived value that is not finite is null."""
-    return value if value is not None and math.isfinite(value) else None
+    """A derived value that is not finite is null; none is -0.0."""
+    return value + 0.0 if value is not None and math.isfinite(value) else None
 
 
 def finite_mean(values):
