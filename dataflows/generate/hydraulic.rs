@@ -251,7 +251,8 @@ impl Rig {
         out.extend_from_slice(format!("\",\"cycle\":{},\"timestamp\":\"", reading.cycle).as_bytes());
         out.extend_from_slice(&time[..23]);
         out.extend_from_slice(format!("Z\",\"value\":{:.3}}}", reading.value).as_bytes());
-        let partition = self.spec.sensors.iter().take_while(|sensor| *sensor != reading.sensor).count() as i32;
+        let partition =
+            self.spec.sensors.iter().take_while(|sensor| *sensor != reading.sensor).count() as i32;
         Some(Generated { partition, offset, kafka_ms, key: name.as_bytes(), payload: &self.payload })
     }
 
