@@ -377,7 +377,7 @@ mod tests {
         let surges = faults.iter().filter(|fault| fault.kind == FaultKind::PressureSurge).count();
         assert_eq!(high.len(), 3 * surges, "three seconds each");
         assert!(high.iter().all(|time| faults.iter().any(|fault| {
-            fault.kind == FaultKind::PressureSurge && *time >= fault.start[..19] && *time < fault.end[..19]
+            fault.kind == FaultKind::PressureSurge && **time >= fault.start[..19] && **time < fault.end[..19]
         })));
     }
 

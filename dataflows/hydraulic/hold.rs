@@ -51,3 +51,32 @@ impl Machine for Hold {
         emit(row);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate::operators::ordered::OrderedState;
+
+    use super::super::sensors::SensorSet;
+    use super::*;
+
+    #[test]
+    fn last_features_stand_in_for_a_silent_sensor_for_a_while() {
+        let row = |start_us: i64, avg: Option<f64>| {
+            let mut stats = [None; SENSOR_COUNT];
+            stats[3] = avg.map(|avg| Stats { avg, min: avg, max: avg, std: 0.0, count: 1, kafka_ms: None });
+            let present = avg.iter().map(|_| 3).collect::<SensorSet>();
+            SyncRow { start_us, end_us: start_us + 1, cycle: 0, stats, present }
+        };
+        let mut ordered = OrderedState::new(Hold { at_most_us: 5 });
+        // In any order of arrival.
+        for row in [row(20, None), row(10, Some(1.5)), row(15, None), row(5, None), row(16, None)] {
+            ordered.take(row.end_us - 1, row);
+        }
+        let mut held = Vec::new();
+        ordered.pass(None, &mut |_, row: SyncRow| {
+            held.push((row.start_us, row.stats[3].map(|stats| stats.avg), row.present.len()));
+        });
+        let expected = [(5, None, 0), (10, Some(1.5), 1), (15, Some(1.5), 0), (16, None, 0), (20, None, 0)];
+        assert_eq!(held, expected);
+    }
+}

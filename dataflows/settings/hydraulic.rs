@@ -66,7 +66,7 @@ fn read_rule(section: &mut Section<'_>, rule: &mut Rule, findings: &mut Findings
         }
         RuleKind::SuddenChange { limits } => {
             let mut by_sensor = section.section("limits", findings);
-            for (sensor, limit) in SENSORS.iter().zip(limits) {
+            for (sensor, limit) in SENSORS.iter().zip(limits.iter_mut()) {
                 by_sensor.read(sensor, &LIMIT, limit, findings);
             }
             by_sensor.finish(findings);

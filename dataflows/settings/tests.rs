@@ -65,6 +65,7 @@ fn shipped_file_states_every_default() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/dev.yaml")).unwrap();
     let settings = Fixture::new().default_file(&text).load();
     assert_eq!(format!("{:?}", settings.activity), format!("{:?}", Config::default()));
+    assert_eq!(format!("{:?}", settings.hydraulic), format!("{:?}", crate::hydraulic::Config::default()));
     for effective in settings.effective {
         assert!(effective.origin.is_some(), "config/dev.yaml does not state {}", effective.setting);
     }

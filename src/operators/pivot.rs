@@ -33,6 +33,9 @@ pub struct Pivoted<G, V> {
     pub lanes: Vec<Option<V>>,
 }
 
+/// The open rows of a group, with their event times.
+pub type OpenRows<V> = Vec<(i64, Vec<Option<V>>)>;
+
 /// The groups that the frontier has not passed, on one worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound = "G: Serialize + DeserializeOwned + Ord, V: Serialize + DeserializeOwned")]
@@ -77,7 +80,7 @@ impl<G: Ord + Clone, V: Clone> OpenGroups<G, V> {
     }
 
     /// The open groups of each key, for a checkpoint; [`OpenGroups::restore`] takes them back.
-    pub fn save(&self) -> ByKey<G, Vec<(i64, Vec<Option<V>>)>> {
+    pub fn save(&self) -> ByKey<G, OpenRows<V>> {
         let mut saved: ByKey<G, Vec<_>> = BTreeMap::new();
         for ((time_us, group), lanes) in &self.groups {
             saved.entry(group.clone()).or_default().push((*time_us, lanes.clone()));
@@ -86,7 +89,7 @@ impl<G: Ord + Clone, V: Clone> OpenGroups<G, V> {
     }
 
     /// Takes back what [`OpenGroups::save`] gave, of the groups that this worker owns now.
-    pub fn restore(&mut self, saved: ByKey<G, Vec<(i64, Vec<Option<V>>)>>) {
+    pub fn restore(&mut self, saved: ByKey<G, OpenRows<V>>) {
         for (group, open) in saved {
             self.groups.extend(open.into_iter().map(|(time_us, lanes)| ((time_us, group.clone()), lanes)));
         }

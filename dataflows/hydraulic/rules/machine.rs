@@ -230,3 +230,67 @@ fn message(rule: &Rule, seen: &Observation, kind: FindingKind, value: f64, limit
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate::operators::ordered::OrderedState;
+
+    use super::super::default_rules;
+    use super::*;
+
+    /// What a rule of the contract detects in averages of (start in s, cycle, average) of PS1: the starts.
+    fn detected(rule: &str, rows: &[(i64, i64, f64)]) -> Vec<i64> {
+        let rules = default_rules();
+        let number = rules.iter().position(|known| known.name == rule).unwrap();
+        let mut ordered = OrderedState::new(RuleMachine::new(rules));
+        for &(second, cycle, value) in rows.iter().rev() {
+            let start_us = second * SECOND_US;
+            let seen = Observation {
+                rule: number as u16,
+                subject: "PS1".to_owned(),
+                sensor: Some(0),
+                start_us,
+                cycle,
+                kafka_ms: None,
+                value,
+                other: 0.0,
+            };
+            ordered.take(start_us + SECOND_US - 1, seen);
+        }
+        let mut found = Vec::new();
+        ordered.pass(None, &mut |_, finding: Finding| {
+            if let FindingKind::Detected { .. } = finding.kind {
+                found.push(finding.start_us / SECOND_US);
+            }
+        });
+        found
+    }
+
+    #[test]
+    fn zscore_needs_ten_rows_that_vary() {
+        let mut rows: Vec<_> = (0..10).map(|i| (i, 0, 1.0)).collect();
+        rows.push((10, 0, 50.0));
+        assert_eq!(detected("zscore", &rows), [0; 0], "no deviation, no score");
+        let mut rows: Vec<_> = (0..10).map(|i| (i, 0, (i % 2) as f64)).collect();
+        rows.extend([(10, 0, 2.0), (11, 0, 9.0)]);
+        assert_eq!(detected("zscore", &rows), [11]);
+        assert_eq!(detected("zscore", &rows[2..]), [0; 0], "nine rows before");
+    }
+
+    #[test]
+    fn sudden_change_is_by_the_second_and_silent_between_equal_starts() {
+        let rows = [(0, 0, 0.0), (1, 0, 50.0), (2, 0, 101.0), (2, 1, 999.0), (12, 0, 1_600.0)];
+        assert_eq!(detected("sudden_change", &rows), [2, 12]);
+        assert_eq!(detected("sudden_change", &[(0, 0, 0.0), (10, 0, 500.0)]), [0; 0]);
+    }
+
+    #[test]
+    fn pattern_is_that_of_the_same_second_of_other_cycles() {
+        let minute = |cycle: i64, value: f64| [(60 * cycle, cycle, value), (60 * cycle + 1, cycle, 100.0)];
+        let mut rows: Vec<_> = (0..4).flat_map(|cycle| minute(cycle, (cycle % 2) as f64)).collect();
+        rows.extend(minute(4, 30.0));
+        assert_eq!(detected("pattern", &rows), [0; 0], "four cycles before");
+        rows.extend(minute(5, 100.0));
+        assert_eq!(detected("pattern", &rows), [300]);
+    }
+}

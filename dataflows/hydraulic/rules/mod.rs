@@ -94,7 +94,7 @@ pub enum RuleKind {
     /// The change of a sensor's average since its row before.
     SuddenChange {
         /// The limit by sensor, per second; `None` where there is none.
-        limits: [Option<f64>; SENSOR_COUNT],
+        limits: Box<[Option<f64>; SENSOR_COUNT]>,
     },
     /// A sensor's average, by its distance from those of the same second of earlier cycles.
     Pattern {
@@ -144,7 +144,11 @@ pub fn default_rules() -> Vec<Rule> {
         threshold("high_temperature", Severity::Critical, "TS1_avg", 100.0),
         threshold("pressure_spike", Severity::Warning, "pressure_range", 50.0),
         rule("zscore", Severity::Warning, RuleKind::ZScore { rows: 60, at_least: 10, limit: 3.0 }),
-        rule("sudden_change", Severity::Warning, RuleKind::SuddenChange { limits: default_changes() }),
+        rule(
+            "sudden_change",
+            Severity::Warning,
+            RuleKind::SuddenChange { limits: Box::new(default_changes()) },
+        ),
         rule("pattern", Severity::Info, RuleKind::Pattern { cycles: 10, at_least: 5, limit: 3.0 }),
         rule("correlation", Severity::Warning, RuleKind::Correlation { rows: 60, pairs: default_pairs() }),
     ]
