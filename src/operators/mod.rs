@@ -6,6 +6,7 @@ pub mod keyed_window;
 pub mod latest;
 pub mod net_changes;
 pub mod session;
+pub mod totals;
 
 #[cfg(test)]
 mod tests;
