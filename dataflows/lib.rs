@@ -3,6 +3,8 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`activity`] | clickstream → page views, active users, sessions |
+//! | [`iot`] | readings of sensors → validated readings, aggregates by sensor |
+//! | [`pipeline`] | what runs a pipeline needs to know of it |
 //! | [`hydraulic`] | the sensors of a rig → features by the second, anomalies, alerts |
 //! | [`replay`] | a recorded fixture through pipelines into embedded sinks |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
@@ -14,6 +16,8 @@ pub mod activity;
 pub mod generate;
 pub mod graph;
 pub mod hydraulic;
+pub mod iot;
+pub mod pipeline;
 pub mod prove;
 pub mod replay;
 pub mod settings;

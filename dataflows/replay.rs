@@ -9,7 +9,6 @@ use thiserror::Error;
 use tidegate::decode::Reason;
 use tidegate::delivery::{Deliver, EpochError, OutputTally, Tallies, decide_epoch};
 use tidegate::ingest::{Counts, Interleave};
-use tidegate::rows::Schema;
 use tidegate::runtime::{Cluster, ClusterError, Pace, Run, RunError, SystemClock};
 use tidegate::sink::lake::ParquetLake;
 use tidegate::sink::out_dir::{OutDir, OutDirError};
@@ -21,10 +20,9 @@ use tidegate::source::{Source, SourceError};
 use tidegate::summary::{OutputSummary, PipelineSummary, Summary};
 
 use crate::activity::{self, Outputs, Plan};
-use crate::hydraulic;
-
-/// The names of the pipelines, in the order of the contract.
-pub const PIPELINES: [&str; 2] = ["activity", "hydraulic"];
+use crate::pipeline::Iot;
+pub use crate::pipeline::{PIPELINES, Pipeline};
+use crate::{hydraulic, iot};
 
 /// Records per activation where nobody says otherwise.
 pub const BATCH: usize = 4096;
@@ -50,47 +48,10 @@ pub struct Options {
     pub interleave: Interleave,
     /// The settings of `activity`.
     pub activity: activity::Config,
+    /// The settings of `iot`.
+    pub iot: iot::Config,
     /// The settings of `hydraulic`.
     pub hydraulic: hydraulic::Config,
-}
-
-/// What a pipeline reads and writes under the settings of a replay.
-struct Shape {
-    name: &'static str,
-    /// The input topics.
-    inputs: Vec<String>,
-    /// The outputs, in the order of the summary; those that records meet come first.
-    outputs: Vec<String>,
-    tables: Vec<Arc<Schema>>,
-    /// The lake's directory below the output directory.
-    lake: &'static str,
-    /// The embedded topics.
-    topics: Vec<Arc<str>>,
-}
-
-impl Shape {
-    fn of(pipeline: &'static str, options: &Options) -> Shape {
-        if pipeline == "hydraulic" {
-            let config = &options.hydraulic;
-            return Shape {
-                name: pipeline,
-                inputs: config.topics(),
-                outputs: hydraulic::outputs(config),
-                tables: hydraulic::table_schemas().to_vec(),
-                lake: hydraulic::LAKE,
-                topics: hydraulic::topics(config),
-            };
-        }
-        let topic = &options.activity.topic;
-        Shape {
-            name: pipeline,
-            inputs: vec![topic.clone()],
-            outputs: activity::OUTPUTS.map(str::to_owned).to_vec(),
-            tables: activity::table_schemas().to_vec(),
-            lake: activity::LAKE,
-            topics: activity::topics(topic).map(|(_, name)| name).to_vec(),
-        }
-    }
 }
 
 /// Why a replay failed. Nothing of it is visible, unless it failed in the very last step.
@@ -113,6 +74,19 @@ pub enum ReplayError {
         fixture: PathBuf,
         /// The topics that are there.
         found: String,
+    },
+    /// The fixture holds readings from before validation and from behind it.
+    #[error(
+        "the fixture {fixture:?} holds both {raw:?} and {validated:?}: the second is made from the first, and \
+         every reading would count twice"
+    )]
+    BothStages {
+        /// The fixture's directory.
+        fixture: PathBuf,
+        /// The topic before validation.
+        raw: String,
+        /// The topic behind it.
+        validated: String,
     },
     /// The output directory cannot be used.
     #[error(transparent)]
@@ -142,10 +116,10 @@ pub enum ReplayError {
     },
 }
 
-/// Replays `pipelines` one after the other, and makes the results of each visible at its end.
+/// Replays `pipelines` one after the other, and makes their results visible together; when none is named, all
+/// that the fixture holds records for.
 ///
-/// With several pipelines, those that the fixture holds nothing for are passed over, but for all of them.
-/// `started` is called for each with its name, its run and the number of records to expect, for progress and for
+/// `started` is called for each with its run and the number of records to expect, for progress and for
 /// stopping. Returns the summary on process 0, nothing on the others.
 ///
 /// # Errors
@@ -153,30 +127,41 @@ pub enum ReplayError {
 pub fn replay(
     options: &Options,
     pipelines: &[&str],
-    started: &dyn Fn(&'static str, &Arc<Run>, u64),
+    started: &dyn Fn(&dyn Pipeline, &Arc<Run>, u64),
 ) -> Result<Option<Summary>, ReplayError> {
     let writes = options.cluster.process == 0;
     // Look at the input before touching anything that an earlier replay left.
-    let mut sources = Vec::new();
-    let mut nothing = None;
-    for pipeline in PIPELINES.into_iter().filter(|name| pipelines.contains(name)) {
-        let shape = Shape::of(pipeline, options);
-        match open_source(options, &shape) {
-            Ok(source) => sources.push((shape, source)),
-            Err(error @ ReplayError::NoInput { .. }) => nothing = nothing.or(Some(error)),
+    let mut chosen = Vec::new();
+    let mut missing = None;
+    for name in PIPELINES.into_iter().filter(|name| pipelines.is_empty() || pipelines.contains(name)) {
+        let pipeline = pipeline(options, name)?;
+        match open_source(options, &*pipeline) {
+            Ok(source) => chosen.push((pipeline, source)),
+            Err(error @ ReplayError::NoInput { .. }) if pipelines.is_empty() => {
+                missing.get_or_insert(error);
+            }
             Err(error) => return Err(error),
         }
     }
-    if let Some(error) = nothing.filter(|_| sources.is_empty()) {
+    if let Some(error) = missing.filter(|_| chosen.is_empty()) {
         return Err(error);
     }
     let out = if writes { Some(OutDir::prepare_replay(&options.out)?) } else { None };
     let mut summary = Summary::default();
-    for (shape, source) in sources {
-        let done = run(options, &shape, source, writes.then_some(options.out.as_path()), started)?;
-        if let Some(done) = done {
-            summary.pipelines.insert(shape.name.to_owned(), done);
+    let mut all = Vec::new();
+    for (pipeline, source) in chosen {
+        let done =
+            run_pipeline(options, &*pipeline, source, writes.then_some(options.out.as_path()), started)?;
+        if let Some((done, sinks)) = done {
+            all.push((pipeline.name(), done, sinks));
         }
+    }
+    // Nothing is visible before all have reached their end.
+    for (name, mut done, sinks) in all {
+        let began = Instant::now();
+        sinks.decide(name, &options.out)?;
+        done.seconds += began.elapsed().as_secs_f64();
+        summary.pipelines.insert(name.to_owned(), done);
     }
     if let Some(out) = out {
         summary.write(&options.out)?;
@@ -186,18 +171,40 @@ pub fn replay(
     Ok(None)
 }
 
-fn open_source(options: &Options, shape: &Shape) -> Result<Arc<dyn Source>, ReplayError> {
-    let source =
-        FixtureSource::open(&options.fixture, &|name| shape.inputs.iter().any(|topic| topic == name))?;
+/// The pipeline called `name`, as the fixture asks for it.
+fn pipeline(options: &Options, name: &str) -> Result<Box<dyn Pipeline>, ReplayError> {
+    match name {
+        "iot" => {}
+        "hydraulic" => return Ok(Box::new(options.hydraulic.clone())),
+        _ => return Ok(Box::new(options.activity.clone())),
+    }
+    let config = options.iot.clone();
+    let (raw, validated) = (&config.topic, &config.validated_topic);
+    let there = FixtureSource::open(&options.fixture, &|name| name == raw || name == validated)?.topics();
+    let holds = |topic: &str| there.iter().any(|name| **name == *topic);
+    let stage = match (holds(raw), holds(validated)) {
+        (true, true) => {
+            let (raw, validated) = (raw.clone(), validated.clone());
+            return Err(ReplayError::BothStages { fixture: options.fixture.clone(), raw, validated });
+        }
+        (false, true) => iot::Stage::Aggregates,
+        _ => iot::Stage::Both,
+    };
+    Ok(Box::new(Iot { config, stage }))
+}
+
+fn open_source(options: &Options, pipeline: &dyn Pipeline) -> Result<Arc<dyn Source>, ReplayError> {
+    let inputs = pipeline.inputs();
+    let source = FixtureSource::open(&options.fixture, &|name| inputs.iter().any(|topic| topic == name))?;
     if source.partitions().is_empty() {
         let all = FixtureSource::open(&options.fixture, &|_| true)?.topics();
-        let topic = match &shape.inputs[..] {
+        let topic = match &inputs[..] {
             [only] => format!("topic {only:?}"),
-            [first, ..] => format!("topic {first:?} and {} others", shape.inputs.len() - 1),
+            [first, ..] => format!("topic {first:?} and {} others", inputs.len() - 1),
             [] => "any topic".to_owned(),
         };
         return Err(ReplayError::NoInput {
-            pipeline: shape.name,
+            pipeline: pipeline.name(),
             topic,
             fixture: options.fixture.clone(),
             found: if all.is_empty() { "no record at all".to_owned() } else { all.join(", ") },
@@ -208,25 +215,31 @@ fn open_source(options: &Options, shape: &Shape) -> Result<Arc<dyn Source>, Repl
 
 struct Sinks {
     tables: Arc<Mutex<SqliteTables>>,
-    lake: Arc<Mutex<ParquetLake>>,
+    lake: Option<Arc<Mutex<ParquetLake>>>,
     topics: Arc<Mutex<TopicFiles>>,
 }
 
 impl Sinks {
-    fn open(out: &Path, shape: &Shape) -> Result<Self, SinkError> {
-        let names: Vec<&str> = shape.topics.iter().map(|name| &**name).collect();
-        let (sink, durability) = (shape.name, Durability::Process);
+    fn open(out: &Path, pipeline: &dyn Pipeline) -> Result<Self, SinkError> {
+        let name = pipeline.name();
+        let topics = pipeline.topics();
+        let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
+        let tables = SqliteTables::open(out, name, pipeline.tables(), Durability::Process)?;
+        let lake = pipeline.lake().map(|dir| ParquetLake::open(&out.join(dir), name, Durability::Process));
+        let topics = TopicFiles::open(&out.join("topics"), name, &names, Durability::Process)?;
         Ok(Sinks {
-            tables: Arc::new(Mutex::new(SqliteTables::open(out, sink, shape.tables.clone(), durability)?)),
-            lake: Arc::new(Mutex::new(ParquetLake::open(&out.join(shape.lake), sink, durability)?)),
-            topics: Arc::new(Mutex::new(TopicFiles::open(&out.join("topics"), sink, &names, durability)?)),
+            tables: Arc::new(Mutex::new(tables)),
+            lake: lake.transpose()?.map(|lake| Arc::new(Mutex::new(lake))),
+            topics: Arc::new(Mutex::new(topics)),
         })
     }
 
-    fn decide(&self, out: &Path, shape: &Shape) -> Result<(), ReplayError> {
-        let sinks: [(&str, &dyn Deliver); 3] =
-            [("tables", &*self.tables), ("lake", &*self.lake), ("topics", &*self.topics)];
-        decide_epoch(&sinks, &out.join(".tidegate").join(shape.name), EPOCH, GENERATION)?;
+    fn decide(&self, pipeline: &str, out: &Path) -> Result<(), ReplayError> {
+        let mut sinks: Vec<(&str, &dyn Deliver)> = vec![("tables", &*self.tables), ("topics", &*self.topics)];
+        if let Some(lake) = &self.lake {
+            sinks.push(("lake", &**lake));
+        }
+        decide_epoch(&sinks, &out.join(".tidegate").join(pipeline), EPOCH, GENERATION)?;
         let mut topics = self.topics.lock().map_err(|_| SinkError::Failed {
             sink: "topics".to_owned(),
             cause: "a worker panicked while it wrote; replay again".to_owned(),
@@ -235,22 +248,22 @@ impl Sinks {
     }
 }
 
-fn run(
+fn run_pipeline(
     options: &Options,
-    shape: &Shape,
+    pipeline: &dyn Pipeline,
     source: Arc<dyn Source>,
     out: Option<&Path>,
-    started: &dyn Fn(&'static str, &Arc<Run>, u64),
-) -> Result<Option<PipelineSummary>, ReplayError> {
+    started: &dyn Fn(&dyn Pipeline, &Arc<Run>, u64),
+) -> Result<Option<(PipelineSummary, Sinks)>, ReplayError> {
     let began = Instant::now();
     let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();
     let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace));
-    started(shape.name, &run, expected);
-    let sinks = out.map(|out| Sinks::open(out, shape)).transpose()?;
-    let tallies = Arc::new(Tallies::new(shape.outputs.len()));
+    started(pipeline, &run, expected);
+    let sinks = out.map(|out| Sinks::open(out, pipeline)).transpose()?;
+    let tallies = Arc::new(Tallies::new(pipeline.outputs().len()));
     let outputs = Outputs {
         tables: sinks.as_ref().map(|sinks| Arc::clone(&sinks.tables)),
-        lake: sinks.as_ref().map(|sinks| Arc::clone(&sinks.lake)),
+        lake: sinks.as_ref().and_then(|sinks| sinks.lake.clone()),
         topics: sinks.as_ref().map(|sinks| Arc::clone(&sinks.topics)),
         tallies: Arc::clone(&tallies),
     };
@@ -260,26 +273,22 @@ fn run(
         interleave: options.interleave,
         count_only: false,
     };
-    let counts = match shape.name {
-        "hydraulic" => hydraulic::execute(&options.hydraulic, &plan, &run, outputs)?,
-        _ => activity::execute(&options.activity, &plan, &run, outputs)?,
-    };
+    let counts = pipeline.execute(&plan, &run, outputs)?;
     run.outcome()?;
-    let (Some(counts), Some(sinks), Some(out)) = (counts, sinks, out) else { return Ok(None) };
+    let (Some(counts), Some(sinks)) = (counts, sinks) else { return Ok(None) };
     let counts = counts.map_err(ReplayError::Elsewhere)?;
-    let mut done = summarise(&shape.outputs, &counts, &tallies.read());
+    let mut done = summarise(&pipeline.outputs(), &counts, &tallies.read());
     let mut ledger = Summary::default();
-    ledger.pipelines.insert(shape.name.to_owned(), done.clone());
-    let unbalanced = |what: String| ReplayError::Unbalanced { pipeline: shape.name, what };
-    ledger.check().map_err(|what| unbalanced(what.to_string()))?;
-    sinks.decide(out, shape)?;
+    let pipeline = pipeline.name();
+    ledger.pipelines.insert(pipeline.to_owned(), done.clone());
+    ledger.check().map_err(|what| ReplayError::Unbalanced { pipeline, what: what.to_string() })?;
     done.seconds = began.elapsed().as_secs_f64();
-    Ok(Some(done))
+    Ok(Some((done, sinks)))
 }
 
-fn summarise(outputs: &[String], counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
+fn summarise(names: &[String], counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
     let rejected = Reason::ALL.iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
-    let outputs = outputs.iter().enumerate().map(|(index, name)| {
+    let outputs = names.iter().enumerate().map(|(index, name)| {
         let judged = counts.outputs.get(index);
         let summary = OutputSummary {
             counted: judged.map(|judged| judged.counted),

@@ -28,11 +28,11 @@ mod topology;
 use std::sync::Arc;
 
 use tidegate::delivery::{TableBlock, TableRows, deliver};
-use tidegate::ingest::{Counts, Ingested, LakeBlock, Ledger, Settings, SideTopics, ingest};
+use tidegate::ingest::{Ingested, LakeBlock, Ledger, Settings, SideTopics, ingest};
 use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::ordered::Ordered;
 use tidegate::operators::pivot::Pivot;
-use tidegate::runtime::{ClusterError, Run, gather};
+use tidegate::runtime::Run;
 use tidegate::sink::Sink;
 use tidegate::sink::lake::LakeBatch;
 use tidegate::sink::sqlite::TableBatch;
@@ -50,11 +50,11 @@ pub use expression::Expression;
 pub use features::{Derived, SensorRow, Stats, SyncRow};
 pub use rules::{Finding, FindingKind, Pair, Rule, RuleKind, Severity, Side, default_rules};
 pub use sensors::{SENSOR_COUNT, SENSORS, SensorSet, rate_hz, sensor_called};
-pub use tables::{LAKE, TABLES, outputs, table_schemas, topics};
+pub use tables::{JUDGED, LAKE, TABLES, outputs, table_schemas, topics};
 pub use topology::topology;
 
 use crate::activity::{Outputs, Plan};
-use tables::{ALERTS, ANOMALIES, JUDGED, JUDGED_OUTPUTS, LAKE_OUTPUT, SENSOR_FEATURES, SIDE, SYNCHRONIZED};
+use tables::{ALERTS, ANOMALIES, JUDGED_OUTPUTS, LAKE_OUTPUT, SENSOR_FEATURES, SIDE, SYNCHRONIZED};
 
 /// A worker this far ahead of the others in event time waits for them.
 const MAX_SKEW_US: i64 = 30_000_000;
@@ -190,46 +190,6 @@ fn synchronize<'scope>(
             synced.filter(move |row| row.present.covers(wanted))
         }
     }
-}
-
-/// Runs the pipeline on this process's workers to the end of its input.
-///
-/// Returns the counts of all workers of all processes on the process with worker 0; or, in their place, what
-/// went wrong on another process.
-///
-/// # Errors
-/// When the workers cannot be started or one ends early. What went wrong in reading or writing here is in
-/// [`Run::outcome`].
-pub fn execute<T, L, P>(
-    config: &Config,
-    plan: &Plan,
-    run: &Arc<Run>,
-    outputs: Outputs<T, L, P>,
-) -> Result<Option<Result<Counts, String>>, ClusterError>
-where
-    T: Sink<Batch = TableBatch> + Send + 'static,
-    L: Sink<Batch = LakeBatch> + Send + 'static,
-    P: Sink<Batch = TopicBatch> + Send + 'static,
-{
-    let (config, plan, run) = (config.clone(), plan.clone(), Arc::clone(run));
-    let cluster = plan.cluster.clone();
-    let process = cluster.process;
-    let results = tidegate::runtime::execute(&cluster, move |worker| {
-        let ledger = Ledger::new(JUDGED);
-        worker.dataflow(|scope| build(scope, &config, &plan, &run, &ledger, &outputs));
-        while worker.has_dataflows() {
-            worker.step_or_park(Some(std::time::Duration::from_millis(5)));
-        }
-        let trouble = run.stopping().then(|| format!("process {process} stopped early"));
-        let mut all = Counts::default();
-        let mut failed = None;
-        for (counts, trouble) in gather(worker, (ledger.counts(), trouble)) {
-            all.merge(&counts);
-            failed = failed.or(trouble);
-        }
-        (worker.index() == 0).then_some(failed.map_or(Ok(all), Err))
-    })?;
-    Ok(results.into_iter().flatten().next())
 }
 
 fn micros(duration: std::time::Duration) -> i64 {

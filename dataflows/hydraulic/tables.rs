@@ -23,7 +23,7 @@ pub(super) const ALERTS: usize = 4;
 /// The first of the topics of late records, one an input topic; those of dead letters follow.
 pub(super) const SIDE: usize = 5;
 /// How many outputs records meet.
-pub(super) const JUDGED: usize = 1;
+pub const JUDGED: usize = 1;
 
 /// The names of the outputs that records meet.
 pub(super) const JUDGED_OUTPUTS: [&str; JUDGED] = ["sensor_features"];

@@ -12,6 +12,7 @@ use timely::progress::Timestamp;
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
+use super::validate::{AcceptAll, Validate};
 use super::{Decode, SideTopics};
 use crate::decode::{Reason, Rejected};
 use crate::record::{KafkaTime, Partition, Record};
@@ -75,13 +76,14 @@ struct Lane {
 }
 
 /// Everything a worker knows while reading; the operator's closure owns one.
-struct Worker<D: Decode, F: FrontSet<D>> {
+struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
     run: Arc<Run>,
     settings: Settings,
     reader: Box<dyn Reader>,
     lanes: Vec<Lane>,
     partitions: Vec<Option<PartitionState>>,
     decoder: D,
+    validator: V,
     fronts: F,
     ledger: Ledger,
     side: SideTopics,
@@ -109,6 +111,27 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
     ledger: Ledger,
     side: SideTopics,
 ) -> Ingested<'scope, F::Streams<'scope>> {
+    ingest_validated(scope, run, settings, decoder, AcceptAll, fronts, ledger, side)
+}
+
+/// As [`ingest`], with records that `validator` refuses among the dead letters.
+///
+/// # Guarantees
+/// Those of [`ingest`]. A refused record is nowhere else: no front sees it, and it moves no watermark.
+///
+/// # Errors
+/// As [`ingest`].
+#[allow(clippy::too_many_arguments)] // A pipeline names them once, in the order in which a record meets them.
+pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
+    scope: Scope<'scope, Tick>,
+    run: &Arc<Run>,
+    settings: Settings,
+    decoder: D,
+    validator: V,
+    fronts: F,
+    ledger: Ledger,
+    side: SideTopics,
+) -> Ingested<'scope, F::Streams<'scope>> {
     let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
     let (mut side_port, side_stream) = Port::<TopicBlock>::open(&mut builder);
     let (mut ports, streams) = fronts.open(&mut builder);
@@ -117,7 +140,7 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
     let probe = ProbeHandle::new();
     let side_stream = side_stream.probe_with(&probe);
 
-    let mut worker = Worker::open(scope, run, settings, decoder, fronts, ledger, side);
+    let mut worker = Worker::open(scope, run, settings, decoder, validator, fronts, ledger, side);
     builder.build(move |mut capabilities: Vec<Capability<Tick>>| {
         let start = Tick::minimum();
         move |_frontiers| {
@@ -163,13 +186,15 @@ enum Step {
     Wait(Duration),
 }
 
-impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
+impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     /// `None`, and a failed run, when the source cannot be opened.
+    #[allow(clippy::too_many_arguments)] // What the operator was given, and nothing else.
     fn open(
         scope: Scope<'_, Tick>,
         run: &Arc<Run>,
         settings: Settings,
         decoder: D,
+        validator: V,
         fronts: F,
         ledger: Ledger,
         side: SideTopics,
@@ -197,7 +222,19 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
             }
         };
         let run = Arc::clone(run);
-        Some(Worker { run, settings, reader, lanes, partitions, decoder, fronts, ledger, side, random })
+        Some(Worker {
+            run,
+            settings,
+            reader,
+            lanes,
+            partitions,
+            decoder,
+            validator,
+            fronts,
+            ledger,
+            side,
+            random,
+        })
     }
 
     /// Reads one batch from one lane.
@@ -271,7 +308,7 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
     }
 
     fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), crate::source::SourceError> {
-        let Worker { run, settings, reader, partitions, decoder, fronts, ledger, side, .. } = self;
+        let Worker { run, settings, reader, partitions, decoder, validator, fronts, ledger, side, .. } = self;
         let mut taken = 0;
         let poll = reader.poll(lane, budget, &mut |index, record| {
             let Some(state) = partitions[index].as_mut() else { return Visit::Taken };
@@ -294,10 +331,14 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
             }
             let rank = index as u32;
             match decoder.decode(record) {
-                Err(why) => set_aside(ledger, side, rank, &state.id, record, &why),
+                Err(why) => {
+                    validator.refused(None, &why);
+                    set_aside(ledger, side, rank, &state.id, record, &why);
+                }
                 Ok(event) => {
                     let time_us = D::event_time_us(&event);
                     if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
+                        validator.refused(Some(&event), &why);
                         set_aside(ledger, side, rank, &state.id, record, &why);
                         return Visit::Taken;
                     }
@@ -309,6 +350,10 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
                         partition: &state.id,
                         accepted: state.accepted,
                     };
+                    if let Err(why) = validator.check(&at, &event) {
+                        set_aside(ledger, side, rank, &state.id, record, &why);
+                        return Visit::Taken;
+                    }
                     ledger.accepted();
                     state.accepted += 1;
                     let mut verdicts = Verdicts::new(ledger);

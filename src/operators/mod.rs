@@ -9,6 +9,7 @@ pub mod net_changes;
 pub mod ordered;
 pub mod pivot;
 pub mod session;
+pub mod totals;
 
 #[cfg(test)]
 mod tests;

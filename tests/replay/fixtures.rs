@@ -60,6 +60,7 @@ fn replay_into(fixture: &Path, out: &Path) -> Result<Summary, ReplayError> {
         batch: BATCH,
         interleave: Interleave::Aligned,
         activity: Config::default(),
+        iot: Default::default(),
         hydraulic: Default::default(),
     };
     Ok(replay(&options, &["activity"], &|_, _, _| ())?.expect("process 0 has the summary"))
