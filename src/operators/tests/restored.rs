@@ -26,6 +26,9 @@ fn log() -> impl Strategy<Value = Log> {
     })
 }
 
+/// Takes a saved entry: hash, key, value.
+type Each<'a, V> = &'a mut dyn FnMut(u64, &[u8], &V);
+
 /// One machine, or the parts of one by owner.
 struct Machines<M>(Vec<M>);
 
@@ -40,7 +43,7 @@ impl<M> Machines<M> {
         self,
         peers: usize,
         fresh: impl Fn() -> M,
-        save: impl Fn(&M, &mut dyn FnMut(u64, &[u8], &V)),
+        save: impl Fn(&M, Each<'_, V>),
         restore: impl Fn(&mut M, u64, &[u8], V),
     ) -> Self {
         let mut block = StateBlock::whole("Machine");
@@ -85,8 +88,7 @@ fn windows(log: &Log, spec: WindowSpec, cut: Option<(usize, usize)>) -> BTreeMap
     for (at, (time, key)) in log.iter().enumerate() {
         close(&mut machines, Some(watermarks[at]));
         if let Some((_, peers)) = cut.filter(|(when, _)| *when == at) {
-            let save = |machine: &WindowCloser<Count>,
-                        each: &mut dyn FnMut(u64, &[u8], &Vec<(Eligible, Count)>)| {
+            let save = |machine: &WindowCloser<Count>, each: Each<'_, Vec<(Eligible, Count)>>| {
                 machine.save(&mut |hash, key, parts| each(hash, key, parts));
             };
             machines = machines.moved(peers, fresh, save, |machine, hash, key, parts| {
@@ -123,7 +125,7 @@ fn distinct(log: &Log, spec: WindowSpec, cut: Option<(usize, usize)>) -> BTreeMa
     for (at, (time, key)) in log.iter().enumerate() {
         close(&mut machines, Some(watermarks[at]));
         if let Some((_, peers)) = cut.filter(|(when, _)| *when == at) {
-            let save = |machine: &DistinctCounter, each: &mut dyn FnMut(u64, &[u8], &Vec<(i64, u64)>)| {
+            let save = |machine: &DistinctCounter, each: Each<'_, Vec<(i64, u64)>>| {
                 machine.save(watermarks[at], &mut |hash, key, words| each(hash, key, words));
             };
             machines = machines.moved(peers, fresh, save, |machine, hash, key, words| {
@@ -148,7 +150,7 @@ fn sessions(log: &Log, cut: Option<(usize, usize)>) -> Vec<(Vec<u8>, Session)> {
     for (at, (time, key)) in log.iter().enumerate() {
         machines.0.iter_mut().for_each(|machine| machine.advance(watermarks[at], &mut emit));
         if let Some((_, peers)) = cut.filter(|(when, _)| *when == at) {
-            let save = |machine: &SessionMachine, each: &mut dyn FnMut(u64, &[u8], &SavedSession)| {
+            let save = |machine: &SessionMachine, each: Each<'_, SavedSession>| {
                 machine.save(&mut |hash, key, saved| each(hash, key, saved));
             };
             machines = machines.moved(peers, fresh, save, |machine, hash, key, saved| {
