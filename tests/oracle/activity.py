@@ -14,21 +14,18 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import fixture
-import strict_json
 import times
+from payload import Refused, heartbeat_of, members_of, read_time, text_of
 
 TOPIC = "user_activity"
 DELAY = 2 * times.MINUTE
 MAX_AHEAD = 60 * times.MINUTE
 GAP = 30 * times.MINUTE
-MAX_RECORD_BYTES = 1 << 20
-MAX_STRING_BYTES = 2048
 MAX_COLUMNS = 100
 KINDS = ("page_view", "click", "session_start", "session_end")
 MEMBERS = ("event_time", "user_id", "page_url", "event_type")
 JUDGED = ("page_view_counts", "active_users", "user_sessions")
 FOREVER_AGO = -(2**100)
-HEARTBEAT = b"tidegate-watermark"
 
 
 class Event:
@@ -48,10 +45,6 @@ class Event:
 
     def order(self):
         return self.time, self.record.partition, self.record.offset
-
-
-class Refused(Exception):
-    """The record goes to the dead letters; the argument is the reason."""
 
 
 class Line:
@@ -151,64 +144,19 @@ class Log:
         self.largest[partition] = max(event.time, self.largest.get(partition, event.time))
 
 
-def heartbeat_of(record):
-    """The microseconds of the first `tidegate-watermark` header, if it holds an i64 in decimal."""
-    for name, value in record.headers:
-        if name == HEARTBEAT:
-            text = (value or b"").decode("ascii", "replace")
-            digits = text[1:] if text.startswith("-") else text
-            if digits and all(c in "0123456789" for c in digits) and len(digits) <= 19:
-                if -(2**63) <= int(text) < 2**63:
-                    return int(text)
-            return None
-    return None
-
-
 def decode(record, watermark):
     """The event, or `Refused` with the first reason that holds, in the order of section 6."""
-    value = record.value
-    if not value:
-        raise Refused("tombstone")
-    if len(value) > MAX_RECORD_BYTES:
-        raise Refused("too_large")
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Refused("not_utf8") from None
-    try:
-        root = strict_json.parse(text)
-    except strict_json.NotJson:
-        raise Refused("not_json") from None
-    if root.kind != "object" or len({name for name, _, _ in root.value}) != len(root.value):
-        raise Refused("not_json")
-    named = {name: node for name, _, node in root.value}
-    for member in MEMBERS:
-        if member not in named or named[member].kind == "null":
-            raise Refused("schema")
-    for member in MEMBERS[1:]:
-        node = named[member]
-        if node.kind != "string" or not node.value or "\0" in node.value:
-            raise Refused("schema")
-        if len(node.value.encode()) > MAX_STRING_BYTES:
-            raise Refused("schema")
-    if named["event_type"].value not in KINDS:
+    members, named = members_of(record, MEMBERS)
+    user, page, kind = (text_of(named[member]) for member in MEMBERS[1:])
+    if kind not in KINDS:
         raise Refused("schema")
     time = read_time(named["event_time"])
     if time is None:
         raise Refused("time")
     if record.ts_ms is not None and time - record.ts_ms * 1000 > MAX_AHEAD:
         raise Refused("ahead")
-    extras = [member for member in root.value if member[0] not in MEMBERS]
-    user, page, kind = (named[member].value for member in MEMBERS[1:])
-    return Event(time, user, page, kind, extras, root.value, record, watermark)
-
-
-def read_time(node):
-    if node.kind == "string":
-        return times.read_text(node.value)
-    if node.kind == "integer":
-        return times.read_millis(node.value)
-    return None
+    extras = [member for member in members if member[0] not in MEMBERS]
+    return Event(time, user, page, kind, extras, members, record, watermark)
 
 
 def windows(time, width, slide):

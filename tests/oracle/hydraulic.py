@@ -16,8 +16,8 @@ from fractions import Fraction
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import fixture
-import strict_json
 import times
+from payload import Refused, heartbeat_of, members_of, read_time
 
 SENSORS = (
     "PS1 PS2 PS3 PS4 PS5 PS6 EPS1 FS1 FS2 TS1 TS2 TS3 TS4 VS1 CE CP SE".split()
@@ -27,13 +27,11 @@ TOPICS = ["hydraulic-" + sensor for sensor in SENSORS]
 ALERTS = "hydraulic-alerts"
 DELAY = 10 * times.SECOND
 MAX_AHEAD = 60 * times.MINUTE
-MAX_RECORD_BYTES = 1 << 20
 MEMBERS = ("sensor", "cycle", "timestamp", "value")
 DERIVED = (
     "pressure_mean temperature_mean flow_mean pressure_range pressure_variability flow_pressure_ratio efficiency_index"
 ).split()
 FOREVER_AGO = -(2**100)
-HEARTBEAT = b"tidegate-watermark"
 COOLDOWN = 60 * times.SECOND
 SEVERITY = {
     "high_pressure": "critical", "high_temperature": "critical", "pressure_spike": "warning", "zscore": "warning",
@@ -41,10 +39,6 @@ SEVERITY = {
 }
 CHANGES = dict([(s, 50.0) for s in PRESSURES] + [(s, 5.0) for s in FLOWS + TEMPERATURES])
 PAIRS = [("PS5", "PS6", 0.0, 1.0)]
-
-
-class Refused(Exception):
-    """The record goes to the dead letters; the argument is the reason."""
 
 
 class Line:
@@ -91,7 +85,7 @@ def compute(records):
             duplicates += 1
             continue
         last_offset[place] = record.offset
-        raised = heartbeat(record)
+        raised = heartbeat_of(record)
         if raised is not None:
             watermark[place] = max(raised, watermark.get(place, FOREVER_AGO))
             continue
@@ -150,38 +144,9 @@ def outputs(accepted, dead, rejected, duplicates):
     return result
 
 
-def heartbeat(record):
-    """The microseconds of the first `tidegate-watermark` header, if it holds an i64 in decimal."""
-    for name, value in record.headers:
-        if name == HEARTBEAT:
-            text = (value or b"").decode("ascii", "replace")
-            digits = text[1:] if text.startswith("-") else text
-            if 0 < len(digits) < 20 and all(c in "0123456789" for c in digits):
-                return int(text) if -(2**63) <= int(text) < 2**63 else None
-            return None
-    return None
-
-
 def decode(record, watermark):
     """The reading, or `Refused` with the first reason that holds, in the order of section 6."""
-    value = record.value
-    if not value:
-        raise Refused("tombstone")
-    if len(value) > MAX_RECORD_BYTES:
-        raise Refused("too_large")
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Refused("not_utf8") from None
-    try:
-        root = strict_json.parse(text)
-    except strict_json.NotJson:
-        raise Refused("not_json") from None
-    if root.kind != "object" or len({name for name, _, _ in root.value}) != len(root.value):
-        raise Refused("not_json")
-    named = {name: node for name, _, node in root.value}
-    if any(member not in named or named[member].kind == "null" for member in MEMBERS):
-        raise Refused("schema")
+    _, named = members_of(record, MEMBERS)
     sensor, cycle, number = named["sensor"], named["cycle"], named["value"]
     if sensor.kind != "string" or sensor.value not in SENSORS:
         raise Refused("schema")
@@ -189,11 +154,7 @@ def decode(record, watermark):
         raise Refused("schema")
     if number.kind not in ("integer", "fraction"):
         raise Refused("schema")
-    stamp, time = named["timestamp"], None
-    if stamp.kind == "string":
-        time = times.read_text(stamp.value)
-    elif stamp.kind == "integer":
-        time = times.read_millis(stamp.value)
+    time = read_time(named["timestamp"])
     if time is None:
         raise Refused("time")
     if record.ts_ms is not None and time - record.ts_ms * 1000 > MAX_AHEAD:

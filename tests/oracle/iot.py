@@ -23,9 +23,9 @@ import fixture
 import kcat
 import layout
 import random_fixture
-import strict_json
 import times
 from kcat import Record
+from payload import Refused, heartbeat_of, members_of, read_time, text_of
 
 RAW, VALIDATED = "iot_data", "validated_iot_data"
 DELAY, WINDOW = times.MINUTE, 5 * times.MINUTE
@@ -40,46 +40,21 @@ RANGES = (
 SHOWN = 5
 
 
-class Refused(Exception):
-    """The arguments: the reason, the sensor if it is known, and the rules that were broken."""
-
-
 def decode(record):
     """(sensor, time, numbers, texts), or `Refused`."""
-    value = record.value
-    if not value:
-        raise Refused("tombstone", "")
-    if len(value) > activity.MAX_RECORD_BYTES:
-        raise Refused("too_large", "")
-    try:
-        root = strict_json.parse(value.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise Refused("not_utf8", "") from None
-    except strict_json.NotJson:
-        raise Refused("not_json", "") from None
-    if root.kind != "object" or len({name for name, _, _ in root.value}) != len(root.value):
-        raise Refused("not_json", "")
-    named = {name: node for name, _, node in root.value}
-    for member in MEMBERS:
-        if member not in named or named[member].kind == "null":
-            raise Refused("schema", "")
-    for member in TEXTS:
-        node = named[member]
-        if node.kind != "string" or not node.value or "\0" in node.value:
-            raise Refused("schema", "")
-        if len(node.value.encode()) > activity.MAX_STRING_BYTES:
-            raise Refused("schema", "")
+    _, named = members_of(record, MEMBERS)
+    texts = {member: text_of(named[member]) for member in TEXTS}
     for member in NUMBERS:
         if named[member].kind not in ("integer", "fraction"):
-            raise Refused("schema", "")
-    time = activity.read_time(named["timestamp"])
+            raise Refused("schema")
+    time = read_time(named["timestamp"])
     if time is None:
-        raise Refused("time", "")
-    sensor = named["sensor_id"].value
+        raise Refused("time")
+    sensor = texts["sensor_id"]
     if record.ts_ms is not None and time - record.ts_ms * 1000 > activity.MAX_AHEAD:
         raise Refused("ahead", sensor)
     numbers = {m: float(named[m].compact) + 0.0 for m in NUMBERS}
-    return sensor, time, numbers, {m: named[m].value for m in TEXTS}
+    return sensor, time, numbers, texts
 
 
 class Answer:
@@ -105,7 +80,7 @@ class Answer:
         p = record.partition
         if record.offset > self.last.get(p, -1):
             self.last[p] = record.offset
-            heartbeat = activity.heartbeat_of(record)
+            heartbeat = heartbeat_of(record)
             if heartbeat is not None:
                 self.raised[p] = max(heartbeat, self.raised.get(p, activity.FOREVER_AGO))
                 return
@@ -128,7 +103,9 @@ class Answer:
                 if broken:
                     raise Refused("duplicate" if broken == ["duplicate"] else "range", sensor, *broken)
         except Refused as refused:
-            reason, sensor, *rules = refused.args
+            # The sensor where it is known, and the rules that were broken.
+            reason, *known = refused.args
+            sensor, *rules = known or [""]
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
             if self.validates:
                 for rule in rules or [reason]:
