@@ -19,6 +19,7 @@ pub mod generate;
 pub mod graph;
 pub mod hydraulic;
 pub mod iot;
+mod parts;
 pub mod pipeline;
 pub mod prove;
 pub mod record;

@@ -5,17 +5,16 @@
 
 use std::sync::Arc;
 
-use tidegate::ingest::{Counts, Ledger};
 use tidegate::rows::Schema;
-use tidegate::runtime::{ClusterError, Epochs, Run, gather};
+use tidegate::runtime::Run;
 use tidegate::sink::lake::ParquetLake;
 use tidegate::sink::sqlite::SqliteTables;
 use tidegate::sink::topic::TopicFiles;
-use tidegate::tick::Tick;
-use timely::dataflow::Scope;
 
 use crate::activity::{self, Outputs, Plan};
 use crate::graph::Topology;
+pub use crate::parts::Outcome;
+use crate::parts::on_workers;
 use crate::{hydraulic, iot};
 
 /// The names of the pipelines, in the order of the contract.
@@ -23,9 +22,6 @@ pub const PIPELINES: [&str; 3] = ["activity", "iot", "hydraulic"];
 
 /// Outputs into the embedded sinks.
 pub type Embedded = Outputs<SqliteTables, ParquetLake, TopicFiles>;
-
-/// What a run gives back: the counts of all workers on the process with worker 0, or what went wrong elsewhere.
-pub type Outcome = Result<Option<Result<Counts, String>>, ClusterError>;
 
 /// A pipeline under its settings.
 pub trait Pipeline: Send + Sync {
@@ -147,33 +143,4 @@ impl Pipeline for hydraulic::Config {
             hydraulic::build(scope, &config, &plan, &run, ledger, epochs, &outputs);
         })
     }
-}
-
-/// Builds a dataflow on each of this process's workers, runs it to its end, and adds the workers' counts.
-///
-/// `judged` is the number of outputs that records meet.
-///
-/// # Errors
-/// When the workers cannot be started or one ends early.
-pub fn on_workers<B>(cluster: &tidegate::runtime::Cluster, run: Arc<Run>, judged: usize, build: B) -> Outcome
-where
-    B: Fn(Scope<'_, Tick>, &Ledger, &Epochs) + Send + Sync + 'static,
-{
-    let process = cluster.process;
-    let results = tidegate::runtime::execute(cluster, move |worker| {
-        let ledger = Ledger::new(judged);
-        worker.dataflow(|scope| build(scope, &ledger, &Epochs::single()));
-        while worker.has_dataflows() {
-            worker.step_or_park(Some(std::time::Duration::from_millis(5)));
-        }
-        let trouble = run.stopping().then(|| format!("process {process} stopped early"));
-        let mut all = Counts::default();
-        let mut failed = None;
-        for (counts, trouble) in gather(worker, (ledger.counts(), trouble)) {
-            all.merge(&counts);
-            failed = failed.or(trouble);
-        }
-        (worker.index() == 0).then_some(failed.map_or(Ok(all), Err))
-    })?;
-    Ok(results.into_iter().flatten().next())
 }

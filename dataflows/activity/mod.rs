@@ -17,27 +17,26 @@ mod topology;
 
 use std::sync::Arc;
 
-use tidegate::delivery::{SharedSink, TableBlock, TableChanges, TableRows, Tallies, count, deliver};
-use tidegate::ingest::{
-    Counts, Ingested, Interleave, LakeBlock, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest,
-};
+use tidegate::delivery::{SharedSink, TableChanges, TableRows, Tallies, count};
+use tidegate::ingest::{Ingested, Interleave, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest};
 use tidegate::operators::distinct::DistinctKeys;
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
 use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::latest::LatestByKey;
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
-use tidegate::runtime::{Cluster, ClusterError, Epochs, Run, gather};
+use tidegate::runtime::{Cluster, Epochs, Run};
 use tidegate::sink::Sink;
 use tidegate::sink::lake::LakeBatch;
 use tidegate::sink::sqlite::TableBatch;
 use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
-use tidegate::topic_lines::{TopicBlock, TopicLines};
+use tidegate::topic_lines::TopicLines;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 
+use crate::parts::{Outcome, deliver_lake, deliver_tables, deliver_topics, micros, on_workers, step_us};
 pub use config::{Config, DistinctMode, Selection};
 pub use event::{ActivityDecoder, ActivityEvent, EventType};
 use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvent, UserEvents};
@@ -95,7 +94,7 @@ pub fn build<T, L, P>(
         max_ahead_us: micros(config.max_ahead),
         batch: plan.batch,
         interleave: plan.interleave,
-        step_us: step_us(config),
+        step_us: step_us(&[config.page_view_windows.pane_us(), config.active_user_windows.pane_us()]),
         max_skew_us: MAX_SKEW_US,
     };
     let decoder = ActivityDecoder::new(config.limits);
@@ -170,46 +169,11 @@ pub fn build<T, L, P>(
         rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
     }
 
-    deliver(
-        scope.concatenate(rows),
-        "Tables",
-        plan.cluster.sink_worker(0),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.tables.clone(),
-        |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
-        |block| TableBatch { table: block.table as usize, rows: block.rows },
-    );
+    deliver_tables(scope.concatenate(rows), plan, run, epochs, outputs);
     if on.lake {
-        deliver(
-            lake,
-            "Lake",
-            plan.cluster.sink_worker(1),
-            run,
-            epochs,
-            &outputs.tallies,
-            outputs.lake.clone(),
-            |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as i64, &block.digest),
-            tables::lake_batch(),
-        );
+        deliver_lake(lake, LAKE_OUTPUT, tables::lake_batch(), plan, run, epochs, outputs);
     }
-    deliver(
-        enriched.concat(side),
-        "Topics",
-        plan.cluster.sink_worker(2),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.topics.clone(),
-        |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
-        |block| TopicBatch {
-            topic: block.topic as usize - ENRICHED,
-            partition: block.partition,
-            lines: block.lines,
-            count: block.count,
-        },
-    );
+    deliver_topics(enriched.concat(side), ENRICHED, plan, run, epochs, outputs);
 }
 
 /// Runs the pipeline on this process's workers to the end of its input.
@@ -220,12 +184,7 @@ pub fn build<T, L, P>(
 /// # Errors
 /// When the workers cannot be started or one ends early. What went wrong in reading or writing here is in
 /// [`Run::outcome`].
-pub fn execute<T, L, P>(
-    config: &Config,
-    plan: &Plan,
-    run: &Arc<Run>,
-    outputs: Outputs<T, L, P>,
-) -> Result<Option<Result<Counts, String>>, ClusterError>
+pub fn execute<T, L, P>(config: &Config, plan: &Plan, run: &Arc<Run>, outputs: Outputs<T, L, P>) -> Outcome
 where
     T: Sink<Batch = TableBatch> + Send + 'static,
     L: Sink<Batch = LakeBatch> + Send + 'static,
@@ -233,31 +192,7 @@ where
 {
     let (config, plan, run) = (config.clone(), plan.clone(), Arc::clone(run));
     let cluster = plan.cluster.clone();
-    let process = cluster.process;
-    let results = tidegate::runtime::execute(&cluster, move |worker| {
-        let ledger = Ledger::new(JUDGED);
-        worker.dataflow(|scope| build(scope, &config, &plan, &run, &ledger, &Epochs::single(), &outputs));
-        while worker.has_dataflows() {
-            worker.step_or_park(Some(std::time::Duration::from_millis(5)));
-        }
-        let trouble = run.stopping().then(|| format!("process {process} stopped early"));
-        let mut all = Counts::default();
-        let mut failed = None;
-        for (counts, trouble) in gather(worker, (ledger.counts(), trouble)) {
-            all.merge(&counts);
-            failed = failed.or(trouble);
-        }
-        (worker.index() == 0).then_some(failed.map_or(Ok(all), Err))
-    })?;
-    Ok(results.into_iter().flatten().next())
-}
-
-/// The step of the dataflow's event time: the longest that divides the ends of all windows, up to 10 s.
-fn step_us(config: &Config) -> i64 {
-    let (views, users) = (config.page_view_windows.pane_us(), config.active_user_windows.pane_us());
-    (1..=10).rev().map(|s| s * 1_000_000).find(|step| views % step == 0 && users % step == 0).unwrap_or(1)
-}
-
-fn micros(duration: std::time::Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    on_workers(&cluster, Arc::clone(&run), JUDGED, move |scope, ledger, epochs| {
+        build(scope, &config, &plan, &run, ledger, epochs, &outputs);
+    })
 }

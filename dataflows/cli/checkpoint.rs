@@ -91,11 +91,8 @@ fn show(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> 
         return Err(Failure::running("there is no such checkpoint that is whole")
             .mend("look at them with: tidegate checkpoint list"));
     };
-    let all = describe(manifest);
-    if args.json {
-        return print_json(ui, &all);
-    }
-    print_json(ui, &all)
+    // It is for programs as much as for people: one form serves both.
+    print_json(ui, &describe(manifest))
 }
 
 fn describe(manifest: &Manifest) -> Value {

@@ -27,8 +27,8 @@ mod topology;
 
 use std::sync::Arc;
 
-use tidegate::delivery::{TableBlock, TableRows, deliver};
-use tidegate::ingest::{Ingested, LakeBlock, Ledger, Settings, SideTopics, ingest};
+use tidegate::delivery::TableRows;
+use tidegate::ingest::{Ingested, Ledger, Settings, SideTopics, ingest};
 use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::ordered::Ordered;
 use tidegate::operators::pivot::Pivot;
@@ -38,7 +38,7 @@ use tidegate::sink::lake::LakeBatch;
 use tidegate::sink::sqlite::TableBatch;
 use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
-use tidegate::topic_lines::{TopicBlock, TopicLines};
+use tidegate::topic_lines::TopicLines;
 use tidegate::window::ClosedWindow;
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Concatenate};
@@ -54,6 +54,7 @@ pub use tables::{JUDGED, LAKE, TABLES, outputs, table_schemas, topics};
 pub use topology::topology;
 
 use crate::activity::{Outputs, Plan};
+use crate::parts::{deliver_lake, deliver_tables, deliver_topics, micros};
 use tables::{ALERTS, ANOMALIES, JUDGED_OUTPUTS, LAKE_OUTPUT, SENSOR_FEATURES, SIDE, SYNCHRONIZED};
 
 /// A worker this far ahead of the others in event time waits for them.
@@ -125,44 +126,9 @@ pub fn build<T, L, P>(
         .filter(|finding| finding.kind != FindingKind::Detected { alert: false })
         .ordered("Alerts", alerts::AlertLines::new(&config.alert_topic, config.rules.clone()));
 
-    deliver(
-        scope.concatenate(rows),
-        "Tables",
-        plan.cluster.sink_worker(0),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.tables.clone(),
-        |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
-        |block| TableBatch { table: block.table as usize, rows: block.rows },
-    );
-    deliver(
-        lake,
-        "Lake",
-        plan.cluster.sink_worker(1),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.lake.clone(),
-        |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as i64, &block.digest),
-        tables::lake_batch(config),
-    );
-    deliver(
-        alerts.concat(side),
-        "Topics",
-        plan.cluster.sink_worker(2),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.topics.clone(),
-        |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
-        |block| TopicBatch {
-            topic: block.topic as usize - ALERTS,
-            partition: block.partition,
-            lines: block.lines,
-            count: block.count,
-        },
-    );
+    deliver_tables(scope.concatenate(rows), plan, run, epochs, outputs);
+    deliver_lake(lake, LAKE_OUTPUT, tables::lake_batch(config), plan, run, epochs, outputs);
+    deliver_topics(alerts.concat(side), ALERTS, plan, run, epochs, outputs);
 }
 
 /// The rows of a closed window.
@@ -197,8 +163,4 @@ fn synchronize<'scope>(
             synced.filter(move |row| row.present.covers(wanted))
         }
     }
-}
-
-fn micros(duration: std::time::Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

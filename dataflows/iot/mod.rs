@@ -18,7 +18,7 @@ mod validation;
 
 use std::sync::Arc;
 
-use tidegate::delivery::{TableBlock, TableChanges, TableRows, deliver};
+use tidegate::delivery::{TableChanges, TableRows};
 use tidegate::ingest::{
     Ingested, Ledger, QualityCounts, QualityFront, Settings, SideTopics, TopicFront, Unchanged,
     ingest_validated,
@@ -31,11 +31,12 @@ use tidegate::sink::Sink;
 use tidegate::sink::sqlite::TableBatch;
 use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
-use tidegate::topic_lines::{TopicBlock, TopicLines};
+use tidegate::topic_lines::TopicLines;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concat;
 
 use crate::activity::{Outputs, Plan};
+use crate::parts::{deliver_tables, deliver_topics, micros, step_us};
 pub use config::{Config, Ranges};
 pub use event::{Reading, ReadingDecoder};
 use fronts::BySensor;
@@ -89,7 +90,7 @@ pub fn build<T, L, P>(
         max_ahead_us: micros(config.max_ahead),
         batch: plan.batch,
         interleave: plan.interleave,
-        step_us: step_us(config),
+        step_us: step_us(&[config.windows.pane_us()]),
         max_skew_us: MAX_SKEW_US,
     };
     let validates = stage == Stage::Both;
@@ -124,41 +125,6 @@ pub fn build<T, L, P>(
         tables::data_quality,
     );
 
-    deliver(
-        aggregates.concat(quality),
-        "Tables",
-        plan.cluster.sink_worker(0),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.tables.clone(),
-        |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
-        |block| TableBatch { table: block.table as usize, rows: block.rows },
-    );
-    deliver(
-        validated.concat(side),
-        "Topics",
-        plan.cluster.sink_worker(1),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.topics.clone(),
-        |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
-        move |block| TopicBatch {
-            topic: block.topic as usize - first_topic,
-            partition: block.partition,
-            lines: block.lines,
-            count: block.count,
-        },
-    );
-}
-
-/// The step of the dataflow's event time: the longest that divides the ends of all windows, up to 10 s.
-fn step_us(config: &Config) -> i64 {
-    let pane_us = config.windows.pane_us();
-    (1..=10).rev().map(|s| s * 1_000_000).find(|step| pane_us % step == 0).unwrap_or(1)
-}
-
-fn micros(duration: std::time::Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    deliver_tables(aggregates.concat(quality), plan, run, epochs, outputs);
+    deliver_topics(validated.concat(side), first_topic, plan, run, epochs, outputs);
 }

@@ -111,7 +111,7 @@ struct Reporter {
 impl Reporter {
     fn report(&mut self, run: &Run, epochs: &Epochs, ledger: &Ledger, control: &mut Control) {
         if let Some(error) = epochs.hub().failure() {
-            run.fail_once(error.into());
+            run.fail(error.into());
         }
         if let Some(failure) = run.failure_text() {
             if !std::mem::replace(&mut self.told, true) {
@@ -122,8 +122,9 @@ impl Reporter {
         if run.is_asked_to_stop() && !std::mem::replace(&mut self.told, true) {
             control.tell(Up::Stop);
         }
-        let ended = epochs.open().is_none();
-        if self.done || epochs.open().is_some_and(|open| open <= self.next) {
+        let open = epochs.open();
+        let ended = open.is_none();
+        if self.done || open.is_some_and(|open| open <= self.next) {
             return;
         }
         self.done = ended;
@@ -151,7 +152,6 @@ struct Head {
     /// The epoch whose reports are all in and whose successor has not begun.
     complete: bool,
     deciding: bool,
-    last: u64,
     over: bool,
     pinged_us: i64,
     ponged: Vec<bool>,
@@ -168,7 +168,6 @@ impl Head {
             reports: (0..peers).map(|_| None).collect(),
             complete: false,
             deciding: false,
-            last: epochs.plan().decided,
             over: false,
             pinged_us: i64::MIN,
             ponged: vec![true; peers],
@@ -184,8 +183,6 @@ impl Head {
             match answer {
                 Err(error) => return self.over(control, Outcome::Failed(error.to_string())),
                 Ok(decided) => {
-                    self.last = decided.epoch;
-                    run.note_decided(decided.epoch);
                     if decided.finished {
                         return self.over(control, Outcome::Finished);
                     }

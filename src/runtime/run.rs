@@ -51,7 +51,6 @@ pub struct Run {
     has_checkpoints: bool,
     failure: Mutex<Option<RunError>>,
     records: AtomicU64,
-    decided: AtomicU64,
     beats: AtomicU64,
 }
 
@@ -68,7 +67,6 @@ impl Run {
             has_checkpoints: false,
             failure: Mutex::new(None),
             records: AtomicU64::new(0),
-            decided: AtomicU64::new(0),
             beats: AtomicU64::new(0),
         }
     }
@@ -110,11 +108,6 @@ impl Run {
         self.failure.lock().ok().and_then(|failure| failure.as_ref().map(ToString::to_string))
     }
 
-    /// Notes that an epoch is decided and visible.
-    pub(crate) fn note_decided(&self, epoch: u64) {
-        self.decided.store(epoch, Ordering::Relaxed);
-    }
-
     /// Shows that the run's processes reach one another and go on.
     pub(crate) fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
@@ -123,11 +116,6 @@ impl Run {
     /// A number that grows as long as the run's processes reach one another and go on.
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
-    }
-
-    /// The last epoch that is decided and visible; on the process that leads.
-    pub fn decided(&self) -> u64 {
-        self.decided.load(Ordering::Relaxed)
     }
 
     /// The source.
@@ -141,13 +129,6 @@ impl Run {
             failure.get_or_insert(error);
         }
         self.stop();
-    }
-
-    /// The same, where it may be said again and again.
-    pub(crate) fn fail_once(&self, error: RunError) {
-        if self.failure_text().is_none() {
-            self.fail(error);
-        }
     }
 
     /// Asks all workers to stop reading.
@@ -166,12 +147,8 @@ impl Run {
     /// # Errors
     /// The first failure, or [`RunError::Stopped`].
     pub fn outcome(&self) -> Result<(), RunError> {
-        let failure = self.failure.lock().ok().and_then(|mut failure| failure.take());
-        match failure {
-            Some(error) => Err(error),
-            None if self.stopping() => Err(RunError::Stopped),
-            None => Ok(()),
-        }
+        self.failure()?;
+        if self.stopping() { Err(RunError::Stopped) } else { Ok(()) }
     }
 
     /// Notes records read, for progress display.

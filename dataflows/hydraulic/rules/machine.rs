@@ -1,7 +1,7 @@
 //! The rules as a state machine over the observations of a (rule, subject).
 
+use crate::parts::micros;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate::aggregate::{Finite, Moments};
@@ -225,10 +225,6 @@ fn message(rule: &Rule, seen: &Observation, kind: FindingKind, value: f64, limit
         }
     };
     format!("{over}{what}")
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
