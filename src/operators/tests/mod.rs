@@ -3,6 +3,7 @@
 mod distinct;
 mod keyed_window;
 mod latest;
+mod restore;
 mod second_opinion;
 mod sessions;
 
