@@ -3,6 +3,9 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`activity`] | clickstream → page views, active users, sessions |
+//! | [`iot`] | readings of sensors → validated readings, aggregates by sensor |
+//! | [`pipeline`] | what runs a pipeline needs to know of it |
+//! | [`hydraulic`] | the sensors of a rig → features by the second, anomalies, alerts |
 //! | [`replay`] | a recorded fixture through pipelines into embedded sinks |
 //! | [`run`] | a pipeline with checkpoints, that goes on where it stopped |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
@@ -14,6 +17,9 @@
 pub mod activity;
 pub mod generate;
 pub mod graph;
+pub mod hydraulic;
+pub mod iot;
+pub mod pipeline;
 pub mod prove;
 pub mod record;
 pub mod replay;

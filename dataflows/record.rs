@@ -75,7 +75,7 @@ pub fn record(
         Until::End => source.ends()?,
         Until::For(_) => vec![i64::MAX; ids.len()],
     };
-    let mut target = Target::of_partitions(dir, &ids, Form::Kcat(packed))?;
+    let mut target = Target::create_of(dir, ids.clone(), Form::Kcat(packed))?;
     let assigned = starts.iter().enumerate();
     let assigned: Vec<_> =
         assigned.map(|(partition, &from_offset)| Assignment { partition, from_offset }).collect();

@@ -19,13 +19,10 @@ use tidegate::source::fixture::FixtureSource;
 use tidegate::source::{Source, SourceError};
 use tidegate::summary::{OutputSummary, PipelineSummary, Summary};
 
-use crate::activity::{self, OUTPUTS, Outputs, Plan};
-
-/// The names of the pipelines, in the order of the contract.
-pub const PIPELINES: [&str; 1] = ["activity"];
-
-/// The pipeline that exists so far.
-const PIPELINE: &str = PIPELINES[0];
+use crate::activity::{self, Outputs, Plan};
+use crate::pipeline::Iot;
+pub use crate::pipeline::{PIPELINES, Pipeline};
+use crate::{hydraulic, iot};
 
 /// Records per activation where nobody says otherwise.
 pub const BATCH: usize = 4096;
@@ -51,6 +48,10 @@ pub struct Options {
     pub interleave: Interleave,
     /// The settings of `activity`.
     pub activity: activity::Config,
+    /// The settings of `iot`.
+    pub iot: iot::Config,
+    /// The settings of `hydraulic`.
+    pub hydraulic: hydraulic::Config,
 }
 
 /// Why a replay failed. Nothing of it is visible, unless it failed in the very last step.
@@ -61,18 +62,31 @@ pub enum ReplayError {
     Source(#[from] SourceError),
     /// The fixture holds nothing for the pipeline.
     #[error(
-        "the fixture {fixture:?} holds no record of topic {topic:?}, which pipeline {pipeline:?} reads; \
+        "the fixture {fixture:?} holds no record of {topic}, which pipeline {pipeline:?} reads; \
          it holds {found}"
     )]
     NoInput {
         /// The pipeline.
         pipeline: &'static str,
-        /// Its input topic.
+        /// Its input topics, in words.
         topic: String,
         /// The fixture's directory.
         fixture: PathBuf,
         /// The topics that are there.
         found: String,
+    },
+    /// The fixture holds readings from before validation and from behind it.
+    #[error(
+        "the fixture {fixture:?} holds both {raw:?} and {validated:?}: the second is made from the first, and \
+         every reading would count twice"
+    )]
+    BothStages {
+        /// The fixture's directory.
+        fixture: PathBuf,
+        /// The topic before validation.
+        raw: String,
+        /// The topic behind it.
+        validated: String,
     },
     /// The output directory cannot be used.
     #[error(transparent)]
@@ -102,7 +116,8 @@ pub enum ReplayError {
     },
 }
 
-/// Replays `pipelines` one after the other, and makes their results visible together.
+/// Replays `pipelines` one after the other, and makes their results visible together; when none is named, all
+/// that the fixture holds records for.
 ///
 /// `started` is called for each with its run and the number of records to expect, for progress and for
 /// stopping. Returns the summary on process 0, nothing on the others.
@@ -112,21 +127,41 @@ pub enum ReplayError {
 pub fn replay(
     options: &Options,
     pipelines: &[&str],
-    started: &dyn Fn(&Arc<Run>, u64),
+    started: &dyn Fn(&dyn Pipeline, &Arc<Run>, u64),
 ) -> Result<Option<Summary>, ReplayError> {
     let writes = options.cluster.process == 0;
     // Look at the input before touching anything that an earlier replay left.
-    let mut sources = Vec::new();
-    for pipeline in PIPELINES.into_iter().filter(|name| pipelines.contains(name)) {
-        sources.push((pipeline, open_source(options, pipeline)?));
+    let mut chosen = Vec::new();
+    let mut missing = None;
+    for name in PIPELINES.into_iter().filter(|name| pipelines.is_empty() || pipelines.contains(name)) {
+        let pipeline = pipeline(options, name)?;
+        match open_source(options, &*pipeline) {
+            Ok(source) => chosen.push((pipeline, source)),
+            Err(error @ ReplayError::NoInput { .. }) if pipelines.is_empty() => {
+                missing.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(error) = missing.filter(|_| chosen.is_empty()) {
+        return Err(error);
     }
     let out = if writes { Some(OutDir::prepare_replay(&options.out)?) } else { None };
     let mut summary = Summary::default();
-    for (pipeline, source) in sources {
-        let done = run_activity(options, source, writes.then_some(options.out.as_path()), started)?;
-        if let Some(done) = done {
-            summary.pipelines.insert(pipeline.to_owned(), done);
+    let mut all = Vec::new();
+    for (pipeline, source) in chosen {
+        let done =
+            run_pipeline(options, &*pipeline, source, writes.then_some(options.out.as_path()), started)?;
+        if let Some((done, sinks)) = done {
+            all.push((pipeline.name(), done, sinks));
         }
+    }
+    // Nothing is visible before all have reached their end.
+    for (name, mut done, sinks) in all {
+        let began = Instant::now();
+        sinks.decide(name, &options.out)?;
+        done.seconds += began.elapsed().as_secs_f64();
+        summary.pipelines.insert(name.to_owned(), done);
     }
     if let Some(out) = out {
         summary.write(&options.out)?;
@@ -136,14 +171,41 @@ pub fn replay(
     Ok(None)
 }
 
-fn open_source(options: &Options, pipeline: &'static str) -> Result<Arc<dyn Source>, ReplayError> {
-    let topic = &options.activity.topic;
-    let source = FixtureSource::open(&options.fixture, &|name| name == topic)?;
+/// The pipeline called `name`, as the fixture asks for it.
+fn pipeline(options: &Options, name: &str) -> Result<Box<dyn Pipeline>, ReplayError> {
+    match name {
+        "iot" => {}
+        "hydraulic" => return Ok(Box::new(options.hydraulic.clone())),
+        _ => return Ok(Box::new(options.activity.clone())),
+    }
+    let config = options.iot.clone();
+    let (raw, validated) = (&config.topic, &config.validated_topic);
+    let there = FixtureSource::open(&options.fixture, &|name| name == raw || name == validated)?.topics();
+    let holds = |topic: &str| there.iter().any(|name| **name == *topic);
+    let stage = match (holds(raw), holds(validated)) {
+        (true, true) => {
+            let (raw, validated) = (raw.clone(), validated.clone());
+            return Err(ReplayError::BothStages { fixture: options.fixture.clone(), raw, validated });
+        }
+        (false, true) => iot::Stage::Aggregates,
+        _ => iot::Stage::Both,
+    };
+    Ok(Box::new(Iot { config, stage }))
+}
+
+fn open_source(options: &Options, pipeline: &dyn Pipeline) -> Result<Arc<dyn Source>, ReplayError> {
+    let inputs = pipeline.inputs();
+    let source = FixtureSource::open(&options.fixture, &|name| inputs.iter().any(|topic| topic == name))?;
     if source.partitions().is_empty() {
         let all = FixtureSource::open(&options.fixture, &|_| true)?.topics();
+        let topic = match &inputs[..] {
+            [only] => format!("topic {only:?}"),
+            [first, ..] => format!("topic {first:?} and {} others", inputs.len() - 1),
+            [] => "any topic".to_owned(),
+        };
         return Err(ReplayError::NoInput {
-            pipeline,
-            topic: topic.clone(),
+            pipeline: pipeline.name(),
+            topic,
             fixture: options.fixture.clone(),
             found: if all.is_empty() { "no record at all".to_owned() } else { all.join(", ") },
         });
@@ -153,35 +215,31 @@ fn open_source(options: &Options, pipeline: &'static str) -> Result<Arc<dyn Sour
 
 struct Sinks {
     tables: Arc<Mutex<SqliteTables>>,
-    lake: Arc<Mutex<ParquetLake>>,
+    lake: Option<Arc<Mutex<ParquetLake>>>,
     topics: Arc<Mutex<TopicFiles>>,
 }
 
 impl Sinks {
-    fn open(out: &Path, config: &activity::Config) -> Result<Self, SinkError> {
-        let topics = activity::topics(&config.topic);
-        let names: Vec<&str> = topics.iter().map(|(_, name)| &**name).collect();
-        let tables = activity::table_schemas().to_vec();
+    fn open(out: &Path, pipeline: &dyn Pipeline) -> Result<Self, SinkError> {
+        let name = pipeline.name();
+        let topics = pipeline.topics();
+        let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
+        let tables = SqliteTables::open(out, name, pipeline.tables(), Durability::Process)?;
+        let lake = pipeline.lake().map(|dir| ParquetLake::open(&out.join(dir), name, Durability::Process));
+        let topics = TopicFiles::open(&out.join("topics"), name, &names, Durability::Process)?;
         Ok(Sinks {
-            tables: Arc::new(Mutex::new(SqliteTables::open(out, "tables", tables, Durability::Process)?)),
-            lake: Arc::new(Mutex::new(ParquetLake::open(
-                &out.join(activity::LAKE),
-                "lake",
-                Durability::Process,
-            )?)),
-            topics: Arc::new(Mutex::new(TopicFiles::open(
-                &out.join("topics"),
-                "topics",
-                &names,
-                Durability::Process,
-            )?)),
+            tables: Arc::new(Mutex::new(tables)),
+            lake: lake.transpose()?.map(|lake| Arc::new(Mutex::new(lake))),
+            topics: Arc::new(Mutex::new(topics)),
         })
     }
 
-    fn decide(&self, out: &Path) -> Result<(), ReplayError> {
-        let sinks: [(&str, &dyn Deliver); 3] =
-            [("tables", &*self.tables), ("lake", &*self.lake), ("topics", &*self.topics)];
-        decide_epoch(&sinks, &out.join(".tidegate"), EPOCH, GENERATION)?;
+    fn decide(&self, pipeline: &str, out: &Path) -> Result<(), ReplayError> {
+        let mut sinks: Vec<(&str, &dyn Deliver)> = vec![("tables", &*self.tables), ("topics", &*self.topics)];
+        if let Some(lake) = &self.lake {
+            sinks.push(("lake", &**lake));
+        }
+        decide_epoch(&sinks, &out.join(".tidegate").join(pipeline), EPOCH, GENERATION)?;
         let mut topics = self.topics.lock().map_err(|_| SinkError::Failed {
             sink: "topics".to_owned(),
             cause: "a worker panicked while it wrote; replay again".to_owned(),
@@ -190,21 +248,22 @@ impl Sinks {
     }
 }
 
-fn run_activity(
+fn run_pipeline(
     options: &Options,
+    pipeline: &dyn Pipeline,
     source: Arc<dyn Source>,
     out: Option<&Path>,
-    started: &dyn Fn(&Arc<Run>, u64),
-) -> Result<Option<PipelineSummary>, ReplayError> {
+    started: &dyn Fn(&dyn Pipeline, &Arc<Run>, u64),
+) -> Result<Option<(PipelineSummary, Sinks)>, ReplayError> {
     let began = Instant::now();
     let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();
     let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace));
-    started(&run, expected);
-    let sinks = out.map(|out| Sinks::open(out, &options.activity)).transpose()?;
-    let tallies = Arc::new(Tallies::new(OUTPUTS.len()));
+    started(pipeline, &run, expected);
+    let sinks = out.map(|out| Sinks::open(out, pipeline)).transpose()?;
+    let tallies = Arc::new(Tallies::new(pipeline.outputs().len()));
     let outputs = Outputs {
         tables: sinks.as_ref().map(|sinks| Arc::clone(&sinks.tables)),
-        lake: sinks.as_ref().map(|sinks| Arc::clone(&sinks.lake)),
+        lake: sinks.as_ref().and_then(|sinks| sinks.lake.clone()),
         topics: sinks.as_ref().map(|sinks| Arc::clone(&sinks.topics)),
         tallies: Arc::clone(&tallies),
     };
@@ -214,22 +273,22 @@ fn run_activity(
         interleave: options.interleave,
         count_only: false,
     };
-    let counts = activity::execute(&options.activity, &plan, &run, outputs)?;
+    let counts = pipeline.execute(&plan, &run, outputs)?;
     run.outcome()?;
-    let (Some(counts), Some(sinks), Some(out)) = (counts, sinks, out) else { return Ok(None) };
+    let (Some(counts), Some(sinks)) = (counts, sinks) else { return Ok(None) };
     let counts = counts.map_err(ReplayError::Elsewhere)?;
-    let mut done = summarise(&counts, &tallies.read());
+    let mut done = summarise(&pipeline.outputs(), &counts, &tallies.read());
     let mut ledger = Summary::default();
-    ledger.pipelines.insert(PIPELINE.to_owned(), done.clone());
-    ledger.check().map_err(|what| ReplayError::Unbalanced { pipeline: PIPELINE, what: what.to_string() })?;
-    sinks.decide(out)?;
+    let pipeline = pipeline.name();
+    ledger.pipelines.insert(pipeline.to_owned(), done.clone());
+    ledger.check().map_err(|what| ReplayError::Unbalanced { pipeline, what: what.to_string() })?;
     done.seconds = began.elapsed().as_secs_f64();
-    Ok(Some(done))
+    Ok(Some((done, sinks)))
 }
 
-pub(crate) fn summarise(counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
+pub(crate) fn summarise(names: &[String], counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
     let rejected = Reason::ALL.iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
-    let outputs = OUTPUTS.iter().enumerate().map(|(index, name)| {
+    let outputs = names.iter().enumerate().map(|(index, name)| {
         let judged = counts.outputs.get(index);
         let summary = OutputSummary {
             counted: judged.map(|judged| judged.counted),
@@ -239,7 +298,7 @@ pub(crate) fn summarise(counts: &Counts, tallies: &[OutputTally]) -> PipelineSum
             rows: tallies[index].rows,
             digest: tallies[index].digest.hex(),
         };
-        ((*name).to_owned(), summary)
+        (name.clone(), summary)
     });
     PipelineSummary {
         read: counts.read,

@@ -212,7 +212,7 @@ pub fn run(
             let last = recover(&*store, None, PIPELINE, &options.activity.state_schema())?;
             let mut summary = Summary::default();
             if let Some(Recovered { decided, .. }) = last {
-                let mut done = summarise(&decided.counts, &decided.tallies);
+                let mut done = summarise(&OUTPUTS.map(str::to_owned), &decided.counts, &decided.tallies);
                 done.seconds = began.elapsed().as_secs_f64();
                 summary.pipelines.insert(PIPELINE.to_owned(), done);
             }

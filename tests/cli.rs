@@ -316,6 +316,31 @@ fn graph_is_drawn_in_three_forms_with_the_settings_in_effect() {
     assert!(place.run("graph --format dot").is(0).out.starts_with("digraph \"activity\" {\n"));
 }
 
+#[test]
+fn rig_is_generated_and_replayed_with_rules_of_ones_own() {
+    let place = Place::new();
+    place
+        .run("generate hydraulic --fixture rig --cycles 3 --high-rate 1 --form kcat-zst")
+        .is(0)
+        .says(&["17 topics", "faults.json"]);
+    place.write(
+        "my.yaml",
+        "hydraulic:\n  rules:\n    warm: {kind: threshold, value: TS2_avg - TS1_avg, limit: 1}\n",
+    );
+    let ran = place.run("replay hydraulic --fixture rig --config my.yaml -w 2").is(0).out;
+    assert!(ran.contains("synchronized_features") && ran.contains("topics of late and unusable"), "{ran}");
+    let results = place.summary("out")["pipelines"]["hydraulic"].take();
+    assert_eq!(results["outputs"]["synchronized_features"]["rows"], 180);
+    assert_eq!(
+        results["outputs"]["lake/hydraulic"]["digest"],
+        results["outputs"]["synchronized_features"]["digest"]
+    );
+    assert!(results["outputs"]["anomalies"]["rows"].as_u64() >= Some(180), "every second is warm: {results}");
+    place.write("bad.yaml", "hydraulic: {rules: {warm: {value: TS9_avg}, zscore: {limit: much}}}");
+    place.run("validate --config bad.yaml").is(2).says(&["must say its kind", "TS9_avg", "\"much\""]);
+    place.run("generate hydraulic --fixture x --high-rate 30").is(2).says(&["high rate"]);
+}
+
 /// Every file below `dir`, by its path there.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills a run with checkpoints at random moments and starts it again, each time with other workers, until it is done.
 
-usage: crash.py BINARY OUT SEED [--kills N] [--processes] [--damage] -- RUN-ARGUMENTS...
+usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--processes] [--damage] -- RUN-ARGUMENTS...
 
 Most ends are SIGKILL, some SIGTERM (which must exit with 0). With --processes every third start is a cluster of two processes, of which one
 is killed alone now and then. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts. The
@@ -61,6 +61,7 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("seed", type=int)
     parser.add_argument("--kills", type=int, default=8)
+    parser.add_argument("--patience", type=float, default=0.5, help="seconds that the first start lives, at most")
     parser.add_argument("--processes", action="store_true")
     parser.add_argument("--damage", action="store_true")
     parser.add_argument("arguments", nargs="+")
@@ -70,7 +71,7 @@ def main():
     for folder in (options.out, checkpoint):
         shutil.rmtree(folder, ignore_errors=True)
     kills = 0
-    patience = 0.05
+    patience = options.patience
     for start in range(STARTS):
         workers = rnd.choice([1, 2, 3, 8])
         run = ["run", *options.arguments, "--out", str(options.out), "-w", str(workers)]
@@ -79,7 +80,7 @@ def main():
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         # Once there were enough kills it may come to its end.
         limit = rnd.uniform(0.3, 1.0) * patience if kills < options.kills else 120
-        patience *= 1.15
+        patience *= 1.1
         try:
             said, _ = process.communicate(timeout=limit)
             if process.returncode != 0:

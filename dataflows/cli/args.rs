@@ -171,7 +171,7 @@ Examples:
   tidegate checkpoint list --checkpoint live-checkpoint")]
 pub(crate) struct RunArgs {
     /// The pipeline.
-    #[arg(value_name = "PIPELINE", required = true, value_parser = PossibleValuesParser::new(PIPELINES))]
+    #[arg(value_name = "PIPELINE", required = true, value_parser = PossibleValuesParser::new(["activity"]))]
     pub(crate) pipelines: Vec<String>,
     /// A fixture in place of Kafka.
     #[arg(long, value_name = "DIR")]
@@ -283,6 +283,11 @@ pub(crate) enum Generate {
     /// About 130 bytes an event. Events come up to 30 s out of order, stragglers 3 to 10 minutes; pages are
     /// popular by the cube of a uniform number; a user's events all lie in one partition.
     Activity(GenerateActivity),
+    /// A hydraulic rig: the readings of its sensors in cycles of a minute, with faults.
+    ///
+    /// 43,680 readings a cycle, about 85 bytes each. Some come up to 2 s out of order, late ones 12 to 30 s. The
+    /// faults that were injected are told in faults.json.
+    Hydraulic(GenerateHydraulic),
 }
 
 #[derive(Args, Debug)]
@@ -342,6 +347,44 @@ pub(crate) struct GenerateActivity {
     /// One event in so many is a straggler, on average; 0: none.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) late_every: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate generate hydraulic --fixture rig                      20 cycles of the rig
+  tidegate generate hydraulic --fixture rig --form segments --codec zstd --high-rate 10")]
+pub(crate) struct GenerateHydraulic {
+    /// Where the fixture is written; a directory that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// A Kafka broker to write to instead (comes with live runs).
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "fixture")]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// The form of the fixture.
+    #[arg(long, default_value = "kcat")]
+    pub(crate) form: FormName,
+    /// How batches of log segments are packed.
+    #[arg(long, value_name = "CODEC")]
+    pub(crate) codec: Option<CodecName>,
+    /// The same seed makes the same bytes.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many cycles of a minute.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) cycles: u32,
+    /// Readings a second of the sensors that the rig reads 100 times; a divisor of 100.
+    #[arg(long, value_name = "HZ", default_value_t = 100)]
+    pub(crate) high_rate: u32,
+    /// When the first cycle begins, with its minute.
+    #[arg(long, value_name = "TIME", default_value = "2025-11-08T14:30:00Z", value_parser = instant_ms)]
+    pub(crate) start: i64,
+    /// One reading in so many is late, on average; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) late_every: u32,
+    /// The seconds from one fault to the next, on average; 0: no faults.
+    #[arg(long, value_name = "SECONDS", default_value_t = 45)]
+    pub(crate) fault_every: u32,
 }
 
 /// The forms of generated input.

@@ -1,7 +1,7 @@
 //! `tidegate graph`.
 
-use tidegate_dataflows::activity;
 use tidegate_dataflows::graph::Format;
+use tidegate_dataflows::{activity, hydraulic, iot};
 
 use super::args::{FormatName, Global, GraphArgs};
 use super::failure::Failure;
@@ -16,7 +16,11 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GraphArgs) -> Result<(), Fail
         FormatName::Mermaid => Format::Mermaid,
         FormatName::Dot => Format::Dot,
     };
-    let all = [activity::topology(&settings.activity)];
+    let all = [
+        activity::topology(&settings.activity),
+        iot::topology(&settings.iot, iot::Stage::Both),
+        hydraulic::topology(&settings.hydraulic),
+    ];
     let chosen = |pipeline: &str| args.pipeline.as_deref().is_none_or(|name| name == pipeline);
     let drawn: Vec<String> = all
         .iter()

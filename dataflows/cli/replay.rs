@@ -7,8 +7,7 @@ use tidegate::ingest::Interleave;
 use tidegate::runtime::{ClusterError, Run, RunError, exit_on_panic};
 use tidegate::sink::out_dir::OutDirError;
 use tidegate::source::SourceError;
-use tidegate_dataflows::activity;
-use tidegate_dataflows::replay::{Options, PIPELINES, ReplayError, replay};
+use tidegate_dataflows::replay::{Options, PIPELINES, Pipeline, ReplayError, replay};
 use tidegate_dataflows::settings::Settings;
 
 use super::args::{Global, ReplayArgs};
@@ -26,7 +25,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
             "replay without it: recorded fixtures have no idle decisions",
         ));
     }
-    let Settings { activity, .. } = settings(global)?;
+    let Settings { activity, iot, hydraulic, .. } = settings(global)?;
     let options = Options {
         fixture: places::fixture(args.fixture.as_deref())?,
         out: args.out.clone(),
@@ -35,22 +34,24 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         batch: args.batch,
         interleave: args.shuffle.map_or(Interleave::Aligned, Interleave::Shuffled),
         activity,
+        iot,
+        hydraulic,
     };
     let pipelines: Vec<&'static str> = chosen(&args.pipelines);
     let signals = Signals::listen(ui, options.cluster.processes)?;
     // A worker that panics must not leave the others waiting, nor a half-dead process writing.
     exit_on_panic();
     let shown: RefCell<Option<Progress>> = RefCell::default();
-    let pipelines_begun = RefCell::new(pipelines.iter());
-    let started = |run: &Arc<Run>, expected: u64| {
+    let replayed: RefCell<Vec<&'static str>> = RefCell::default();
+    let started = |pipeline: &dyn Pipeline, run: &Arc<Run>, expected: u64| {
         signals.stops(run);
-        let pipeline = pipelines_begun.borrow_mut().next().copied().unwrap_or_default();
-        banner::show(ui, &options, &activity::topology(&options.activity), run.source(), expected);
+        replayed.borrow_mut().push(pipeline.name());
+        banner::show(ui, &options, &pipeline.topology(), run.source(), expected);
         // Of several processes each reads a part, which it does not know.
         let expected = if options.cluster.processes > 1 { 0 } else { expected };
         // The one before ends first.
         shown.take();
-        shown.replace(Some(Progress::show(ui, pipeline, run, expected)));
+        shown.replace(Some(Progress::show(ui, pipeline.name(), run, expected)));
     };
     let outcome = replay(&options, &pipelines, &started);
     shown.take();
@@ -58,15 +59,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         return Ok(());
     };
     ui.result(summary.table(&options.out))?;
-    ui.result(where_to_look(ui, &options))
+    ui.result(where_to_look(ui, &options, &replayed.borrow()))
 }
 
-/// The chosen pipelines in the order of the contract; all when none is chosen.
+/// The chosen pipelines in the order of the contract; none stands for all that have input.
 fn chosen(names: &[String]) -> Vec<&'static str> {
-    PIPELINES
-        .into_iter()
-        .filter(|pipeline| names.is_empty() || names.iter().any(|name| name == pipeline))
-        .collect()
+    PIPELINES.into_iter().filter(|pipeline| names.iter().any(|name| name == pipeline)).collect()
 }
 
 pub(super) fn cluster(global: &Global) -> Result<tidegate::runtime::Cluster, Failure> {
@@ -89,8 +87,12 @@ pub(super) fn failure(error: ReplayError) -> Failure {
             (false, mend_source(source))
         }
         ReplayError::NoInput { .. } => {
-            (false, "name the fixture of this pipeline with --fixture DIR, or its topic with activity.topic")
+            (false, "name the fixture of this pipeline with --fixture DIR, or its topic in the settings")
         }
+        ReplayError::BothStages { .. } => (
+            false,
+            "keep one of the two topics in the fixture: the first to validate again, the second not to",
+        ),
         ReplayError::OutDir(OutDirError::Io(_)) => {
             (false, "see to space and permissions, or name another directory with --out DIR")
         }
@@ -130,13 +132,16 @@ fn mend_source(error: &SourceError) -> &'static str {
 }
 
 /// Commands that show the results; the summary's table says where each of them lies.
-fn where_to_look(ui: &Ui, options: &Options) -> String {
+fn where_to_look(ui: &Ui, options: &Options, replayed: &[&str]) -> String {
     let out = options.out.display();
     let on = options.activity.outputs;
+    let activity = replayed.contains(&"activity");
     let tables = [
-        (on.page_views, "page_view_counts ORDER BY view_count DESC"),
-        (on.active_users, "active_users"),
-        (on.sessions, "user_sessions"),
+        (activity && on.page_views, "page_view_counts ORDER BY view_count DESC"),
+        (activity && on.active_users, "active_users"),
+        (activity && on.sessions, "user_sessions"),
+        (replayed.contains(&"iot"), "real_time_aggregates"),
+        (replayed.contains(&"hydraulic"), "anomalies ORDER BY window_start"),
     ];
     let mut text = format!("\n{}\n", ui.styled(Style::TITLE, "look at it"));
     if let Some((_, table)) = tables.into_iter().find(|(on, _)| *on) {

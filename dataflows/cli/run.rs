@@ -25,7 +25,7 @@ use super::ui::Ui;
 use super::{kafka, settings};
 
 /// The environment name of the file that a supervisor watches for signs of life.
-pub(crate) const HEARTBEAT: &str = "TIDEGATE_HEARTBEAT_FILE";
+pub(crate) const HEARTBEAT: &str = "SUPERVISOR_HEARTBEAT_FILE";
 
 /// Runs a pipeline from its checkpoint.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Synthetic input: seeded, so that it is the same everywhere and always, and written as a fixture.
 
 pub mod activity;
+pub mod hydraulic;
 mod random;
 mod target;
 

@@ -79,15 +79,16 @@ impl Target {
     /// # Errors
     /// See [`TargetError`].
     pub fn create(dir: &Path, topic: &str, partitions: u32, form: Form) -> Result<Target, TargetError> {
-        let partitions: Vec<_> = (0..partitions).map(|number| Partition::new(topic, number as i32)).collect();
-        Target::of_partitions(dir, &partitions, form)
+        let partitions = (0..partitions).map(|number| Partition::new(topic, number as i32)).collect();
+        Target::create_of(dir, partitions, form)
     }
 
-    /// A fixture in `dir`, which is empty or not there, of these partitions.
+    /// A fixture in `dir`, which is empty or not there, of these partitions: an event's number of a partition is
+    /// then the partition's place among them.
     ///
     /// # Errors
     /// See [`TargetError`].
-    pub fn of_partitions(dir: &Path, partitions: &[Partition], form: Form) -> Result<Target, TargetError> {
+    pub fn create_of(dir: &Path, partitions: Vec<Partition>, form: Form) -> Result<Target, TargetError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |cause| TargetError::Io { path, cause }
@@ -101,8 +102,8 @@ impl Target {
         fs::create_dir(&hidden).map_err(io(&hidden))?;
         let mut target = Target { dir: dir.to_owned(), hidden, writers: Vec::new(), finished: false };
         for partition in partitions {
-            let writer = Writer::create(&target.hidden, partition, form).map_err(io(&target.hidden))?;
-            target.writers.push((partition.clone(), writer));
+            let writer = Writer::create(&target.hidden, &partition, form).map_err(io(&target.hidden))?;
+            target.writers.push((partition, writer));
         }
         Ok(target)
     }
@@ -143,6 +144,16 @@ impl Target {
             }
         };
         written.map_err(|cause| TargetError::Io { path: self.dir.clone(), cause })
+    }
+
+    /// Adds a file that is no part of the log, such as what was injected into it. Its name must be one that
+    /// readers of fixtures pass over.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<(), TargetError> {
+        let path = self.hidden.join(name);
+        fs::write(&path, bytes).map_err(|cause| TargetError::Io { path, cause })
     }
 
     /// Writes what is left, and makes the fixture visible.

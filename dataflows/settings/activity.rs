@@ -38,7 +38,7 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
 }
 
 /// Reads `size` and `slide`. Windows that are tumbling by default stay so when only their size is set.
-fn window(section: &mut Section<'_>, spec: &mut WindowSpec, findings: &mut Findings) {
+pub(super) fn window(section: &mut Section<'_>, spec: &mut WindowSpec, findings: &mut Findings) {
     let micros = |us: i64| Duration::from_micros(us.unsigned_abs());
     let (mut size, mut slide) = (micros(spec.size_us()), micros(spec.slide_us()));
     let size_made = section.read("size", &POSITIVE_DURATION, &mut size, findings);

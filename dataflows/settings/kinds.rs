@@ -59,7 +59,27 @@ pub(super) const DISTINCT: Kind<DistinctMode> = Kind {
     },
 };
 
-fn wrong<T>(cause: impl Into<String>, mend: impl Into<String>) -> Result<T, (String, String)> {
+/// A bound of a range; `None` where there is none.
+pub(super) type Bound = Option<f64>;
+
+/// A number or `none`.
+pub(super) const BOUND: Kind<Bound> = Kind { read: bound, show: show_bound };
+
+fn bound(text: &str) -> Result<Bound, (String, String)> {
+    if text == "none" {
+        return Ok(None);
+    }
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(Some(number)),
+        _ => wrong(format!("{text:?} is not a number"), "write a number such as -50 or 0.5, or none"),
+    }
+}
+
+fn show_bound(bound: &Bound) -> String {
+    bound.map_or("none".to_owned(), |number| number.to_string())
+}
+
+pub(super) fn wrong<T>(cause: impl Into<String>, mend: impl Into<String>) -> Result<T, (String, String)> {
     Err((cause.into(), mend.into()))
 }
 

@@ -11,6 +11,9 @@
 mod activity;
 mod environment;
 mod fault;
+mod hydraulic;
+mod hydraulic_kinds;
+mod iot;
 mod kinds;
 mod section;
 mod tree;
@@ -37,6 +40,10 @@ const ENV_FILE: &str = ".env";
 pub struct Settings {
     /// The pipeline `activity`; section `activity`.
     pub activity: crate::activity::Config,
+    /// The pipeline `iot`; section `iot`.
+    pub iot: crate::iot::Config,
+    /// The pipeline `hydraulic`; section `hydraulic`.
+    pub hydraulic: crate::hydraulic::Config,
     /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
     /// Every setting, its value, and who made it.
@@ -127,6 +134,12 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
     let mut root = Section::root(tree);
     let mut section = root.section("activity", findings);
     activity::read(&mut section, &mut settings.activity, findings);
+    section.finish(findings);
+    let mut section = root.section("iot", findings);
+    iot::read(&mut section, &mut settings.iot, findings);
+    section.finish(findings);
+    let mut section = root.section("hydraulic", findings);
+    hydraulic::read(&mut section, &mut settings.hydraulic, findings);
     section.finish(findings);
     root.finish(findings);
     settings

@@ -27,7 +27,7 @@ pub(super) struct Section<'n> {
     path: String,
     origin: Option<&'n Origin>,
     entries: &'n [Entry],
-    known: Vec<&'static str>,
+    known: Vec<String>,
 }
 
 impl<'n> Section<'n> {
@@ -41,7 +41,7 @@ impl<'n> Section<'n> {
     }
 
     /// The section `key` of this one; empty when it is not there.
-    pub(super) fn section(&mut self, key: &'static str, findings: &mut Findings) -> Section<'n> {
+    pub(super) fn section(&mut self, key: &str, findings: &mut Findings) -> Section<'n> {
         let path = self.path_of(key);
         let mut section = Section { path, origin: None, entries: &[], known: Vec::new() };
         let Some(entry) = self.take(key) else { return section };
@@ -66,7 +66,7 @@ impl<'n> Section<'n> {
     /// Says where the setting was made.
     pub(super) fn read<T>(
         &mut self,
-        key: &'static str,
+        key: &str,
         kind: &Kind<T>,
         value: &mut T,
         findings: &mut Findings,
@@ -90,6 +90,12 @@ impl<'n> Section<'n> {
         made
     }
 
+    /// The keys that nobody has read yet, in their order: names that the user chooses.
+    pub(super) fn unread(&self) -> Vec<&'n str> {
+        let unread = |entry: &&Entry| !self.known.contains(&entry.key);
+        self.entries.iter().filter(unread).map(|entry| entry.key.as_str()).collect()
+    }
+
     /// A fault of settings that do not fit together, at the place of one of them or of the section.
     pub(super) fn misfit(&self, at: Option<&Origin>, cause: String, mend: &str, findings: &mut Findings) {
         let Some(origin) = at.or(self.origin) else { return };
@@ -99,10 +105,10 @@ impl<'n> Section<'n> {
 
     /// Ends the section: every key that nobody has read is a fault.
     pub(super) fn finish(self, findings: &mut Findings) {
-        for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+        for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key)) {
             let place =
                 if self.path.is_empty() { "at the top".to_owned() } else { format!("in {}", self.path) };
-            let guess = nearest(&entry.key, self.known.iter().copied());
+            let guess = nearest(&entry.key, self.known.iter().map(String::as_str));
             let did_you_mean = guess.map(|guess| format!("did you mean {guess:?}? ")).unwrap_or_default();
             findings.faults.push(Fault {
                 origin: entry.origin.clone(),
@@ -117,8 +123,8 @@ impl<'n> Section<'n> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    fn take(&mut self, key: &'static str) -> Option<&'n Entry> {
-        self.known.push(key);
+    fn take(&mut self, key: &str) -> Option<&'n Entry> {
+        self.known.push(key.to_owned());
         self.entries.iter().find(|entry| entry.key == key)
     }
 }

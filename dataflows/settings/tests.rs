@@ -56,6 +56,7 @@ impl Fixture {
 fn nothing_set_gives_the_defaults() {
     let settings = Fixture::new().load();
     assert_eq!(format!("{:?}", settings.activity), format!("{:?}", Config::default()));
+    assert_eq!(format!("{:?}", settings.iot), format!("{:?}", crate::iot::Config::default()));
     assert!(settings.files.is_empty());
     assert!(settings.effective.iter().all(|effective| effective.origin.is_none()));
 }
@@ -65,6 +66,8 @@ fn shipped_file_states_every_default() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/dev.yaml")).unwrap();
     let settings = Fixture::new().default_file(&text).load();
     assert_eq!(format!("{:?}", settings.activity), format!("{:?}", Config::default()));
+    assert_eq!(format!("{:?}", settings.iot), format!("{:?}", crate::iot::Config::default()));
+    assert_eq!(format!("{:?}", settings.hydraulic), format!("{:?}", crate::hydraulic::Config::default()));
     for effective in settings.effective {
         assert!(effective.origin.is_some(), "config/dev.yaml does not state {}", effective.setting);
     }
@@ -105,7 +108,7 @@ fn every_fault_is_reported_at_once_with_place_cause_and_mend() {
         "my.yaml:8:14: activity.windows.active_users: a window needs 0 < slide <= size",
         "my.yaml:10:11: activity.outputs.lake: \"perhaps\" is neither true nor false",
         "my.yaml:11:5: activity.outputs.tables: there is no setting \"tables\" in activity.outputs",
-        "my.yaml:12:1: kafka: there is no setting \"kafka\" at the top\n    mend: there are: activity",
+        "my.yaml:12:1: kafka: there is no setting \"kafka\" at the top\n    mend: there are: activity, iot",
         "environment variable TIDEGATE_ACTIVITY_SESSION_GAP: activity.session_gap: must be more than 0",
     ];
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");

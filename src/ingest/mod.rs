@@ -1,29 +1,37 @@
 //! The source operator: read, decode, judge, combine, all in one place.
 //!
 //! ```text
-//! reader ─► offset check ─► decode ─► ahead? ─► verdicts and local aggregates (fronts) ─► partition watermark
-//!                             └─ dead letters                └─ late records
+//! reader ─► offset check ─► decode ─► ahead? ─► validate ─► verdicts and local aggregates (fronts) ─► partition watermark
+//!                             └─ dead letters ─────┘              └─ late records
 //! ```
 //!
 //! Lateness is judged here, against the record's own partition watermark **at its position**, so it is a
 //! function of the log alone. The worker holds its capability at the smallest watermark of its partitions;
 //! timely's frontier, the minimum over all workers, decides when a window closes and never what is in it.
 
+mod dedup;
 mod front;
 mod lake_front;
 mod ledger;
 mod operator;
 mod partition;
+mod quality;
+mod range;
 mod side;
 mod topic_front;
+mod validate;
 
+pub use dedup::Dedup;
 pub use front::{Edge, Front, FrontSet, Port, Position, Verdicts};
 pub use lake_front::{LakeBlock, LakeFront, LakeRow, MOST_EXTRAS, REST};
 pub use ledger::{Counts, Ledger, OutputCounts, Verdict};
-pub use operator::{Ingested, Interleave, Settings, ingest};
+pub use operator::{Ingested, Interleave, Settings, ingest, ingest_validated};
 pub use partition::PartitionWatermark;
+pub use quality::{Breach, QualityCounts, QualityFront};
+pub use range::{BadRange, Range};
 pub use side::SideTopics;
-pub use topic_front::{Render, TopicFront};
+pub use topic_front::{Render, TopicFront, Unchanged};
+pub use validate::{AcceptAll, BadState, Validate};
 
 use crate::decode::Rejected;
 use crate::record::Record;

@@ -11,6 +11,7 @@ use timely::dataflow::{Scope, StreamVec};
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
+use super::validate::{AcceptAll, Validate};
 use super::{Decode, SideTopics};
 use crate::checkpoint::PartitionCut;
 use crate::decode::{Reason, Rejected};
@@ -93,13 +94,14 @@ struct Lane {
 }
 
 /// Everything a worker knows while reading; the operator's closure owns one.
-struct Worker<D: Decode, F: FrontSet<D>> {
+struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
     run: Arc<Run>,
     settings: Settings,
     reader: Box<dyn Reader>,
     lanes: Vec<Lane>,
     partitions: Vec<Option<PartitionState>>,
     decoder: D,
+    validator: V,
     fronts: F,
     ledger: Ledger,
     side: SideTopics,
@@ -138,6 +140,28 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
     side: SideTopics,
     epochs: &Epochs,
 ) -> Ingested<'scope, F::Streams<'scope>> {
+    ingest_validated(scope, run, settings, decoder, AcceptAll, fronts, ledger, side, epochs)
+}
+
+/// As [`ingest`], with records that `validator` refuses among the dead letters.
+///
+/// # Guarantees
+/// Those of [`ingest`]. A refused record is nowhere else: no front sees it, and it moves no watermark.
+///
+/// # Errors
+/// As [`ingest`].
+#[allow(clippy::too_many_arguments)] // A pipeline names them once, in the order in which a record meets them.
+pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
+    scope: Scope<'scope, Tick>,
+    run: &Arc<Run>,
+    settings: Settings,
+    decoder: D,
+    validator: V,
+    fronts: F,
+    ledger: Ledger,
+    side: SideTopics,
+    epochs: &Epochs,
+) -> Ingested<'scope, F::Streams<'scope>> {
     let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
     let (mut side_port, side_stream) = Port::<TopicBlock>::open(&mut builder);
     let (mut ports, streams) = fronts.open(&mut builder);
@@ -146,7 +170,7 @@ pub fn ingest<'scope, D: Decode, F: FrontSet<D>>(
     let probe = ProbeHandle::new();
     let side_stream = side_stream.probe_with(&probe);
 
-    let mut worker = Worker::open(scope, run, settings, decoder, fronts, ledger, side, epochs);
+    let mut worker = Worker::open(scope, run, settings, decoder, validator, fronts, ledger, side, epochs);
     epochs.wakes(scope.activator_for(builder.operator_info().address));
     builder.build(move |mut capabilities: Vec<Capability<Tick>>| {
         move |_frontiers| {
@@ -218,13 +242,15 @@ enum Step {
     Wait(Duration),
 }
 
-impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
+impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     /// `None`, and a failed run, when the source cannot be opened.
+    #[allow(clippy::too_many_arguments)] // What the operator was given, and nothing else.
     fn open(
         scope: Scope<'_, Tick>,
         run: &Arc<Run>,
         settings: Settings,
         decoder: D,
+        validator: V,
         fronts: F,
         ledger: Ledger,
         side: SideTopics,
@@ -299,6 +325,7 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
             lanes,
             partitions,
             decoder,
+            validator,
             fronts,
             ledger,
             side,
@@ -434,7 +461,19 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
 
     fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), crate::source::SourceError> {
         let repeats = self.repeats();
-        let Worker { run, settings, reader, partitions, decoder, fronts, ledger, side, by_offset, .. } = self;
+        let Worker {
+            run,
+            settings,
+            reader,
+            partitions,
+            decoder,
+            validator,
+            fronts,
+            ledger,
+            side,
+            by_offset,
+            ..
+        } = self;
         let mut taken = 0;
         let poll = reader.poll(lane, budget, &mut |index, record| {
             let Some(state) = partitions[index].as_mut() else { return Visit::Taken };
@@ -467,10 +506,14 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
             }
             let rank = index as u32;
             match decoder.decode(record) {
-                Err(why) => set_aside(ledger, side, rank, &state.id, record, &why),
+                Err(why) => {
+                    validator.refused(None, &why);
+                    set_aside(ledger, side, rank, &state.id, record, &why);
+                }
                 Ok(event) => {
                     let time_us = D::event_time_us(&event);
                     if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
+                        validator.refused(Some(&event), &why);
                         set_aside(ledger, side, rank, &state.id, record, &why);
                         return Visit::Taken;
                     }
@@ -482,6 +525,10 @@ impl<D: Decode, F: FrontSet<D>> Worker<D, F> {
                         partition: &state.id,
                         accepted: state.accepted,
                     };
+                    if let Err(why) = validator.check(&at, &event) {
+                        set_aside(ledger, side, rank, &state.id, record, &why);
+                        return Visit::Taken;
+                    }
                     ledger.accepted();
                     state.accepted += 1;
                     let mut verdicts = Verdicts::new(ledger);

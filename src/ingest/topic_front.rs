@@ -12,6 +12,19 @@ pub trait Render<D: Decode>: 'static {
     fn render(&mut self, at: &Position<'_>, event: &D::Event<'_>, out: &mut Vec<u8>);
 }
 
+/// The payload as it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unchanged;
+
+impl<D: Decode> Render<D> for Unchanged {
+    #[inline]
+    fn render(&mut self, at: &Position<'_>, _event: &D::Event<'_>, out: &mut Vec<u8>) {
+        if let Some(value) = at.record.value {
+            out.extend_from_slice(value.bytes());
+        }
+    }
+}
+
 /// The near end of a topic that has one line for each accepted record, late ones too.
 pub struct TopicFront<R> {
     render: R,

@@ -20,8 +20,19 @@ pub(super) fn render(summary: &Summary, dir: &Path) -> String {
         out.push('\n');
         let title = format!("{name} output");
         let head = [title.as_str(), "rows", "counted", "late", "idle", "where"];
-        let lines = pipeline.outputs.iter().map(|(name, output)| output_line(name, output, dir));
+        let side = |name: &str| name.ends_with(".late") || name.ends_with(".dlq");
+        // A pipeline of many input topics has two for each, and most of them are empty.
+        let many = pipeline.outputs.iter().filter(|(name, _)| side(name)).count() > 4;
+        let (hidden, shown): (Vec<_>, Vec<_>) =
+            pipeline.outputs.iter().partition(|(name, output)| many && side(name) && output.rows == 0);
+        let lines = shown.into_iter().map(|(name, output)| output_line(name, output, dir));
         push_table(&mut out, &head, &lines.collect::<Vec<_>>());
+        if !hidden.is_empty() {
+            out.push_str(&format!(
+                "and {} topics of late and unusable records, which are empty\n",
+                hidden.len()
+            ));
+        }
     }
     out.push_str(&format!("\nDigests and all figures: {}\n", dir.join(super::FILE).display()));
     out

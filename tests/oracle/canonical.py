@@ -22,6 +22,7 @@ TABLES = ("page_view_counts", "active_users", "user_sessions", "session_history"
 TOPICS = ("enriched_activity", activity.TOPIC + ".late", activity.TOPIC + ".dlq")
 OUTPUTS = TABLES + ("lake",) + TOPICS + ("summary",)
 LAKE = "lake/activity"
+LARGE = ("lake", "enriched_activity")
 LONG_PAYLOAD = 4096
 
 COLUMNS = {
@@ -34,6 +35,10 @@ LAKE_COLUMNS = {
     "event_time", "user_id", "page_url", "event_type", "late",
     "kafka_topic", "kafka_partition", "kafka_offset", "kafka_timestamp",
 }
+
+
+def answer(directory):
+    return activity.answer(directory)
 
 
 def dumps(value):

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Compares what a replay of the `activity` pipeline left in OUT with what it must be.
+"""Compares what a replay of a pipeline left in OUT with what it must be.
 
-usage: compare.py FIXTURE OUT...            with the oracle's computation from a fixture of kcat lines
-       compare.py --expected DIR OUT...     with an answer kept by --save
-       compare.py --save DIR FIXTURE        keeps the oracle's answer to FIXTURE in DIR
+usage: compare.py [--pipeline NAME] FIXTURE OUT...            with the oracle's computation from a fixture
+       compare.py [--pipeline NAME] --expected DIR OUT...     with an answer kept by --save
+       compare.py [--pipeline NAME] --save DIR FIXTURE        keeps the oracle's answer to FIXTURE in DIR
+
+NAME is activity (the default) or hydraulic.
 
 Exit: 0 the same, 1 different (the first differences are printed), 2 wrong usage.
 
@@ -20,21 +22,22 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import activity
 import canonical
+import hydraulic_canonical
 import kcat
 
+PIPELINES = {"activity": canonical, "hydraulic": hydraulic_canonical}
+
 SHOWN = 5
-LARGE = ("lake", "enriched_activity")
 BLOCK = 64
 
 
-def differences(name, expected, actual):
+def differences(name, expected, actual, pipeline=canonical):
     """Sentences about the first differences of one output; none when there is none."""
     if expected == actual:
         return []
     found = ["%s: %d lines expected, %d found" % (name, len(expected), len(actual))]
-    if name in canonical.TOPICS:
+    if name in pipeline.TOPICS:
         for at in range(max(len(expected), len(actual))):
             want = expected[at] if at < len(expected) else "nothing more"
             have = actual[at] if at < len(actual) else "nothing more"
@@ -84,10 +87,10 @@ def blocks(name, lines):
     return out
 
 
-def save(directory, form):
+def save(directory, form, pipeline=canonical):
     os.makedirs(directory, exist_ok=True)
-    for name in canonical.OUTPUTS:
-        lines = blocks(name, form[name]) if name in LARGE else form[name]
+    for name in pipeline.OUTPUTS:
+        lines = blocks(name, form[name]) if name in pipeline.LARGE else form[name]
         data = "".join(line + "\n" for line in lines).encode()
         if name == "summary":
             with open(os.path.join(directory, "summary.txt"), "wb") as file:
@@ -98,9 +101,9 @@ def save(directory, form):
                 packed.write(data)
 
 
-def load(directory):
+def load(directory, pipeline=canonical):
     form = {}
-    for name in canonical.OUTPUTS:
+    for name in pipeline.OUTPUTS:
         if name == "summary":
             with open(os.path.join(directory, "summary.txt"), "rb") as file:
                 data = file.read()
@@ -111,17 +114,17 @@ def load(directory):
     return form
 
 
-def compare(expected, directory, kept):
+def compare(expected, directory, kept, pipeline=canonical):
     """Prints what differs in `directory`; whether all is the same."""
     try:
-        actual = canonical.of_out(directory)
+        actual = pipeline.of_out(directory)
     except (canonical.Wrong, kcat.Damaged, OSError, ValueError, KeyError, sqlite3.Error) as error:
         print("%s: %s: %s" % (directory, type(error).__name__, error))
         return False
     found = []
-    for name in canonical.OUTPUTS:
-        lines = blocks(name, actual[name]) if kept and name in LARGE else actual[name]
-        found += differences(name, expected[name], lines)
+    for name in pipeline.OUTPUTS:
+        lines = blocks(name, actual[name]) if kept and name in pipeline.LARGE else actual[name]
+        found += differences(name, expected[name], lines, pipeline)
     if found:
         print("%s is not as expected" % directory)
     for sentence in found:
@@ -130,16 +133,20 @@ def compare(expected, directory, kept):
 
 
 def main(arguments):
-    if len(arguments) == 3 and arguments[0] == "--save":
-        save(arguments[1], canonical.of_answer(activity.answer(arguments[2])))
+    name = "activity"
+    if len(arguments) > 1 and arguments[0] == "--pipeline":
+        name, arguments = arguments[1], arguments[2:]
+    pipeline = PIPELINES.get(name)
+    if pipeline and len(arguments) == 3 and arguments[0] == "--save":
+        save(arguments[1], pipeline.of_answer(pipeline.answer(arguments[2])), pipeline)
         return 0
     kept = arguments[:1] == ["--expected"]
     where, outs = (arguments[1:2], arguments[2:]) if kept else (arguments[:1], arguments[1:])
-    if not outs or where[0].startswith("-"):
+    if not pipeline or not outs or where[0].startswith("-"):
         sys.stderr.write(__doc__)
         return 2
-    expected = load(where[0]) if kept else canonical.of_answer(activity.answer(where[0]))
-    return 0 if all([compare(expected, directory, kept) for directory in outs]) else 1
+    expected = load(where[0], pipeline) if kept else pipeline.of_answer(pipeline.answer(where[0]))
+    return 0 if all([compare(expected, directory, kept, pipeline) for directory in outs]) else 1
 
 
 if __name__ == "__main__":

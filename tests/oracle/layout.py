@@ -30,13 +30,13 @@ def write(directory, records, r):
 
 def files(records, r):
     """[(relative path, its records)]; a reader that sorts paths by their bytes meets every partition in order."""
-    partitions = sorted({record.partition for record, _ in records})
+    partitions = sorted({(record.topic, record.partition) for record, _ in records})
     groups = [[] for _ in range(r.randrange(1, len(partitions) + 1))]
     for partition in partitions:
         r.choice(groups).append(partition)
     found = []
     for number, group in enumerate(groups):
-        own = [pair for pair in records if pair[0].partition in group]
+        own = [pair for pair in records if (pair[0].topic, pair[0].partition) in group]
         own = with_duplicates(own, r) if r.random() < 0.5 else own
         cuts = sorted(r.randrange(len(own) + 1) for _ in range(r.choice([0, 0, 1, 4])))
         folder = r.choice(["", "g%d/" % number, "g%d/deep/er/" % number])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Hostile fixtures of kcat lines for the `activity` pipeline, seeded: the same arguments, the same files.
+"""Hostile fixtures of kcat lines for a pipeline, seeded: the same arguments, the same files.
 
-usage: random_fixture.py OUT --seed N [--records N]
+usage: random_fixture.py OUT --seed N [--records N] [--pipeline activity|hydraulic]
 
 OUT must not exist or be empty. The log is drawn first (`Story`), then laid out in files (`layout.py`), so that
 every way of laying it out holds the same records.
@@ -286,11 +286,16 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--records", type=int, default=2000)
+    parser.add_argument("--pipeline", choices=["activity", "hydraulic"], default="activity")
     arguments = parser.parse_args()
     os.makedirs(arguments.out, exist_ok=True)
     if os.listdir(arguments.out):
         sys.exit("%s is not empty" % arguments.out)
-    story = Story(arguments.seed, arguments.records)
+    if arguments.pipeline == "hydraulic":
+        from hydraulic_story import Story as Chosen  # it takes from this module
+    else:
+        Chosen = Story
+    story = Chosen(arguments.seed, arguments.records)
     layout.write(arguments.out, story.tell(), random.Random(arguments.seed * 2 + 1))
 
 

@@ -312,7 +312,7 @@ class Segments(unittest.TestCase):
         form = canonical.of_answer(activity.answer(self.ACTIVITY))
         kept = compare.load(os.path.join(self.ACTIVITY, "..", "..", "tests", "expected", "activity"))
         for name in canonical.OUTPUTS:
-            lines = compare.blocks(name, form[name]) if name in compare.LARGE else form[name]
+            lines = compare.blocks(name, form[name]) if name in canonical.LARGE else form[name]
             self.assertEqual(compare.differences(name, kept[name], lines), [])
 
 
@@ -335,7 +335,7 @@ class Comparison(unittest.TestCase):
             compare.save(folder, form)
             kept = compare.load(folder)
         for name in canonical.OUTPUTS:
-            wanted = compare.blocks(name, form[name]) if name in compare.LARGE else form[name]
+            wanted = compare.blocks(name, form[name]) if name in canonical.LARGE else form[name]
             self.assertEqual(kept[name], wanted, name)
 
 

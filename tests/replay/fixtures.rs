@@ -60,8 +60,10 @@ fn replay_into(fixture: &Path, out: &Path) -> Result<Summary, ReplayError> {
         batch: BATCH,
         interleave: Interleave::Aligned,
         activity: Config::default(),
+        iot: Default::default(),
+        hydraulic: Default::default(),
     };
-    Ok(replay(&options, &["activity"], &|_, _| ())?.expect("process 0 has the summary"))
+    Ok(replay(&options, &["activity"], &|_, _, _| ())?.expect("process 0 has the summary"))
 }
 
 /// Every result that can be seen in an output directory: the summary, table rows, lake files, topic lines.

@@ -4,6 +4,7 @@ mod distinct;
 mod keyed_window;
 mod latest;
 mod restore;
+mod pivot;
 mod second_opinion;
 mod sessions;
 

@@ -1,0 +1,204 @@
+//! `hydraulic`: the 17 sensors of a hydraulic rig become features by the second, a row a second, and anomalies.
+//!
+//! ```text
+//!                         ┌─► features by (cycle, sensor), 1-second tumbling ─┬─► sensor_features
+//! hydraulic-PS1 ─┐        │                                                   ├─► pivot by (second, cycle)
+//!       …        ├► judge ┤      ┌─────────────────────────────────────────── │ ───┘ ─► silent sensors
+//! hydraulic-SE  ─┘        │      ├─► synchronized_features                    │
+//!                         │      ├─► lake/hydraulic                           │
+//!                         │      └─► thresholds, correlation ─┐   zscore, sudden_change, pattern
+//!                         │                                   └───────┬───────┘
+//!                         │                         ordered by (rule, subject) ─┬─► anomalies
+//!                         │                                                     └─► hydraulic-alerts
+//!                         └─► hydraulic-<sensor>.late, hydraulic-<sensor>.dlq
+//! ```
+
+mod alerts;
+mod config;
+mod event;
+mod expression;
+mod features;
+mod fronts;
+mod hold;
+mod rules;
+mod sensors;
+mod tables;
+mod topology;
+
+use std::sync::Arc;
+
+use tidegate::delivery::{TableBlock, TableRows, deliver};
+use tidegate::ingest::{Ingested, LakeBlock, Ledger, Settings, SideTopics, ingest};
+use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
+use tidegate::operators::ordered::Ordered;
+use tidegate::operators::pivot::Pivot;
+use tidegate::runtime::{Epochs, Run};
+use tidegate::sink::Sink;
+use tidegate::sink::lake::LakeBatch;
+use tidegate::sink::sqlite::TableBatch;
+use tidegate::sink::topic::TopicBatch;
+use tidegate::tick::Tick;
+use tidegate::topic_lines::{TopicBlock, TopicLines};
+use tidegate::window::ClosedWindow;
+use timely::dataflow::operators::vec::{Filter, Map};
+use timely::dataflow::operators::{Concat, Concatenate};
+use timely::dataflow::{Scope, StreamVec};
+
+pub use config::{Config, PartitionColumn, SilentPolicy};
+pub use event::{Reading, ReadingDecoder};
+pub use expression::Expression;
+pub use features::{Derived, SensorRow, Stats, SyncRow};
+pub use rules::{Finding, FindingKind, Pair, Rule, RuleKind, Severity, Side, default_rules};
+pub use sensors::{SENSOR_COUNT, SENSORS, SensorSet, rate_hz, sensor_called};
+pub use tables::{JUDGED, LAKE, TABLES, outputs, table_schemas, topics};
+pub use topology::topology;
+
+use crate::activity::{Outputs, Plan};
+use tables::{ALERTS, ANOMALIES, JUDGED_OUTPUTS, LAKE_OUTPUT, SENSOR_FEATURES, SIDE, SYNCHRONIZED};
+
+/// A worker this far ahead of the others in event time waits for them.
+const MAX_SKEW_US: i64 = 30_000_000;
+
+/// Builds the pipeline's dataflow on one worker.
+pub fn build<T, L, P>(
+    scope: Scope<'_, Tick>,
+    config: &Config,
+    plan: &Plan,
+    run: &Arc<Run>,
+    ledger: &Ledger,
+    epochs: &Epochs,
+    outputs: &Outputs<T, L, P>,
+) where
+    T: Sink<Batch = TableBatch> + 'static,
+    L: Sink<Batch = LakeBatch> + 'static,
+    P: Sink<Batch = TopicBatch> + 'static,
+{
+    let delay_us = micros(config.delay);
+    let settings = Settings {
+        delay_us,
+        max_ahead_us: micros(config.max_ahead),
+        batch: plan.batch,
+        interleave: plan.interleave,
+        step_us: config.windows.pane_us(),
+        max_skew_us: MAX_SKEW_US.max(config.windows.size_us()),
+    };
+    let names = topics(config);
+    let lines = |first: usize| {
+        let of_topic = |(number, input): (usize, String)| {
+            let output = first + number;
+            (Arc::from(input), (output as u32, Arc::clone(&names[output - ALERTS])))
+        };
+        TopicLines::new(config.topics().into_iter().enumerate().map(of_topic))
+    };
+    let side = SideTopics::new(Arc::from(JUDGED_OUTPUTS), lines(SIDE), lines(SIDE + config.sensors.len()))
+        .count_only(plan.count_only);
+    let fronts = (WindowFront::new(config.windows, fronts::Readings, SENSOR_FEATURES, scope.peers()),);
+    let decoder = ReadingDecoder::new(config.limits);
+    let Ingested { streams, side } =
+        ingest(scope, run, settings, decoder, fronts, ledger.clone(), side, epochs);
+
+    let [sensor_features, synchronized, anomalies] = table_schemas();
+    let mut rows = Vec::new();
+
+    // Features by (cycle, sensor), 1-second tumbling.
+    let features = streams
+        .0
+        .close_windows("SensorFeatures", config.windows, Mode::Final, epochs.hub())
+        .flat_map(sensor_rows);
+    rows.push(features.clone().table_rows(SENSOR_FEATURES as u32, sensor_features, tables::sensor_features));
+
+    // All sensors of a (second, cycle).
+    let synced = synchronize(features.clone(), config);
+    rows.push(synced.clone().table_rows(SYNCHRONIZED as u32, synchronized, tables::synchronized));
+    let lake = synced.clone().map(tables::lake_block(config));
+
+    // Anomalies.
+    let by_sensor = config.rules.clone();
+    let by_row = config.rules.clone();
+    let findings = features
+        .flat_map(move |row| rules::of_sensor_row(&by_sensor, &row))
+        .concat(synced.flat_map(move |row| rules::of_sync_row(&by_row, &row)))
+        .ordered("Rules", rules::RuleMachine::new(config.rules.clone()));
+    let detected = findings.clone().filter(|finding| matches!(finding.kind, FindingKind::Detected { .. }));
+    rows.push(detected.table_rows(ANOMALIES as u32, anomalies, tables::anomalies(config.rules.clone())));
+    let alerts = findings
+        .filter(|finding| finding.kind != FindingKind::Detected { alert: false })
+        .ordered("Alerts", alerts::AlertLines::new(&config.alert_topic, config.rules.clone()));
+
+    deliver(
+        scope.concatenate(rows),
+        "Tables",
+        plan.cluster.sink_worker(0),
+        run,
+        epochs,
+        &outputs.tallies,
+        outputs.tables.clone(),
+        |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
+        |block| TableBatch { table: block.table as usize, rows: block.rows },
+    );
+    deliver(
+        lake,
+        "Lake",
+        plan.cluster.sink_worker(1),
+        run,
+        epochs,
+        &outputs.tallies,
+        outputs.lake.clone(),
+        |block: &LakeBlock| (LAKE_OUTPUT, block.rows.len() as i64, &block.digest),
+        tables::lake_batch(config),
+    );
+    deliver(
+        alerts.concat(side),
+        "Topics",
+        plan.cluster.sink_worker(2),
+        run,
+        epochs,
+        &outputs.tallies,
+        outputs.topics.clone(),
+        |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
+        |block| TopicBatch {
+            topic: block.topic as usize - ALERTS,
+            partition: block.partition,
+            lines: block.lines,
+            count: block.count,
+        },
+    );
+}
+
+/// The rows of a closed window.
+fn sensor_rows(
+    closed: ClosedWindow<<features::Window as tidegate::aggregate::Aggregate>::Output>,
+) -> Vec<SensorRow> {
+    let ClosedWindow { start_us, end_us, keys, values, .. } = closed;
+    let rows = keys.iter().zip(values).filter_map(|((_, key), value)| {
+        let (cycle, sensor) = event::of_key(key)?;
+        Some(SensorRow { start_us, end_us, cycle, sensor, stats: Stats::of(value)? })
+    });
+    rows.collect()
+}
+
+/// The rows of `synchronized_features`, silent sensors as the policy wants them.
+fn synchronize<'scope>(
+    features: StreamVec<'scope, Tick, SensorRow>,
+    config: &Config,
+) -> StreamVec<'scope, Tick, SyncRow> {
+    let size_us = config.windows.size_us();
+    let synced = features
+        .map(|row| (row.cycle, u32::from(row.sensor), row.stats))
+        .pivot("SynchronizedFeatures", SENSOR_COUNT)
+        .map(move |row| SyncRow::of(row, size_us));
+    match config.silent {
+        SilentPolicy::Null => synced,
+        SilentPolicy::Hold(at_most) => {
+            synced.ordered("HoldSilentSensors", hold::Hold { at_most_us: micros(at_most) })
+        }
+        SilentPolicy::Drop => {
+            let wanted = config.sensors;
+            synced.filter(move |row| row.present.covers(wanted))
+        }
+    }
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

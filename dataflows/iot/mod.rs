@@ -1,0 +1,163 @@
+//! `iot`: readings of sensors are validated, and become aggregates by sensor.
+//!
+//! ```text
+//! iot_data ─► judge ─► validate ─┬─► aggregates by sensor, 5-minute tumbling ─► real_time_aggregates
+//!                                ├─► validated_iot_data      ├─► iot_data.late
+//!                                └─► data_quality            └─► iot_data.dlq
+//! ```
+//!
+//! In a replay both stages are one dataflow. That gives the rows of two: a refused record moves no watermark
+//! here and is not in `validated_iot_data` there, so the second stage sees the same records before each.
+
+mod config;
+mod event;
+mod fronts;
+mod tables;
+mod topology;
+mod validation;
+
+use std::sync::Arc;
+
+use tidegate::delivery::{TableBlock, TableChanges, TableRows, deliver};
+use tidegate::ingest::{
+    Ingested, Ledger, QualityCounts, QualityFront, Settings, SideTopics, TopicFront, Unchanged,
+    ingest_validated,
+};
+use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
+use tidegate::operators::net_changes::NetChanges;
+use tidegate::operators::totals::TotalByKey;
+use tidegate::runtime::{Epochs, Run};
+use tidegate::sink::Sink;
+use tidegate::sink::sqlite::TableBatch;
+use tidegate::sink::topic::TopicBatch;
+use tidegate::tick::Tick;
+use tidegate::topic_lines::{TopicBlock, TopicLines};
+use timely::dataflow::Scope;
+use timely::dataflow::operators::Concat;
+
+use crate::activity::{Outputs, Plan};
+pub use config::{Config, Ranges};
+pub use event::{Reading, ReadingDecoder};
+use fronts::BySensor;
+/// How many outputs records meet.
+pub use tables::JUDGED;
+use tables::{DATA_QUALITY, DEAD, JUDGED_NAMES, LATE, REAL_TIME_AGGREGATES, VALIDATED};
+pub use tables::{OUTPUTS, TABLES, outputs, table_schemas, topics};
+pub use topology::topology;
+use validation::Validation;
+
+/// A worker this far ahead of the others in event time waits for them.
+const MAX_SKEW_US: i64 = 600_000_000;
+
+/// Where in the pipeline the input enters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Readings as they come: both stages.
+    #[default]
+    Both,
+    /// Readings that passed validation: the aggregates only.
+    Aggregates,
+}
+
+impl Config {
+    /// The topic that is read where the input enters at `stage`.
+    pub fn input(&self, stage: Stage) -> &str {
+        match stage {
+            Stage::Both => &self.topic,
+            Stage::Aggregates => &self.validated_topic,
+        }
+    }
+}
+
+/// Builds the pipeline's dataflow on one worker.
+pub fn build<T, L, P>(
+    scope: Scope<'_, Tick>,
+    config: &Config,
+    stage: Stage,
+    plan: &Plan,
+    run: &Arc<Run>,
+    ledger: &Ledger,
+    epochs: &Epochs,
+    outputs: &Outputs<T, L, P>,
+) where
+    T: Sink<Batch = TableBatch> + 'static,
+    P: Sink<Batch = TopicBatch> + 'static,
+{
+    let settings = Settings {
+        delay_us: micros(config.delay),
+        max_ahead_us: micros(config.max_ahead),
+        batch: plan.batch,
+        interleave: plan.interleave,
+        step_us: step_us(config),
+        max_skew_us: MAX_SKEW_US,
+    };
+    let validates = stage == Stage::Both;
+    let quality = QualityCounts::default();
+    let validator = validates.then(|| Validation::new(config, quality.clone()));
+    let names = topics(config, stage);
+    let first_topic = names.first().map_or(0, |(output, _)| *output);
+    let lines = |output: usize| {
+        let (_, name) = &names[output - first_topic];
+        TopicLines::new([(Arc::from(config.input(stage)), (output as u32, Arc::clone(name)))])
+    };
+    let fronts = (
+        WindowFront::new(config.windows, BySensor, REAL_TIME_AGGREGATES, scope.peers()),
+        validates.then(|| TopicFront::new(Unchanged, lines(VALIDATED))),
+        QualityFront::new(quality),
+    );
+    let side = SideTopics::new(Arc::from(JUDGED_NAMES), lines(LATE), lines(DEAD)).count_only(plan.count_only);
+    let decoder = ReadingDecoder::new(config.limits);
+    let Ingested { streams, side } =
+        ingest_validated(scope, run, settings, decoder, validator, fronts, ledger.clone(), side, epochs);
+    let (by_sensor, validated, breaches) = streams;
+    let [aggregates_schema, quality_schema] = table_schemas();
+
+    // Readings by sensor, 5-minute tumbling.
+    let aggregates = by_sensor
+        .close_windows("RealTimeAggregates", config.windows, Mode::Final, epochs.hub())
+        .table_rows(REAL_TIME_AGGREGATES as u32, aggregates_schema, tables::aggregates);
+    // Broken rules by sensor, over the whole run.
+    let quality = breaches.total_by_key().net_changes().table_changes(
+        DATA_QUALITY as u32,
+        quality_schema,
+        tables::data_quality,
+    );
+
+    deliver(
+        aggregates.concat(quality),
+        "Tables",
+        plan.cluster.sink_worker(0),
+        run,
+        epochs,
+        &outputs.tallies,
+        outputs.tables.clone(),
+        |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
+        |block| TableBatch { table: block.table as usize, rows: block.rows },
+    );
+    deliver(
+        validated.concat(side),
+        "Topics",
+        plan.cluster.sink_worker(1),
+        run,
+        epochs,
+        &outputs.tallies,
+        outputs.topics.clone(),
+        |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
+        move |block| TopicBatch {
+            topic: block.topic as usize - first_topic,
+            partition: block.partition,
+            lines: block.lines,
+            count: block.count,
+        },
+    );
+}
+
+/// The step of the dataflow's event time: the longest that divides the ends of all windows, up to 10 s.
+fn step_us(config: &Config) -> i64 {
+    let pane_us = config.windows.pane_us();
+    (1..=10).rev().map(|s| s * 1_000_000).find(|step| pane_us % step == 0).unwrap_or(1)
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

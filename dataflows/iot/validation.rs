@@ -1,0 +1,98 @@
+//! The first stage: which readings may go on.
+//!
+//! Rules have names, which stand in the detail of a dead letter and in the table `data_quality`. A reading that
+//! breaks several names them all; the reason of its dead letter is that of the first.
+
+use std::fmt::Write;
+
+use tidegate::decode::{Reason, Rejected};
+use tidegate::ingest::{BadState, Dedup, Position, QualityCounts, Range, Validate};
+
+use super::config::Config;
+use super::event::{Reading, ReadingDecoder};
+
+type Take = for<'r, 'a> fn(&'r Reading<'a>) -> f64;
+
+/// A named range of one member.
+struct RangeRule {
+    name: &'static str,
+    member: &'static str,
+    take: Take,
+    range: Range,
+}
+
+/// The rule that a repeat breaks.
+const DUPLICATE: &str = "duplicate";
+
+/// Ranges, then duplicates.
+pub(super) struct Validation {
+    ranges: [RangeRule; 3],
+    dedup: Dedup,
+    quality: QualityCounts,
+}
+
+impl Validation {
+    /// The rules of `config`; breaches are counted in `quality`.
+    pub(super) fn new(config: &Config, quality: QualityCounts) -> Self {
+        let rule = |name, member, take: Take, range| RangeRule { name, member, take, range };
+        let ranges = &config.ranges;
+        Validation {
+            ranges: [
+                rule("temperature_range", "temperature", |reading| reading.temperature(), ranges.temperature),
+                rule("humidity_range", "humidity", |reading| reading.humidity(), ranges.humidity),
+                rule(
+                    "energy_range",
+                    "energy_consumption",
+                    |reading| reading.energy_consumption(),
+                    ranges.energy,
+                ),
+            ],
+            dedup: Dedup::new(config.windows),
+            quality,
+        }
+    }
+
+    /// What is wrong with a reading that breaks a rule.
+    #[cold]
+    fn rejection(&self, event: &Reading<'_>, repeats: bool) -> Rejected {
+        let mut detail = String::new();
+        let mut reason = None;
+        for rule in self.ranges.iter().filter(|rule| !rule.range.holds((rule.take)(event))) {
+            self.quality.count(event.sensor_id(), rule.name);
+            reason = Some(Reason::Range);
+            let RangeRule { name, member, range, .. } = rule;
+            // Writing to a string does not fail.
+            write!(detail, "{name}: {member} is {} and must be in {range}; ", (rule.take)(event)).ok();
+        }
+        if repeats {
+            self.quality.count(event.sensor_id(), DUPLICATE);
+            write!(detail, "{DUPLICATE}: the partition holds this sensor's reading of this instant; ").ok();
+        }
+        detail.truncate(detail.trim_end_matches("; ").len());
+        Rejected::new(reason.unwrap_or(Reason::Duplicate), detail)
+    }
+}
+
+impl Validate<ReadingDecoder> for Validation {
+    fn check(&mut self, at: &Position<'_>, event: &Reading<'_>) -> Result<(), Rejected> {
+        let repeats = self.dedup.is_repeat(at.rank, event.sensor_id(), at.time_us, at.watermark_us);
+        if repeats || self.ranges.iter().any(|rule| !rule.range.holds((rule.take)(event))) {
+            return Err(self.rejection(event, repeats));
+        }
+        self.dedup.remember(at.rank, event.sensor_id(), at.time_us, at.watermark_us);
+        Ok(())
+    }
+
+    fn refused(&mut self, event: Option<&Reading<'_>>, why: &Rejected) {
+        let sensor = event.map_or(&b""[..], |event| event.sensor_id());
+        self.quality.count(sensor, why.reason.as_str());
+    }
+
+    fn save(&self, rank: u32) -> Vec<u8> {
+        self.dedup.save(rank)
+    }
+
+    fn restore(&mut self, rank: u32, state: &[u8]) -> Result<(), BadState> {
+        self.dedup.restore(rank, state)
+    }
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Compares what two runs over the same log have left: figures, tables row by row, topics byte by byte, the lake as rows.
+
+usage: same_output.py EXPECTED GOT [PIPELINE]
+"""
+
+import json
+import sqlite3
+import sys
+from pathlib import Path
+
+import pyarrow.dataset
+import pyarrow.parquet
+
+
+def summary(out, pipeline):
+    figures = json.loads((out / "summary.json").read_text())["pipelines"][pipeline]
+    figures.pop("seconds")
+    return figures
+
+
+def tables(out):
+    connection = sqlite3.connect(out / "tables.sqlite")
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    shown = [name for name in names if not name.startswith("tidegate_")]
+    return {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in shown}
+
+
+def topics(out):
+    return {path.name: path.read_bytes() for path in sorted((out / "topics").glob("*.jsonl"))}
+
+
+def lake(out, pipeline):
+    rows = []
+    for path in sorted((out / "lake" / pipeline).rglob("*.parquet")):
+        place = path.parent.name
+        for row in pyarrow.parquet.ParquetFile(path).read().to_pylist():
+            rows.append((place, sorted((name, repr(value)) for name, value in row.items() if value is not None)))
+    rows.sort()
+    return rows
+
+
+def main():
+    expected, got = Path(sys.argv[1]), Path(sys.argv[2])
+    pipeline = sys.argv[3] if len(sys.argv) > 3 else "activity"
+    parts = {
+        "summary": lambda out: summary(out, pipeline),
+        "tables": tables,
+        "topics": topics,
+        "lake": lambda out: lake(out, pipeline),
+    }
+    for name, part in parts.items():
+        a, b = part(expected), part(got)
+        if not a:
+            sys.exit(f"{name}: there is nothing in {expected}")
+        if a != b:
+            detail = ""
+            if isinstance(a, dict):
+                detail = ", ".join(sorted(str(key) for key in a.keys() | b.keys() if a.get(key) != b.get(key)))
+            sys.exit(f"{name} differ: {detail or f'{len(a)} and {len(b)} rows'}")
+    print("the same")
+
+
+main()
