@@ -3,8 +3,8 @@
 mod distinct;
 mod keyed_window;
 mod latest;
-mod restore;
 mod pivot;
+mod restore;
 mod second_opinion;
 mod sessions;
 

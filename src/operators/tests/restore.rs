@@ -36,6 +36,9 @@ use crate::window::{Eligible, PaneBlock, WindowCloser, WindowSpec};
 /// The epoch in which a restored dataflow reads first.
 const SECOND_EPOCH: u64 = Tick::FIRST_EPOCH + 1;
 
+/// What three partitions are numbered after others have been added between them.
+const RANKS: [u32; 3] = [1, 3, 4];
+
 /// What a checkpoint keeps, as it comes out of its file, and the hubs of the `peers` workers that take it back.
 fn hubs(watermark_us: i64, ranks: &[u32], blocks: &[StateBlock], peers: usize) -> Vec<StateHub> {
     let bytes = bincode::serialize(blocks).expect("blocks are plain data");
@@ -95,7 +98,9 @@ impl Closers {
 
     fn restore(&mut self, hubs: &[StateHub]) {
         for (closer, hub) in self.0.iter_mut().zip(hubs) {
-            hub.restore("Windows", |hash, key, parts: Vec<_>| closer.restore(hash, key, &parts));
+            hub.restore("Windows", |hash, key, parts: Vec<_>| {
+                closer.restore(hash, key, parts, |rank| hub.rank(rank))
+            });
             assert_eq!(hub.failure(), None);
             closer.restored(hub.restored_watermark_us().expect("it is restored"));
         }
@@ -117,7 +122,14 @@ fn entries(blocks: &[StateBlock]) -> BTreeMap<Vec<u8>, Vec<(Eligible, Row)>> {
     entries
 }
 
+/// `events` with the ranks that their partitions have after the cut.
+fn renumbered(events: &[Event]) -> Vec<Event> {
+    let rank = |event: &Event| RANKS[event.partition as usize].into();
+    events.iter().map(|event| Event { partition: rank(event), ..event.clone() }).collect()
+}
+
 proptest! {
+    /// Partitions are added at the cut, so that the others have new ranks.
     #[test]
     fn restored_closers_go_on_as_if_nothing_had_happened(
         events in log(),
@@ -135,7 +147,10 @@ proptest! {
             let coming = &events[arrived..events.len().min(arrived + many)];
             arrived += coming.len();
             whole.merge(coming);
-            parts.merge(coming);
+            match step > cut {
+                true => parts.merge(&renumbered(coming)),
+                false => parts.merge(coming),
+            }
             let furthest = limit(&events[arrived..], size, slide).max(watermark);
             watermark += (furthest - watermark) * percent / 100;
             prop_assert_eq!(parts.close(Some(watermark)), whole.close(Some(watermark)), "step {}", step);
@@ -147,7 +162,7 @@ proptest! {
             let saved = parts.save();
             prop_assert_eq!(entries(&saved), entries(&whole.save()), "the number of workers does not show");
             parts = Closers::new(spec, after, update_mode);
-            parts.restore(&hubs(watermark, &[], &saved, after));
+            parts.restore(&hubs(watermark, &RANKS, &saved, after));
             prop_assert_eq!(entries(&parts.save()), entries(&saved), "what is taken back is what was saved");
             // Which rows were given since they changed is not known any more, so all that are open are given again.
             whole.changed();
@@ -213,7 +228,6 @@ proptest! {
         (cut, before, after) in (any::<prop::sample::Index>(), 1_usize..=4, 1_usize..=4),
         percent in 0_i64..=100,
     ) {
-        const RANKS: [u32; 3] = [1, 3, 4];
         let cut = cut.index(events.len() + 1);
         let machines = |peers: usize| (0..peers).map(|_| SessionMachine::new(GAP)).collect::<Vec<_>>();
         let observe = |machines: &mut Vec<SessionMachine>, events: &[sessions::Event], rank: &dyn Fn(u32) -> u32| {
@@ -266,6 +280,20 @@ proptest! {
 /// The earliest event time.
 fn first_us(events: &[sessions::Event]) -> i64 {
     events.iter().map(|event| event.what.time_us).min().unwrap_or(0)
+}
+
+/// Two records at one instant: which comes first is a matter of their partitions, whatever these are called.
+#[test]
+fn the_first_record_stays_the_first_when_its_partition_has_a_new_rank() {
+    let spec = WindowSpec::tumbling(10).expect("valid");
+    let event =
+        |partition, value| Event { partition, offset: 0, time: 5, watermark: i64::MIN, key: 7, value };
+    let mut before = Closers::new(spec, 1, false);
+    before.merge(&[event(2, 0)]);
+    let mut after = Closers::new(spec, 1, false);
+    after.restore(&hubs(0, &RANKS, &before.save(), 1));
+    after.merge(&renumbered(&[event(1, 1)]));
+    assert_eq!(after.close(None)[&(0, 7)].4.as_deref(), Some("w1"));
 }
 
 /// Says to the compiler that a closure makes operators in any scope.
