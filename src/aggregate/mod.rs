@@ -103,10 +103,8 @@ pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + 'static {
     fn output(&self) -> Self::Output;
 
     /// Gives partitions the numbers they have now: a partial that was saved may hold those of a run with fewer
-    /// partitions. `now` keeps their order. Only a partial that holds such numbers does anything.
-    fn renumber_partitions(&mut self, now: &dyn Fn(u64) -> u64) {
-        let _ = now;
-    }
+    /// partitions. `_now` keeps their order. Only a partial that holds such numbers does anything.
+    fn renumber_partitions(&mut self, _now: &dyn Fn(u64) -> u64) {}
 }
 
 /// An aggregate whose partials can be taken out again: what shared panes need.
