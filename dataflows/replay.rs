@@ -116,6 +116,9 @@ pub enum ReplayError {
     },
 }
 
+/// Called when a pipeline begins, with its run and the number of records to expect.
+pub type Started<'a> = &'a dyn Fn(&dyn Pipeline, &Arc<Run>, u64);
+
 /// Replays `pipelines` one after the other, and makes their results visible together; when none is named, all
 /// that the fixture holds records for.
 ///
@@ -127,7 +130,7 @@ pub enum ReplayError {
 pub fn replay(
     options: &Options,
     pipelines: &[&str],
-    started: &dyn Fn(&dyn Pipeline, &Arc<Run>, u64),
+    started: Started<'_>,
 ) -> Result<Option<Summary>, ReplayError> {
     let writes = options.cluster.process == 0;
     // Look at the input before touching anything that an earlier replay left.
@@ -253,7 +256,7 @@ fn run_pipeline(
     pipeline: &dyn Pipeline,
     source: Arc<dyn Source>,
     out: Option<&Path>,
-    started: &dyn Fn(&dyn Pipeline, &Arc<Run>, u64),
+    started: Started<'_>,
 ) -> Result<Option<(PipelineSummary, Sinks)>, ReplayError> {
     let began = Instant::now();
     let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();

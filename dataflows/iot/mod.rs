@@ -70,6 +70,7 @@ impl Config {
 }
 
 /// Builds the pipeline's dataflow on one worker.
+#[allow(clippy::too_many_arguments)] // A worker says once what its dataflow is made of.
 pub fn build<T, L, P>(
     scope: Scope<'_, Tick>,
     config: &Config,

@@ -147,7 +147,7 @@ fn next_entry(state: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet as Set;
+    use std::collections::BTreeSet as Set;
 
     use proptest::prelude::*;
 

@@ -15,7 +15,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::Operator;
 
-pub use machine::SessionMachine;
+pub use machine::{SavedSession, SessionMachine};
 
 use super::keyed::KeyedBlock;
 use super::keyed_window::capability_at;

@@ -5,6 +5,7 @@ mod keyed_window;
 mod latest;
 mod pivot;
 mod restore;
+mod restored;
 mod second_opinion;
 mod sessions;
 
