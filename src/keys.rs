@@ -87,6 +87,12 @@ impl KeyColumn {
         (self.hashes[row], &self.bytes[start..self.ends[row] as usize])
     }
 
+    /// Whether it is a column at all: one that was read from outside may be damaged, and then has no keys to give.
+    pub fn is_sound(&self) -> bool {
+        let last = self.ends.last().map_or(0, |end| *end as usize);
+        self.hashes.len() == self.ends.len() && self.ends.is_sorted() && last == self.bytes.len()
+    }
+
     /// All keys, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         (0..self.len()).map(|row| self.get(row))

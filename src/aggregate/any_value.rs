@@ -95,6 +95,12 @@ impl<V: ?Sized + Choice> Aggregate for AnyValue<V> {
     fn output(&self) -> Option<V::Owned> {
         self.first.as_ref().map(|(_, value)| value.clone())
     }
+
+    fn renumber_partitions(&mut self, now: &dyn Fn(u64) -> u64) {
+        if let Some((origin, _)) = &mut self.first {
+            origin.partition = now(origin.partition);
+        }
+    }
 }
 
 impl<V: ?Sized + Choice> Retract for AnyValue<V> {

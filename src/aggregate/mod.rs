@@ -101,6 +101,10 @@ pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + 'static {
 
     /// The aggregate of all that has been added.
     fn output(&self) -> Self::Output;
+
+    /// Gives partitions the numbers they have now: a partial that was saved may hold those of a run with fewer
+    /// partitions. `_now` keeps their order. Only a partial that holds such numbers does anything.
+    fn renumber_partitions(&mut self, _now: &dyn Fn(u64) -> u64) {}
 }
 
 /// An aggregate whose partials can be taken out again: what shared panes need.

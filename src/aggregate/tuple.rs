@@ -29,6 +29,10 @@ macro_rules! tuple {
             fn output(&self) -> Self::Output {
                 ($(self.$i.output(),)+)
             }
+
+            fn renumber_partitions(&mut self, now: &dyn Fn(u64) -> u64) {
+                $(self.$i.renumber_partitions(now);)+
+            }
         }
 
         impl<$($part: Retract),+> Retract for ($($part,)+) {

@@ -165,7 +165,9 @@ where
             let mut held = CapabilitySet::from_elem(capability);
             let mut closer = WindowCloser::new(spec, matches!(mode, Mode::Update(_)));
             let mut saver = Saver::new(state, name);
-            state.restore(name, |hash, key, parts: Vec<_>| closer.restore(hash, key, &parts));
+            state.restore(name, |hash, key, parts: Vec<_>| {
+                closer.restore(hash, key, parts, |rank| state.rank(rank))
+            });
             if let Some(us) = state.restored_watermark_us() {
                 closer.restored(us);
             }

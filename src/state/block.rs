@@ -1,5 +1,6 @@
 //! A block of saved state.
 
+use bincode::Options;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -77,7 +78,14 @@ impl StateBlock {
         self.ends.push(self.bytes.len() as u64);
     }
 
-    /// The entries in serialised form: hash, key, value.
+    /// Whether keys and values can be told apart: of a block that was read from outside this is not certain.
+    pub(super) fn is_sound(&self) -> bool {
+        let last = self.ends.last().copied().unwrap_or(0);
+        let values = self.ends.is_sorted() && last == self.bytes.len() as u64;
+        values && self.keys.is_sound() && self.keys.len() == self.ends.len()
+    }
+
+    /// The entries of a sound block in serialised form: hash, key, value.
     pub(super) fn raw(&self) -> impl Iterator<Item = (u64, &[u8], &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let values = starts.zip(&self.ends).map(|(start, end)| &self.bytes[start as usize..*end as usize]);
@@ -87,20 +95,22 @@ impl StateBlock {
     /// Calls `each` with every entry whose key worker `index` of `peers` owns.
     ///
     /// # Errors
-    /// When a value is not a `V`.
+    /// When a value is not a `V`, or more than one, or the block is not sound.
     pub fn read<V: DeserializeOwned>(
         &self,
         index: usize,
         peers: usize,
         mut each: impl FnMut(u64, &[u8], V),
     ) -> Result<(), StateError> {
+        let unreadable = |cause| StateError { operator: self.operator.clone(), cause };
+        if !self.is_sound() {
+            return Err(unreadable("its entries have no ends".to_owned()));
+        }
+        // The form that `push` writes, and nothing behind it: a longer value is one of another type.
+        let form = bincode::DefaultOptions::new().with_fixint_encoding();
         for (hash, key, value) in self.raw() {
             if key_owner(hash, peers) == index {
-                let value = bincode::deserialize(value).map_err(|error| StateError {
-                    operator: self.operator.clone(),
-                    cause: error.to_string(),
-                })?;
-                each(hash, key, value);
+                each(hash, key, form.deserialize(value).map_err(|error| unreadable(error.to_string()))?);
             }
         }
         Ok(())
@@ -135,5 +145,38 @@ mod tests {
         block.push(1, b"key", &1u8);
         let error = block.read::<(u64, String)>(0, 1, |_, _, _| ()).unwrap_err();
         assert!(error.to_string().contains("\"Sessions\""), "{error}");
+    }
+
+    #[test]
+    fn longer_value_is_an_error_too() {
+        let mut block = StateBlock::whole("Sessions");
+        block.push(1, b"key", &(1u64, 2u8));
+        assert!(block.read::<u64>(0, 1, |_, _, n| panic!("{n} was never saved")).is_err());
+    }
+
+    /// The block's own bytes, as a file has them, with one of them changed or some of them cut off.
+    #[test]
+    fn damaged_block_is_an_error_or_another_value_and_never_a_panic() {
+        let mut block = StateBlock::whole("Sessions");
+        for n in 0..5u64 {
+            block.push(key_hash(&[n as u8]), &[n as u8], &(n, vec![n; 3], "text"));
+        }
+        let bytes = bincode::serialize(&block).unwrap();
+        let read = |bytes: &[u8]| {
+            let Ok(block) = bincode::deserialize::<StateBlock>(bytes) else { return false };
+            let mut read = 0;
+            block.read::<(u64, Vec<u64>, String)>(0, 1, |_, _, _| read += 1).is_ok() && read == 5
+        };
+        assert!(read(&bytes));
+        let mut refused = 0;
+        for at in 0..bytes.len() {
+            assert!(!read(&bytes[..at]), "cut at {at}");
+            for change in [1, 0x80, 0xff] {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= change;
+                refused += usize::from(!read(&bytes));
+            }
+        }
+        assert!(refused > bytes.len(), "{refused} of {} changes are noticed", 3 * bytes.len());
     }
 }

@@ -27,7 +27,8 @@ impl Compactions {
         let Ok(rules) = self.0.lock() else { return blocks };
         let (mut kept, mut by_operator) = (Vec::new(), BTreeMap::<String, Vec<StateBlock>>::new());
         for block in blocks {
-            match rules.contains_key(block.operator()) {
+            // One that is not sound stays as it is: whoever reads it says so.
+            match rules.contains_key(block.operator()) && block.is_sound() {
                 true => by_operator.entry(block.operator().to_owned()).or_default().push(block),
                 false => kept.push(block),
             }

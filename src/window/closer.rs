@@ -265,10 +265,14 @@ impl<A: Retract> WindowCloser<A> {
     }
 
     /// Takes back a key's parts, before anything else is merged; [`WindowCloser::restored`] comes after the last.
-    pub fn restore(&mut self, hash: u64, key: &[u8], parts: &[(Eligible, A)]) {
-        for (at, partial) in parts {
-            let slot = self.store.slot(*at);
-            self.store.update(slot, hash, key, |mine| mine.merge(partial));
+    /// `rank` gives the present rank of a partition by its rank then.
+    pub fn restore(&mut self, hash: u64, key: &[u8], parts: Vec<(Eligible, A)>, rank: impl Fn(u32) -> u32) {
+        // A number that is no rank was not made from one, and stays.
+        let now = |partition: u64| u32::try_from(partition).map_or(partition, |then| rank(then).into());
+        for (at, mut partial) in parts {
+            partial.renumber_partitions(&now);
+            let slot = self.store.slot(at);
+            self.store.update(slot, hash, key, |mine| mine.merge(&partial));
             if self.update_mode {
                 let id = self.store.keys.intern(hash, key);
                 let windows = at.class..=self.store.spec().last_window(at.pane);

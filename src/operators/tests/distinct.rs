@@ -16,7 +16,7 @@ use crate::window::tests::{Event, limit, log, windows};
 pub(super) type Run = Option<(i64, i64)>;
 
 /// Distinct keys by start of window.
-fn naive(events: &[Event], (size, slide): (i64, i64)) -> BTreeMap<i64, u64> {
+pub(super) fn naive(events: &[Event], (size, slide): (i64, i64)) -> BTreeMap<i64, u64> {
     let mut seen = BTreeMap::<i64, BTreeSet<u8>>::new();
     for event in events {
         for start in event.windows(size, slide) {
@@ -27,7 +27,7 @@ fn naive(events: &[Event], (size, slide): (i64, i64)) -> BTreeMap<i64, u64> {
 }
 
 /// The run of windows, by number, that an event counts in.
-fn run_of(event: &Event, (size, slide): (i64, i64)) -> Run {
+pub(super) fn run_of(event: &Event, (size, slide): (i64, i64)) -> Run {
     let starts = event.windows(size, slide);
     Some((starts.last()?.div_euclid(slide), starts.first()?.div_euclid(slide)))
 }

@@ -12,7 +12,7 @@ use crate::window::tests::{All, Event, Table, blocks, insert_new, limit, log, na
 use crate::window::{PaneBlock, WindowSpec};
 
 /// Cuts blocks by the owner of their keys.
-fn route(blocks: Vec<PaneBlock<All>>, peers: usize) -> Vec<PaneBlock<All>> {
+pub(super) fn route(blocks: Vec<PaneBlock<All>>, peers: usize) -> Vec<PaneBlock<All>> {
     let mut routed = Vec::new();
     for block in blocks {
         for target in 0..peers {

@@ -4,6 +4,7 @@ mod distinct;
 mod keyed_window;
 mod latest;
 mod pivot;
+mod restore;
 mod restored;
 mod second_opinion;
 mod sessions;

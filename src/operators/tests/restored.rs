@@ -92,7 +92,7 @@ fn windows(log: &Log, spec: WindowSpec, cut: Option<(usize, usize)>) -> BTreeMap
                 machine.save(&mut |hash, key, parts| each(hash, key, parts));
             };
             machines = machines.moved(peers, fresh, save, |machine, hash, key, parts| {
-                machine.restore(hash, key, &parts);
+                machine.restore(hash, key, parts, |rank| rank);
             });
             machines.0.iter_mut().for_each(|machine| machine.restored(watermarks[at]));
         }

@@ -48,10 +48,10 @@ pub(super) fn log() -> impl Strategy<Value = (Vec<Event>, i64)> {
 }
 
 /// A session, its user, and the instant at which it is known to be over.
-type Row = (u8, Session, i64);
+pub(super) type Row = (u8, Session, i64);
 
 /// The contract, section 6: sessions by row, and how many end markers were ignored.
-fn naive(events: &[Event], final_watermark: i64) -> (Vec<Row>, u64) {
+pub(super) fn naive(events: &[Event], final_watermark: i64) -> (Vec<Row>, u64) {
     let mut on_time: Vec<_> = events.iter().filter(|event| event.what.time_us >= event.watermark).collect();
     on_time.sort_by_key(|event| (event.what.time_us, event.what.rank, event.what.offset));
     let mut rows = Vec::new();
@@ -105,7 +105,7 @@ pub(super) fn final_watermark(events: &[Event], delay: i64) -> i64 {
 }
 
 /// Where the frontier stands at most: at the smallest watermark of the partitions that have not ended.
-fn limit(pending: &[Event]) -> Option<i64> {
+pub(super) fn limit(pending: &[Event]) -> Option<i64> {
     (0..3)
         .filter_map(|rank| pending.iter().find(|event| event.what.rank == rank))
         .map(|next| next.watermark)
