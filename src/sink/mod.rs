@@ -12,14 +12,19 @@
 //! * [`Sink::commit`] makes exactly the described content visible. It may be called again after a crash,
 //!   by another process: the sink's own mark makes the second time a no-op.
 
+pub mod console;
 mod disk;
 pub mod kcat;
 #[cfg(feature = "lake")]
 pub mod lake;
 pub mod out_dir;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod retry;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod staged;
+pub mod tables;
 pub mod topic;
 #[cfg(test)]
 mod trial;
