@@ -8,6 +8,7 @@
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
+//! | [`verify`] | tables of a run against what the log gives |
 
 pub mod activity;
 pub mod generate;
@@ -15,3 +16,4 @@ pub mod graph;
 pub mod prove;
 pub mod replay;
 pub mod settings;
+pub mod verify;

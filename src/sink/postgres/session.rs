@@ -39,7 +39,8 @@ impl Session {
             .tls()
             .map_err(|cause| Fault::Sink(SinkError::Failed { sink: "postgres".to_owned(), cause }))?;
         // The client's own limit ends with the TCP connection; a server that then says nothing is caught here.
-        let connecting = config.client().connect(tls);
+        let client = config.client();
+        let connecting = client.connect(tls);
         let connected = tokio::time::timeout(config.connect_timeout + SLACK, connecting).await;
         let (client, connection) = connected.map_err(|_| Fault::Silent)??;
         tokio::spawn(async move {
