@@ -13,6 +13,7 @@
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
+//! | [`verify`] | tables of a run against what the log gives |
 
 pub mod activity;
 pub mod generate;
@@ -26,3 +27,4 @@ pub mod record;
 pub mod replay;
 pub mod run;
 pub mod settings;
+pub mod verify;

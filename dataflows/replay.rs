@@ -175,7 +175,7 @@ pub fn replay(
 }
 
 /// The pipeline called `name`, as the fixture asks for it.
-fn pipeline(options: &Options, name: &str) -> Result<Box<dyn Pipeline>, ReplayError> {
+pub(crate) fn pipeline(options: &Options, name: &str) -> Result<Box<dyn Pipeline>, ReplayError> {
     match name {
         "iot" => {}
         "hydraulic" => return Ok(Box::new(options.hydraulic.clone())),

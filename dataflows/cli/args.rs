@@ -126,6 +126,8 @@ pub(crate) enum Command {
     Prove(ProveArgs),
     /// Check the settings of all layers: every fault at once, with its place, cause and mend.
     Validate(ValidateArgs),
+    /// Audit tables against the log: replay the fixture aside and name the rows that differ; exits with 1 then.
+    Verify(VerifyArgs),
     /// Draw a pipeline, with the settings that are in effect, without starting anything.
     Graph(GraphArgs),
     /// Print a script that completes this command line in a shell.
@@ -484,6 +486,26 @@ pub(crate) struct ValidateArgs {
     /// Also try the services (comes with live runs).
     #[arg(long)]
     pub(crate) connect: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("target").required(true))]
+pub(crate) struct VerifyArgs {
+    /// The pipeline.
+    #[arg(value_name = "PIPELINE", value_parser = PossibleValuesParser::new(PIPELINES))]
+    pub(crate) pipeline: String,
+    /// The fixture; fixtures/ by default.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// Audit tables.sqlite in this directory.
+    #[arg(long, value_name = "DIR", group = "target")]
+    pub(crate) out: Option<PathBuf>,
+    /// Audit PostgreSQL: DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME.
+    #[arg(long, group = "target")]
+    pub(crate) postgres: bool,
+    /// One array of objects, a table each.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -17,6 +17,7 @@ mod run;
 mod signals;
 mod ui;
 mod validate;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Generate(args)) => generate::run(ui, global, args),
         Some(Command::Prove(args)) => prove::run(ui, global, args),
         Some(Command::Validate(args)) => validate::run(ui, global, args),
+        Some(Command::Verify(args)) => verify::run(ui, global, args),
         Some(Command::Graph(args)) => graph::run(ui, global, args),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

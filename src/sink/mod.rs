@@ -12,6 +12,7 @@
 //! * [`Sink::commit`] makes exactly the described content visible. It may be called again after a crash,
 //!   by another process: the sink's own mark makes the second time a no-op.
 
+pub mod console;
 mod disk;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -19,9 +20,13 @@ pub mod kcat;
 #[cfg(feature = "lake")]
 pub mod lake;
 pub mod out_dir;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod retry;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod staged;
+pub mod tables;
 pub mod topic;
 #[cfg(test)]
 mod trial;

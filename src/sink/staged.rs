@@ -160,7 +160,6 @@ impl Books {
     }
 
     /// Makes this process's directory for `epoch`, durably.
-    #[cfg(any(feature = "sqlite", feature = "lake"))]
     pub(crate) fn make_dir(&self, epoch: u64) -> Result<PathBuf, DiskError> {
         let dir = self.dir(&self.dir_name(epoch));
         self.disk.create_dirs(&dir)?;

@@ -5,7 +5,6 @@ mod keyed_window;
 mod latest;
 mod pivot;
 mod restore;
-mod restored;
 mod second_opinion;
 mod sessions;
 

@@ -2,7 +2,7 @@
 //! the same transaction.
 //!
 //! Rows of an epoch that is not decided lie in a staged file outside of the database, as frames that carry
-//! their own checksum ([`frames`]). A commit is one transaction:
+//! their own checksum (`sink/tables/`). A commit is one transaction:
 //!
 //! ```text
 //! begin immediate ─► mark of this sink newer or done? ─► upsert every staged row ─► set mark ─► commit
@@ -16,23 +16,24 @@
 //! uses a rollback journal, not a write-ahead log: at rest it is one file that can be copied, and opened from a
 //! read-only directory.
 
-mod frames;
+mod read;
 mod statements;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use serde::{Deserialize, Serialize};
 
-use self::frames::{FrameReader, FrameWriter};
 use self::statements::Upsert;
 use super::disk::{Disk, Durability};
-use super::staged::{Books, Description, Turn, failed, turn};
+use super::staged::{Description, Turn, failed, turn};
+pub use super::tables::TableBatch;
+use super::tables::{Stage, StagedReader, StagedRows};
 use super::{Sink, SinkError, Staged};
-use crate::rows::{ColumnType, RowBatch, Schema, Values};
+use crate::rows::{RowBatch, Schema, Values};
+
+pub use self::read::read_rows;
 
 /// The file's name below `--out`.
 pub const FILE: &str = "tables.sqlite";
@@ -40,36 +41,11 @@ pub const FILE: &str = "tables.sqlite";
 /// How long a transaction waits for another sink's, or for a person's tool that reads the file.
 const BUSY: Duration = Duration::from_secs(300);
 
-const KIND: &str = "tables";
-
-/// Rows for one table.
-#[derive(Clone, Debug)]
-pub struct TableBatch {
-    /// Index into the schemas that the sink was opened with.
-    pub table: usize,
-    /// The rows, in the schema's columns. Of two rows with the same key the later one stays.
-    pub rows: RowBatch,
-}
-
-/// The staged file of an epoch.
-#[derive(Debug, Serialize, Deserialize)]
-struct StagedRows {
-    name: String,
-    bytes: u64,
-    crc32: u32,
-    rows: u64,
-    /// What the frames' table numbers mean.
-    tables: Vec<String>,
-}
-
 /// The sink of one pipeline's tables.
 #[derive(Debug)]
 pub struct SqliteTables {
     connection: Connection,
-    schemas: Vec<Arc<Schema>>,
-    books: Books,
-    open: BTreeMap<u64, FrameWriter>,
-    prepared: BTreeMap<u64, Staged>,
+    stage: Stage,
 }
 
 impl SqliteTables {
@@ -90,7 +66,9 @@ impl SqliteTables {
     }
 
     fn open_on(disk: Disk, out_dir: &Path, sink: &str, schemas: Vec<Arc<Schema>>) -> Result<Self, SinkError> {
-        let books = Books::open(disk, out_dir.join(".tidegate").join("tables").join(sink), sink)?;
+        let root = out_dir.join(".tidegate").join("tables").join(sink);
+        let stage = Stage::open(disk, root, sink, schemas, refuses)?;
+        let books = &stage.books;
         let path = out_dir.join(FILE);
         let connection = Connection::open(&path).map_err(|error| lift(sink, error))?;
         connection.busy_timeout(BUSY).map_err(|error| lift(sink, error))?;
@@ -102,13 +80,13 @@ impl SqliteTables {
                  (sink TEXT NOT NULL PRIMARY KEY, epoch INTEGER, generation INTEGER NOT NULL) WITHOUT ROWID;"
         );
         connection.execute_batch(&setup).map_err(|error| lift(sink, error))?;
-        for schema in &schemas {
+        for schema in &stage.schemas {
             statements::create_table(&connection, schema)
                 .map_err(|error| lift(sink, error))?
                 .map_err(|cause| failed(sink, format!("{path:?}: {cause}")))?;
         }
         books.disk.force_dir(out_dir).map_err(|error| books.lift(error))?;
-        Ok(SqliteTables { connection, schemas, books, open: BTreeMap::new(), prepared: BTreeMap::new() })
+        Ok(SqliteTables { connection, stage })
     }
 
     /// The last epoch that this sink has committed, by whatever process; `None` before the first.
@@ -116,12 +94,12 @@ impl SqliteTables {
     /// # Errors
     /// When the file cannot be read.
     pub fn committed(&self) -> Result<Option<u64>, SinkError> {
-        let (epoch, _) = mark(&self.connection, &self.books.sink).map_err(|error| self.lift(error))?;
+        let (epoch, _) = mark(&self.connection, &self.stage.books.sink).map_err(|error| self.lift(error))?;
         Ok(epoch)
     }
 
     fn lift(&self, error: rusqlite::Error) -> SinkError {
-        lift(&self.books.sink, error)
+        lift(&self.stage.books.sink, error)
     }
 
     /// Runs the transaction of a commit.
@@ -131,7 +109,7 @@ impl SqliteTables {
         generation: u64,
         staged: &Description<StagedRows>,
     ) -> Result<(), SinkError> {
-        let sink = &self.books.sink;
+        let sink = &self.stage.books.sink;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -143,7 +121,7 @@ impl SqliteTables {
         }
         if !done {
             for file in &staged.files {
-                upsert_all(&transaction, &self.schemas, &self.books, &staged.dir, file)?;
+                upsert_all(&transaction, &self.stage, &staged.dir, file)?;
             }
         }
         let epoch = if done { last } else { Some(epoch) };
@@ -161,45 +139,11 @@ impl Sink for SqliteTables {
 
     /// Stages rows. An error is final: the run starts again from its last manifest.
     fn write(&mut self, epoch: u64, batch: TableBatch) -> Result<(), SinkError> {
-        let Some(schema) = self.schemas.get(batch.table) else {
-            return Err(self.books.failed(format!("there is no table number {}", batch.table)));
-        };
-        fits(schema, &batch.rows).map_err(|cause| self.books.failed(cause))?;
-        if self.prepared.contains_key(&epoch) {
-            return Err(self.books.failed(format!("epoch {epoch} is prepared and takes no more rows")));
-        }
-        if batch.rows.is_empty() {
-            return Ok(());
-        }
-        let frames = match self.open.entry(epoch) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let dir = self.books.make_dir(epoch).map_err(|error| error.of(&self.books.sink))?;
-                let file =
-                    self.books.disk.create(&dir.join("rows")).map_err(|error| error.of(&self.books.sink))?;
-                entry.insert(FrameWriter::new(file))
-            }
-        };
-        frames.push(batch.table, &batch.rows).map_err(|cause| self.books.failed(cause))
+        self.stage.write(epoch, &batch)
     }
 
     fn prepare(&mut self, epoch: u64) -> Result<Staged, SinkError> {
-        if let Some(staged) = self.prepared.get(&epoch) {
-            return Ok(staged.clone());
-        }
-        let mut dir = String::new();
-        let mut files = Vec::new();
-        if let Some(frames) = self.open.remove(&epoch) {
-            let rows = frames.rows();
-            let (bytes, crc32) = frames.finish().map_err(|cause| self.books.failed(cause))?;
-            dir = self.books.dir_name(epoch);
-            self.books.force_dir(&dir).map_err(|error| self.books.lift(error))?;
-            let tables = self.schemas.iter().map(|schema| schema.name.to_string()).collect();
-            files.push(StagedRows { name: "rows".into(), bytes, crc32, rows, tables });
-        }
-        let staged = Description::new(KIND, epoch, dir, files).to_staged(&self.books.sink)?;
-        self.prepared.insert(epoch, staged.clone());
-        Ok(staged)
+        self.stage.prepare(epoch)
     }
 
     fn committed(&mut self) -> Result<Option<u64>, SinkError> {
@@ -207,45 +151,20 @@ impl Sink for SqliteTables {
     }
 
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
-        let description = Description::of(staged, &self.books.sink, KIND, epoch)?;
+        let description = self.stage.description(epoch, staged)?;
         self.publish(epoch, generation, &description)?;
-        self.open.retain(|&open, _| open > epoch);
-        self.prepared.retain(|&prepared, _| prepared > epoch);
-        self.books.clear(epoch).map_err(|error| self.books.lift(error))
+        self.stage.clear(epoch)
     }
 }
 
-/// Whether a batch is what the schema says; found out before the epoch is decided, when it can still be refused.
-fn fits(schema: &Schema, rows: &RowBatch) -> Result<(), String> {
-    let name = &schema.name;
-    if rows.columns().len() != schema.columns.len() {
-        let (got, want) = (rows.columns().len(), schema.columns.len());
-        return Err(format!("table {name:?} has {want} columns, the batch has {got}"));
-    }
+/// SQLite stores NaN as null.
+fn refuses(schema: &Schema, rows: &RowBatch) -> Result<(), String> {
     for (column, def) in rows.columns().iter().zip(&schema.columns) {
-        let kind = match &column.values {
-            Values::Int(_) => ColumnType::Int,
-            Values::Float(_) => ColumnType::Float,
-            Values::Bool(_) => ColumnType::Bool,
-            Values::Time(_) => ColumnType::Time,
-            Values::Text(_) => ColumnType::Text,
-        };
-        if kind != def.kind {
-            return Err(format!(
-                "column {:?} of table {name:?} is {:?}, the batch has {kind:?}",
-                def.name, def.kind
-            ));
-        }
-        if !def.nullable && !column.nulls.is_empty() {
-            return Err(format!("column {:?} of table {name:?} must not be null", def.name));
-        }
         if let Values::Float(values) = &column.values
             && values.iter().any(|value| value.is_nan())
         {
-            return Err(format!(
-                "column {:?} of table {name:?} holds NaN, which SQLite cannot store",
-                def.name
-            ));
+            let (table, column) = (&schema.name, &def.name);
+            return Err(format!("column {column:?} of table {table:?} holds NaN, which SQLite cannot store"));
         }
     }
     Ok(())
@@ -254,37 +173,26 @@ fn fits(schema: &Schema, rows: &RowBatch) -> Result<(), String> {
 /// Upserts every row of a staged file; the transaction is rolled back by the caller's return where one fails.
 fn upsert_all(
     transaction: &Transaction<'_>,
-    schemas: &[Arc<Schema>],
-    books: &Books,
+    stage: &Stage,
     dir: &str,
     file: &StagedRows,
 ) -> Result<(), SinkError> {
-    let sink = &books.sink;
-    let path = books.dir(dir).join(&file.name);
-    let input = books.disk.open(&path).map_err(|error| books.lift(error))?;
+    let sink = &stage.books.sink;
+    let mut rows = StagedReader::open(stage, dir, file)?;
     let mut upserts = Vec::new();
-    for table in &file.tables {
-        let schema = schemas.iter().find(|schema| schema.name == *table);
-        let upsert = schema.map(|schema| Upsert::prepare(transaction, schema)).transpose();
+    for schema in &stage.schemas {
+        // Only those that the file names: a table may have gone from the pipeline since.
+        let named = file.tables.iter().any(|table| *table == schema.name);
+        let upsert = named.then(|| Upsert::prepare(transaction, schema)).transpose();
         upserts.push(upsert.map_err(|error| lift(sink, error))?);
     }
-    let mut frames = FrameReader::new(input, file.bytes);
-    let mut rows = 0;
-    while let Some((table, batch)) =
-        frames.next().map_err(|cause| failed(sink, format!("{path:?}: {cause}")))?
-    {
-        let upsert = upserts.get_mut(table).and_then(Option::as_mut).ok_or_else(|| {
-            let name = file.tables.get(table).map_or("?", String::as_str);
-            failed(sink, format!("{path:?} holds rows for table {name:?}, which this pipeline does not have"))
-        })?;
-        rows += batch.len() as u64;
-        upsert.take(batch).map_err(|error| lift(sink, error))?;
+    while let Some(batch) = rows.next()? {
+        if let Some(upsert) = &mut upserts[batch.table] {
+            upsert.take(batch.rows).map_err(|error| lift(sink, error))?;
+        }
     }
     for upsert in upserts.iter_mut().flatten() {
         upsert.run().map_err(|error| lift(sink, error))?;
-    }
-    if rows != file.rows || frames.crc32() != file.crc32 {
-        return Err(failed(sink, format!("{path:?} is not the file that the manifest describes")));
     }
     Ok(())
 }

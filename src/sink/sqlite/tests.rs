@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::rows::Cell;
+use crate::rows::{Cell, ColumnType};
 use crate::sink::disk::Durability::Process;
 use crate::sink::trial::Trial;
 
@@ -148,7 +150,7 @@ fn damaged_staged_file_changes_nothing() {
         sink.write(1, batch(0, &[(0, page, 1)])).unwrap();
     }
     let staged = sink.prepare(1).unwrap();
-    let path = sink.books.dir(&sink.books.dir_name(1)).join("rows");
+    let path = sink.stage.books.dir(&sink.stage.books.dir_name(1)).join("rows");
     let whole = std::fs::read(&path).unwrap();
     for at in 0..whole.len() {
         let mut damaged = whole.clone();

@@ -1,0 +1,317 @@
+//! Tables in PostgreSQL, written exactly once: rows are upserted by key, and the epoch's mark is set in the same
+//! transaction.
+//!
+//! Rows of an epoch that is not decided lie in a local staged file (`sink/tables/`). A commit is one transaction:
+//!
+//! ```text
+//! begin ─► select mark for update ─► newer? Fenced. done? no-op. ─► COPY into a temporary table ─► upsert ─► mark ─► commit
+//! ```
+//!
+//! so that a reader sees all rows of an epoch or none. When the connection is lost while COMMIT is under way
+//! nobody knows the outcome: the sink connects again and reads the mark. Rows are upserted in the order of their
+//! keys and tables in that of their names, so that two writers do not deadlock; where they do with somebody
+//! else, PostgreSQL ends one of them and it is tried again (`sink/retry.rs`).
+//!
+//! Works through PgBouncer in transaction mode (`session.rs` says why).
+
+mod config;
+mod copy;
+mod error;
+mod read;
+mod session;
+mod sql;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+pub use self::config::{Config, Password, TlsMode};
+use self::error::Fault;
+pub use self::read::read_rows;
+use self::session::{Session, runtime};
+use self::sql::{literal, quoted};
+use super::disk::{Disk, Durability};
+use super::staged::{Description, Turn, failed, turn};
+use super::tables::{Stage, StagedReader, StagedRows, TableBatch};
+use super::{Sink, SinkError, Staged};
+use crate::rows::Schema;
+
+/// The statements that create the marks and the tables of `schemas`, as the sink does it by itself.
+pub fn definition(schemas: &[Arc<Schema>]) -> String {
+    let tables = schemas.iter().map(|schema| sql::create_table("", schema));
+    std::iter::once(sql::create_marks("")).chain(tables).collect::<Vec<_>>().join("\n")
+}
+
+/// The sink of one pipeline's tables.
+///
+/// It drives its connection by itself and blocks: it must not be used inside of an asynchronous runtime.
+#[derive(Debug)]
+pub struct PostgresTables {
+    config: Config,
+    /// The quoted schema and its dot.
+    at: String,
+    stage: Stage,
+    session: Option<Session>,
+    runtime: Runtime,
+}
+
+/// Where the rows of a transaction come from.
+enum Rows<'a> {
+    Staged(&'a Description<StagedRows>),
+    Now(&'a [TableBatch]),
+}
+
+impl PostgresTables {
+    /// Connects, and creates the tables of `schemas` that are missing.
+    ///
+    /// `sink` names this sink among those of the database, in marks and in errors: the pipeline's name. Epochs
+    /// that are not decided are staged in `state_dir`; a process that takes over needs the same directory.
+    ///
+    /// # Errors
+    /// [`SinkError::Unavailable`] when the server cannot be reached; [`SinkError::Failed`] when it refuses the
+    /// role, or a table is there with other columns or without the key: the error names the difference.
+    pub fn open(
+        config: Config,
+        state_dir: &Path,
+        sink: &str,
+        schemas: Vec<Arc<Schema>>,
+        durability: Durability,
+    ) -> Result<Self, SinkError> {
+        let root = state_dir.join(".tidegate").join("postgres").join(sink);
+        let stage = Stage::open(Disk::new(durability), root, sink, schemas, copy::refuses)?;
+        let runtime = runtime().map_err(|error| failed(sink, error))?;
+        let at = format!("{}.", quoted(&config.schema));
+        let mut tables = PostgresTables { config, at, stage, session: None, runtime };
+        tables.work("creating and verifying the tables", async |this, session| this.set_up(session).await)?;
+        Ok(tables)
+    }
+
+    /// The last epoch that this sink has committed, by whatever process; `None` before the first.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub fn committed(&mut self) -> Result<Option<u64>, SinkError> {
+        self.work("reading the mark", async |this, session| Ok(this.mark(session, "").await?.0))
+    }
+
+    /// Upserts provisional rows at once, in a transaction without a mark. The final rows of the same keys come
+    /// with their epoch's commit, and after it the caller gives no provisional ones for them.
+    ///
+    /// # Errors
+    /// As for [`Sink::commit`]; [`SinkError::Fenced`] when a newer generation has committed.
+    pub fn upsert_now(&mut self, generation: u64, rows: &[TableBatch]) -> Result<(), SinkError> {
+        rows.iter().try_for_each(|batch| self.stage.check(batch))?;
+        if rows.iter().all(|batch| batch.rows.is_empty()) {
+            return Ok(());
+        }
+        self.work("upserting provisional rows", async |this, session| {
+            session.begin(&this.config).await?;
+            let (_, newest) = this.mark(session, " FOR SHARE").await?;
+            turn(&this.stage.books.sink, None, newest, 0, generation)?;
+            this.load(session, &Rows::Now(rows)).await?;
+            session.run("COMMIT").await
+        })
+    }
+
+    /// Runs `work` over a connection; after an error the connection, and with it the transaction, is given up.
+    fn work<T>(
+        &mut self,
+        doing: &str,
+        work: impl AsyncFn(&Self, &Session) -> Result<T, Fault>,
+    ) -> Result<T, SinkError> {
+        self.attempt(work).map_err(|fault| fault.of(&self.stage.books.sink, &self.config.place(), doing))
+    }
+
+    fn attempt<T>(&mut self, work: impl AsyncFn(&Self, &Session) -> Result<T, Fault>) -> Result<T, Fault> {
+        let held = self.session.take();
+        let this = &*self;
+        let (session, outcome) = this.runtime.block_on(async {
+            // A connection that ended while it was idle is noticed once its task has run.
+            tokio::task::yield_now().await;
+            let mut alive = held.filter(|session| !session.is_closed());
+            if let Some(session) = &alive
+                && session.run("").await.is_err()
+            {
+                alive = None;
+            }
+            let session = match alive {
+                Some(session) => session,
+                None => match Session::connect(&this.config).await {
+                    Ok(session) => session,
+                    Err(fault) => return (None, Err(fault)),
+                },
+            };
+            let outcome = work(this, &session).await;
+            (Some(session), outcome)
+        });
+        if outcome.is_ok() {
+            self.session = session;
+        }
+        outcome
+    }
+
+    async fn set_up(&self, session: &Session) -> Result<(), Fault> {
+        let namespace = &self.config.schema;
+        session.begin(&self.config).await?;
+        // Two processes that create the same table at the same time would fail by each other's catalogue rows.
+        session.run("SELECT pg_advisory_xact_lock(8387230094862147941)").await?;
+        let mut wanted = vec![(
+            "tidegate_epochs".to_owned(),
+            sql::create_marks(&self.at),
+            vec!["sink text NOT NULL".to_owned(), "epoch bigint".into(), "generation bigint NOT NULL".into()],
+            "sink".to_owned(),
+        )];
+        for schema in &self.stage.schemas {
+            let create = sql::create_table(&self.at, schema);
+            let name = schema.name.to_string();
+            wanted.push((name, create, sql::wanted_columns(schema), sql::wanted_key(schema)));
+        }
+        for (table, create, columns, key) in wanted {
+            let mut found = session.rows(&sql::columns_of(namespace, &table)).await?;
+            if found.is_empty() {
+                session.run(&create).await?;
+                found = session.rows(&sql::columns_of(namespace, &table)).await?;
+            }
+            let found: Vec<String> = found.into_iter().flatten().flatten().collect();
+            if found != columns {
+                let cause = format!(
+                    "table {table:?} in schema {namespace:?} has the columns ({}), needed are ({}): rename or \
+                     drop it, and it is created anew, or name another schema",
+                    found.join(", "),
+                    columns.join(", ")
+                );
+                return Err(self.stage.books.failed(cause).into());
+            }
+            let keys: Vec<String> = session
+                .rows(&sql::keys_of(namespace, &table))
+                .await?
+                .into_iter()
+                .flatten()
+                .flatten()
+                .collect();
+            if !key.is_empty() && !keys.contains(&key) {
+                let cause = format!(
+                    "table {table:?} in schema {namespace:?} has no primary key or unique index over ({key}): \
+                     add it, or rename or drop the table, and it is created anew"
+                );
+                return Err(self.stage.books.failed(cause).into());
+            }
+        }
+        let sink = literal(&self.stage.books.sink);
+        session
+            .run(&format!(
+                "INSERT INTO {}tidegate_epochs VALUES ({sink}, NULL, 0) ON CONFLICT DO NOTHING; COMMIT",
+                self.at
+            ))
+            .await
+    }
+
+    /// The mark: the last epoch and the newest generation.
+    async fn mark(&self, session: &Session, lock: &str) -> Result<(Option<u64>, u64), Fault> {
+        let sink = literal(&self.stage.books.sink);
+        let query =
+            format!("SELECT epoch, generation FROM {}tidegate_epochs WHERE sink = {sink}{lock}", self.at);
+        let rows = session.rows(&query).await?;
+        let number = |column: usize| {
+            let text = rows.first().and_then(|row| row.get(column)?.as_ref());
+            // The server's integers are signed; the bits are kept.
+            text.and_then(|text| text.parse::<i64>().ok()).map(|number| number as u64)
+        };
+        if rows.is_empty() {
+            let cause =
+                format!("the mark of sink {sink} is gone from tidegate_epochs: start again to make it");
+            return Err(self.stage.books.failed(cause).into());
+        }
+        Ok((number(0), number(1).unwrap_or(0)))
+    }
+
+    /// Sends and upserts rows, in the transaction that is open.
+    async fn load(&self, session: &Session, rows: &Rows<'_>) -> Result<(), Fault> {
+        let schemas = &self.stage.schemas;
+        let mut order: Vec<usize> = (0..schemas.len()).collect();
+        order.sort_by(|&a, &b| schemas[a].name.cmp(&schemas[b].name));
+        match rows {
+            Rows::Now(batches) => {
+                for table in order {
+                    let mut of_table = batches.iter().filter(|batch| batch.table == table).peekable();
+                    if of_table.peek().is_some() {
+                        let mut next = || Ok(of_table.next().cloned());
+                        session.load(&self.at, table, &schemas[table], &mut next).await?;
+                    }
+                }
+            }
+            Rows::Staged(staged) => {
+                for file in &staged.files {
+                    // The first pass finds out whether the file is whole, before anything is sent.
+                    let mut there = vec![false; schemas.len()];
+                    let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
+                    while let Some(batch) = reader.next()? {
+                        there[batch.table] = true;
+                    }
+                    for &table in order.iter().filter(|&&table| there[table]) {
+                        let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
+                        session.load(&self.at, table, &schemas[table], &mut || reader.next()).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the transaction of a commit.
+    fn publish(
+        &mut self,
+        epoch: u64,
+        generation: u64,
+        staged: &Description<StagedRows>,
+    ) -> Result<(), Fault> {
+        self.attempt(async |this, session| {
+            let sink = &this.stage.books.sink;
+            session.begin(&this.config).await?;
+            let (last, newest) = this.mark(session, " FOR UPDATE").await?;
+            let done = turn(sink, last, newest, epoch, generation)? == Turn::Done;
+            if done && generation == newest {
+                return session.run("ROLLBACK").await;
+            }
+            if !done {
+                this.load(session, &Rows::Staged(staged)).await?;
+            }
+            let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
+            let (at, generation, name) = (&this.at, generation as i64, literal(sink));
+            let set = format!(
+                "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}"
+            );
+            session.run(&set).await?;
+            session.run("COMMIT").await
+        })
+    }
+}
+
+impl Sink for PostgresTables {
+    type Batch = TableBatch;
+
+    /// Stages rows. An error is final: the run starts again from its last manifest.
+    fn write(&mut self, epoch: u64, batch: TableBatch) -> Result<(), SinkError> {
+        self.stage.write(epoch, &batch)
+    }
+
+    fn prepare(&mut self, epoch: u64) -> Result<Staged, SinkError> {
+        self.stage.prepare(epoch)
+    }
+
+    fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
+        let description = self.stage.description(epoch, staged)?;
+        if let Err(fault) = self.publish(epoch, generation, &description) {
+            let lost = fault.lost();
+            let error =
+                fault.of(&self.stage.books.sink, &self.config.place(), &format!("committing epoch {epoch}"));
+            // Lost while COMMIT was under way: the mark tells whether it happened. By the lock that publish
+            // takes, a transaction that is still under way is waited for.
+            if !lost || self.publish(epoch, generation, &description).is_err() {
+                return Err(error);
+            }
+        }
+        self.stage.clear(epoch)
+    }
+}

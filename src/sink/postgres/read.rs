@@ -1,0 +1,55 @@
+//! Reads a table back, to be compared with another one.
+
+use super::config::Config;
+use super::error::Fault;
+use super::session::{Session, runtime};
+use super::sql::quoted;
+use crate::rows::{ColumnType, Schema};
+use crate::sink::SinkError;
+use crate::sink::staged::failed;
+
+/// Gives every row of the table of `schema`, as texts; null is `None`. The texts are those of
+/// `sink::sqlite::read_rows`; the order is the server's.
+///
+/// # Errors
+/// As for [`super::PostgresTables::open`]; nothing is created.
+pub fn read_rows(
+    config: &Config,
+    schema: &Schema,
+    row: &mut dyn FnMut(Vec<Option<String>>),
+) -> Result<(), SinkError> {
+    let columns: Vec<_> = schema
+        .columns
+        .iter()
+        .map(|column| {
+            let name = quoted(&column.name);
+            match column.kind {
+                ColumnType::Time => {
+                    format!("to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+                }
+                ColumnType::Bool => format!("CASE WHEN {name} THEN 'true' WHEN NOT {name} THEN 'false' END"),
+                _ => name,
+            }
+        })
+        .collect();
+    let (at, table) = (quoted(&config.schema), quoted(&schema.name));
+    let query = format!("SELECT {} FROM {at}.{table}", columns.join(", "));
+    let kinds: Vec<_> = schema.columns.iter().map(|column| column.kind).collect();
+    let mut given = |mut texts: Vec<Option<String>>| {
+        for (text, kind) in texts.iter_mut().zip(&kinds) {
+            if let (Some(text), ColumnType::Float) = (text, kind)
+                && let Ok(value) = text.parse::<f64>()
+            {
+                *text = format!("{value:?}");
+            }
+        }
+        row(texts);
+    };
+    let runtime = runtime().map_err(|error| failed("postgres", error))?;
+    let read = runtime.block_on(async {
+        let session = Session::connect(config).await?;
+        session.each_row(&query, &mut given).await?;
+        Ok::<_, Fault>(())
+    });
+    read.map_err(|fault| fault.of("postgres", &config.place(), &format!("reading {:?}", schema.name)))
+}

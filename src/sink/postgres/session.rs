@@ -1,0 +1,144 @@
+//! One connection, and what is said over it.
+//!
+//! Everything but COPY goes by the simple protocol, which names no prepared statement; COPY's own is made and
+//! closed inside the transaction. Settings are `SET LOCAL`. So nothing of a session outlives its transaction, and
+//! PgBouncer may give each transaction another server connection.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::config::Config;
+use super::copy;
+use super::error::Fault;
+use super::sql;
+use crate::rows::Schema;
+use crate::sink::SinkError;
+use crate::sink::tables::TableBatch;
+
+/// Bytes are sent in pieces of about this size.
+const PIECE: usize = 1 << 18;
+
+/// How much longer than the server's own limit an answer may take.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// A connection, on the runtime that drives it.
+#[derive(Debug)]
+pub(super) struct Session {
+    client: Client,
+    patience: Option<Duration>,
+}
+
+impl Session {
+    pub(super) async fn connect(config: &Config) -> Result<Session, Fault> {
+        let tls = config
+            .tls()
+            .map_err(|cause| Fault::Sink(SinkError::Failed { sink: "postgres".to_owned(), cause }))?;
+        // The client's own limit ends with the TCP connection; a server that then says nothing is caught here.
+        let client = config.client();
+        let connecting = client.connect(tls);
+        let connected = tokio::time::timeout(config.connect_timeout + SLACK, connecting).await;
+        let (client, connection) = connected.map_err(|_| Fault::Silent)??;
+        tokio::spawn(async move {
+            // How it ended is told to whoever uses the client next.
+            drop(connection.await);
+        });
+        let patience = (!config.statement_timeout.is_zero()).then(|| config.statement_timeout + SLACK);
+        Ok(Session { client, patience })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    async fn patiently<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Fault> {
+        match self.patience {
+            None => Ok(work.await?),
+            Some(patience) => Ok(tokio::time::timeout(patience, work).await.map_err(|_| Fault::Silent)??),
+        }
+    }
+
+    /// Runs statements that return nothing.
+    pub(super) async fn run(&self, statements: &str) -> Result<(), Fault> {
+        self.patiently(self.client.batch_execute(statements)).await
+    }
+
+    /// The rows of a query as texts.
+    pub(super) async fn rows(&self, query: &str) -> Result<Vec<Vec<Option<String>>>, Fault> {
+        let mut rows = Vec::new();
+        self.each_row(query, &mut |row| rows.push(row)).await?;
+        Ok(rows)
+    }
+
+    /// Gives each row of a query as texts, as it comes.
+    pub(super) async fn each_row(
+        &self,
+        query: &str,
+        row: &mut dyn FnMut(Vec<Option<String>>),
+    ) -> Result<(), Fault> {
+        let stream = self.patiently(self.client.simple_query_raw(query)).await?;
+        let mut stream = std::pin::pin!(stream);
+        while let Some(message) = self.patiently(async { stream.next().await.transpose() }).await? {
+            if let SimpleQueryMessage::Row(found) = message {
+                row((0..found.len()).map(|column| found.get(column).map(str::to_owned)).collect());
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction with the configured limits.
+    pub(super) async fn begin(&self, config: &Config) -> Result<(), Fault> {
+        let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
+        // A writer that hangs must not keep the mark locked.
+        self.run(&format!(
+            "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+             SET LOCAL idle_in_transaction_session_timeout = {statement}; \
+             SET LOCAL client_min_messages = warning"
+        ))
+        .await
+    }
+
+    /// Sends the rows of table number `table` and upserts them.
+    pub(super) async fn load(
+        &self,
+        at: &str,
+        table: usize,
+        schema: &Schema,
+        next: &mut dyn FnMut() -> Result<Option<TableBatch>, SinkError>,
+    ) -> Result<(), Fault> {
+        self.run(&sql::create_stage(table, schema)).await?;
+        let command = format!("COPY {} FROM STDIN (FORMAT binary)", sql::stage_name(table));
+        // The statement is closed when `copy_in` returns, behind the copy and before the end of the transaction.
+        let stream = self.patiently(self.client.copy_in::<_, Bytes>(&*command)).await?;
+        let mut stream = std::pin::pin!(stream);
+        let mut piece = copy::HEADER.to_vec();
+        let mut rows = 0;
+        while let Some(batch) = next()? {
+            if batch.table != table {
+                continue;
+            }
+            copy::encode(&batch.rows, rows, &mut piece);
+            rows += batch.rows.len() as i64;
+            if piece.len() >= PIECE {
+                let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE * 5 / 4));
+                self.patiently(stream.send(full.into())).await?;
+            }
+        }
+        piece.extend_from_slice(copy::TRAILER);
+        self.patiently(stream.send(piece.into())).await?;
+        self.patiently(stream.finish()).await?;
+        self.run(&sql::upsert(at, table, schema)).await
+    }
+}
+
+/// A runtime for one thread, owned by a sink.
+pub(super) fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
+}

@@ -1,0 +1,162 @@
+//! The SQL of a table: its definition, its verification, and the upsert from a temporary table.
+
+use crate::rows::{ColumnType, Schema};
+
+/// The statement that creates the marks of all sinks; `at` is the quoted schema with its dot, or nothing.
+pub(super) fn create_marks(at: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {at}tidegate_epochs (\n    sink text PRIMARY KEY,\n    epoch bigint,\n    \
+         generation bigint NOT NULL\n);\n"
+    )
+}
+
+/// The statement that creates the table of `schema` where it is missing.
+pub(super) fn create_table(at: &str, schema: &Schema) -> String {
+    let mut lines: Vec<String> = schema
+        .columns
+        .iter()
+        .map(|column| {
+            let null = if column.nullable { "" } else { " NOT NULL" };
+            format!("    {} {}{null}", quoted(&column.name), sql_type(column.kind))
+        })
+        .collect();
+    if !schema.key.is_empty() {
+        // A primary key holds no null; where the key may, null is one key.
+        let kind = if nullable_key(schema) { "UNIQUE NULLS NOT DISTINCT" } else { "PRIMARY KEY" };
+        lines.push(format!("    {kind} ({})", key(schema)));
+    }
+    let (table, lines) = (quoted(&schema.name), lines.join(",\n"));
+    format!("CREATE TABLE IF NOT EXISTS {at}{table} (\n{lines}\n);\n")
+}
+
+fn nullable_key(schema: &Schema) -> bool {
+    schema.key.iter().any(|&column| schema.columns[column].nullable)
+}
+
+fn key(schema: &Schema) -> String {
+    let names: Vec<_> = schema.key.iter().map(|&column| quoted(&schema.columns[column].name)).collect();
+    names.join(", ")
+}
+
+/// Column names, types and whether they must be there, in order, as one text a row.
+pub(super) fn columns_of(namespace: &str, table: &str) -> String {
+    format!(
+        "SELECT a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || \
+         CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END \
+         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = {} AND c.relname = {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        literal(namespace),
+        literal(table)
+    )
+}
+
+/// The columns of each unique index over plain columns and all rows, as one text a row.
+pub(super) fn keys_of(namespace: &str, table: &str) -> String {
+    format!(
+        "SELECT (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a \
+         WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = {} AND c.relname = {} AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL",
+        literal(namespace),
+        literal(table)
+    )
+}
+
+/// What [`columns_of`] finds in a table that fits.
+pub(super) fn wanted_columns(schema: &Schema) -> Vec<String> {
+    let column = |column: &crate::rows::ColumnDef| {
+        let null = if column.nullable { "" } else { " NOT NULL" };
+        format!("{} {}{null}", column.name, long_type(column.kind))
+    };
+    schema.columns.iter().map(column).collect()
+}
+
+/// What [`keys_of`] finds, among others, in a table that fits.
+pub(super) fn wanted_key(schema: &Schema) -> String {
+    let mut names: Vec<_> = schema.key.iter().map(|&column| &*schema.columns[column].name).collect();
+    names.sort_unstable();
+    names.join(", ")
+}
+
+/// The temporary table that takes the rows of table number `table`.
+pub(super) fn stage_name(table: usize) -> String {
+    format!("tidegate_stage_{table}")
+}
+
+/// Creates it. Texts compare bytewise, which is fast and the same for every writer.
+pub(super) fn create_stage(table: usize, schema: &Schema) -> String {
+    let column = |(number, column): (usize, &crate::rows::ColumnDef)| {
+        let collate = if column.kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
+        format!("c{number} {}{collate}", sql_type(column.kind))
+    };
+    let columns: Vec<_> = schema.columns.iter().enumerate().map(column).collect();
+    format!("CREATE TEMPORARY TABLE {} ({}, n bigint) ON COMMIT DROP", stage_name(table), columns.join(", "))
+}
+
+/// Upserts from it, in the order of keys, so that two writers lock rows in the same order; of several rows of a
+/// key the last one.
+pub(super) fn upsert(at: &str, table: usize, schema: &Schema) -> String {
+    let all: Vec<_> = schema.columns.iter().map(|column| quoted(&column.name)).collect();
+    let staged: Vec<_> = (0..schema.columns.len()).map(|number| format!("c{number}")).collect();
+    let (target, columns) = (quoted(&schema.name), all.join(", "));
+    let (staged, stage) = (staged.join(", "), stage_name(table));
+    if schema.key.is_empty() {
+        return format!("INSERT INTO {at}{target} ({columns}) SELECT {staged} FROM {stage} ORDER BY n");
+    }
+    let by: Vec<_> = schema.key.iter().map(|number| format!("c{number}")).collect();
+    let by = by.join(", ");
+    let sets: Vec<_> = (0..all.len())
+        .filter(|column| !schema.key.contains(column))
+        .map(|column| format!("{0} = excluded.{0}", all[column]))
+        .collect();
+    let action =
+        if sets.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", sets.join(", ")) };
+    format!(
+        "INSERT INTO {at}{target} ({columns}) SELECT DISTINCT ON ({by}) {staged} FROM {stage} \
+         ORDER BY {by}, n DESC ON CONFLICT ({}) DO {action}",
+        key(schema)
+    )
+}
+
+/// The type in definitions.
+fn sql_type(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Int => "bigint",
+        ColumnType::Float => "double precision",
+        ColumnType::Bool => "boolean",
+        ColumnType::Time => "timestamptz",
+        ColumnType::Text => "text",
+    }
+}
+
+/// The type as the server names it.
+fn long_type(kind: ColumnType) -> &'static str {
+    if kind == ColumnType::Time { "timestamp with time zone" } else { sql_type(kind) }
+}
+
+/// An identifier.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text literal that means the same whatever `standard_conforming_strings` is.
+pub(super) fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_literals_cannot_break_out() {
+        assert_eq!(quoted("a\"; DROP"), "\"a\"\"; DROP\"");
+        assert_eq!(literal("it's \\"), "E'it''s \\\\'");
+    }
+
+    #[test]
+    fn table_without_other_columns_keeps_what_is_there() {
+        let schema = Schema::new("t", &[("a", ColumnType::Int)], &["a"]);
+        assert!(upsert("", 0, &schema).ends_with("ON CONFLICT (\"a\") DO NOTHING"));
+    }
+}

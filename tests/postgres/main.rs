@@ -1,0 +1,267 @@
+//! The PostgreSQL sink against a real server.
+//!
+//! Runs where `TIDEGATE_TEST_POSTGRES` is set (`tests/postgres.sh` sets it), to `host:port`; user, password,
+//! database and CA file come from `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLROOTCERT`, and a PgBouncer in
+//! transaction mode from `TIDEGATE_TEST_PGBOUNCER`, a port. Each test has a schema of its own.
+#![cfg(feature = "postgres")]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate::rows::ColumnType::{Bool, Float, Int, Text, Time};
+use tidegate::rows::{Cell, Schema};
+use tidegate::sink::postgres::{Config, PostgresTables, TlsMode, read_rows};
+use tidegate::sink::tables::TableBatch;
+use tidegate::sink::{Durability, Sink, SinkError};
+
+fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// The server's configuration with a fresh schema, or nothing and a line that says so.
+fn server(schema: &str) -> Option<Config> {
+    let Ok(place) = std::env::var("TIDEGATE_TEST_POSTGRES") else {
+        println!("skipped: TIDEGATE_TEST_POSTGRES is not set");
+        return None;
+    };
+    let (host, port) = place.split_once(':').expect("host:port");
+    let config = Config {
+        host: host.to_owned(),
+        port: port.parse().unwrap(),
+        user: env("PGUSER"),
+        password: env("PGPASSWORD").into(),
+        database: env("PGDATABASE"),
+        schema: schema.to_owned(),
+        tls: TlsMode::VerifyFull,
+        ca_file: Some(env("PGSSLROOTCERT").into()),
+        ..Config::default()
+    };
+    psql(&config, &format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}"));
+    Some(config)
+}
+
+fn psql(config: &Config, sql: &str) -> String {
+    let out = Command::new("psql")
+        .args(["-X", "-qAt", "-v", "ON_ERROR_STOP=1", "-h", &config.host, "-p", &config.port.to_string()])
+        .args(["-c", sql])
+        .output()
+        .expect("psql is there");
+    assert!(out.status.success(), "{sql}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+fn counts() -> Arc<Schema> {
+    let columns = [("window_start", Time), ("page_url", Text), ("view_count", Int)];
+    Arc::new(Schema::new("page_view_counts", &columns, &["window_start", "page_url"]))
+}
+
+fn batch(rows: &[(i64, &str, i64)]) -> TableBatch {
+    let mut batch = counts().batch();
+    for &(minute, page, views) in rows {
+        batch.push(&[Cell::Time(minute * 60_000_000), Cell::Text(page.as_bytes()), Cell::Int(views)]);
+    }
+    TableBatch { table: 0, rows: batch }
+}
+
+fn open(config: &Config, dir: &Path, schemas: Vec<Arc<Schema>>) -> Result<PostgresTables, SinkError> {
+    PostgresTables::open(config.clone(), dir, "p", schemas, Durability::Process)
+}
+
+fn run(sink: &mut PostgresTables, epoch: u64, batches: Vec<TableBatch>) {
+    for batch in batches {
+        sink.write(epoch, batch).unwrap();
+    }
+    let staged = sink.prepare(epoch).unwrap();
+    sink.commit(epoch, 1, &staged).unwrap();
+}
+
+fn views(config: &Config) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut row = |row: Vec<Option<String>>| {
+        rows.push(row.into_iter().map(Option::unwrap).collect::<Vec<_>>().join(" "));
+    };
+    read_rows(config, &counts(), &mut row).unwrap();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn later_row_of_a_key_stays() {
+    let Some(config) = server("t_later") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
+    assert_eq!(sink.committed().unwrap(), None);
+    run(&mut sink, 1, vec![batch(&[(0, "/a", 1), (0, "/b", 1)]), batch(&[(0, "/a", 2)])]);
+    run(&mut sink, 2, vec![batch(&[(0, "/b", 5)])]);
+    let expected = ["1970-01-01T00:00:00.000000Z /a 2", "1970-01-01T00:00:00.000000Z /b 5"];
+    assert_eq!(views(&config), expected);
+    assert_eq!(sink.committed().unwrap(), Some(2));
+}
+
+#[test]
+fn values_come_back_with_their_types() {
+    let Some(config) = server("t_types") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let columns = [("id", Int), ("f", Float), ("b", Bool), ("t", Time), ("s", Text)];
+    let schema =
+        Arc::new(Schema::new("all \"kinds\"", &columns, &["id", "s"]).nullable(&["f", "b", "t", "s"]));
+    let mut sink = open(&config, dir.path(), vec![Arc::clone(&schema)]).unwrap();
+    for epoch in 1..=2 {
+        let mut rows = schema.batch();
+        let text = Cell::Text("grün 'x' \\".as_bytes());
+        rows.push(&[Cell::Int(i64::MIN), Cell::Float(-0.1), Cell::Bool(true), Cell::Time(-1), text]);
+        rows.push(&[Cell::Int(2), Cell::Null, Cell::Null, Cell::Null, Cell::Null]);
+        run(&mut sink, epoch, vec![TableBatch { table: 0, rows }]);
+    }
+    let mut found = Vec::new();
+    read_rows(&config, &schema, &mut |row| found.push(format!("{row:?}"))).unwrap();
+    found.sort();
+    let expected = [
+        r#"[Some("-9223372036854775808"), Some("-0.1"), Some("true"), Some("1969-12-31T23:59:59.999999Z"), Some("grün 'x' \\")]"#,
+        r#"[Some("2"), None, None, None, None]"#,
+    ];
+    // A null in the key is one key: the second epoch has replaced both rows.
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn other_columns_and_a_missing_key_are_named() {
+    let Some(config) = server("t_other") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let columns = "window_start timestamptz NOT NULL, page_url text NOT NULL, view_count";
+    psql(&config, &format!("CREATE TABLE t_other.page_view_counts ({columns} integer NOT NULL)"));
+    let error = open(&config, dir.path(), vec![counts()]).unwrap_err().to_string();
+    assert!(error.contains("view_count integer") && error.contains("view_count bigint"), "{error}");
+    psql(&config, "ALTER TABLE t_other.page_view_counts ALTER view_count TYPE bigint");
+    let error = open(&config, dir.path(), vec![counts()]).unwrap_err().to_string();
+    assert!(error.contains("no primary key") && error.contains("page_url, window_start"), "{error}");
+}
+
+#[test]
+fn staged_epoch_is_committed_once_by_another_process_and_older_generations_are_fenced() {
+    let Some(config) = server("t_fenced") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = open(&config, dir.path(), vec![counts()]).unwrap();
+    first.write(1, batch(&[(0, "/a", 1)])).unwrap();
+    let staged = first.prepare(1).unwrap();
+    assert!(views(&config).is_empty());
+    let mut second = open(&config, dir.path(), vec![counts()]).unwrap();
+    second.commit(1, 2, &staged).unwrap();
+    second.commit(1, 2, &staged).unwrap();
+    assert_eq!(views(&config).len(), 1);
+    assert!(matches!(first.commit(1, 1, &staged), Err(SinkError::Fenced { ours: 1, newer: 2, .. })));
+    let provisional = first.upsert_now(1, &[batch(&[(0, "/a", 9)])]);
+    assert!(matches!(provisional, Err(SinkError::Fenced { .. })));
+    second.upsert_now(2, &[batch(&[(1, "/a", 9)])]).unwrap();
+    assert_eq!(views(&config).len(), 2);
+    assert_eq!(second.committed().unwrap(), Some(1));
+}
+
+#[test]
+fn wait_for_a_lock_and_an_ended_session_are_tried_again() {
+    let Some(mut config) = server("t_lock") else { return };
+    config.lock_timeout = Duration::from_millis(200);
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
+    sink.write(1, batch(&[(0, "/a", 1)])).unwrap();
+    let staged = sink.prepare(1).unwrap();
+    // A second connection holds the mark.
+    let mut holder = Command::new("psql")
+        .args(["-X", "-qAt", "-h", &config.host, "-p", &config.port.to_string()])
+        .args(["-c", "BEGIN; LOCK TABLE t_lock.tidegate_epochs; SELECT pg_sleep(60)"])
+        .spawn()
+        .unwrap();
+    let held =
+        "SELECT count(*) FROM pg_locks WHERE relation = 't_lock.tidegate_epochs'::regclass AND granted";
+    while psql(&config, held) == "0" {}
+    let error = sink.commit(1, 1, &staged).unwrap_err();
+    assert!(error.is_retriable() && error.to_string().contains("55P03"), "{error}");
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE pid <> pg_backend_pid() AND (query LIKE '%t_lock%' OR query LIKE '%COMMIT%')";
+    psql(&config, end);
+    holder.wait().unwrap();
+    sink.commit(1, 1, &staged).unwrap();
+    assert_eq!(views(&config).len(), 1);
+}
+
+#[test]
+fn pgbouncer_in_transaction_mode_serves_two_pipelines() {
+    let Some(mut config) = server("t_bouncer") else { return };
+    let Ok(port) = std::env::var("TIDEGATE_TEST_PGBOUNCER") else {
+        println!("skipped: TIDEGATE_TEST_PGBOUNCER is not set");
+        return;
+    };
+    config.port = port.parse().unwrap();
+    config.tls = TlsMode::Disable;
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut sinks: Vec<_> = dirs
+        .iter()
+        .zip(["a", "b"])
+        .map(|(dir, name)| {
+            let schemas = vec![counts()];
+            PostgresTables::open(config.clone(), dir.path(), name, schemas, Durability::Process).unwrap()
+        })
+        .collect();
+    for epoch in 1..=20 {
+        for (minute, sink) in sinks.iter_mut().enumerate() {
+            run(sink, epoch, vec![batch(&[(minute as i64, "/a", epoch as i64)])]);
+        }
+    }
+    let expected = ["1970-01-01T00:00:00.000000Z /a 20", "1970-01-01T00:01:00.000000Z /a 20"];
+    assert_eq!(views(&config), expected);
+}
+
+#[test]
+fn certificate_of_another_ca_and_a_wrong_password_are_refused_without_telling_it() {
+    let Some(config) = server("t_tls") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let stranger = Config { ca_file: None, ..config.clone() };
+    let error = open(&stranger, dir.path(), vec![counts()]).unwrap_err();
+    assert!(!error.is_retriable() && error.to_string().contains("certificate"), "{error}");
+    let wrong = Config { password: "geheim7".to_owned().into(), ..config };
+    let error = open(&wrong, dir.path(), vec![counts()]).unwrap_err();
+    assert!(!error.is_retriable() && error.to_string().contains("28P01"), "{error}");
+    assert!(!format!("{error} {error:?}").contains("geheim7"));
+}
+
+/// `docker/init-db.sql` and the sink agree, to the letter and for the server.
+#[test]
+fn tables_of_init_db_are_those_of_the_sink() {
+    let schemas = tidegate_dataflows::activity::table_schemas().to_vec();
+    let file = include_str!("../../docker/init-db.sql");
+    let statements = file.split_once("\n\n").map_or("", |(_, statements)| statements);
+    assert_eq!(statements, tidegate::sink::postgres::definition(&schemas));
+    let Some(config) = server("t_init") else { return };
+    psql(&config, &format!("SET search_path = t_init; {file}"));
+    open(&config, tempfile::tempdir().unwrap().path(), schemas).unwrap();
+}
+
+/// Prints rows a second: `cargo test … -- --ignored --nocapture`, on a build that is optimised.
+#[test]
+#[ignore = "a measurement"]
+fn rate_of_upserts() {
+    let Some(config) = server("t_rate") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let columns = [("window_start", Time), ("window_end", Time), ("page_url", Text), ("view_count", Int)];
+    let schema = Arc::new(Schema::new("page_view_counts", &columns, &["window_start", "page_url"]));
+    let mut sink = open(&config, dir.path(), vec![Arc::clone(&schema)]).unwrap();
+    for epoch in 1..=4_u64 {
+        for chunk in 0..50_i64 {
+            let mut rows = schema.batch();
+            for row in 0..4_000 {
+                // Half of an epoch's keys are in the table already.
+                let minute = (epoch as i64 * 100 + chunk * 4) * 60_000_000;
+                let page = format!("/page/{row}");
+                let times = [Cell::Time(minute), Cell::Time(minute + 60_000_000)];
+                rows.push(&[times[0], times[1], Cell::Text(page.as_bytes()), Cell::Int(epoch as i64)]);
+            }
+            sink.write(epoch, TableBatch { table: 0, rows }).unwrap();
+        }
+        let staged = sink.prepare(epoch).unwrap();
+        let began = Instant::now();
+        sink.commit(epoch, 1, &staged).unwrap();
+        println!("epoch {epoch}: {:.0} rows/s", 200_000.0 / began.elapsed().as_secs_f64());
+    }
+}
