@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`activity`] | clickstream → page views, active users, sessions |
 //! | [`iot`] | readings of sensors → validated readings, aggregates by sensor |
+//! | [`outputs`] | where results go while a pipeline runs |
 //! | [`pipeline`] | what runs a pipeline needs to know of it |
 //! | [`hydraulic`] | the sensors of a rig → features by the second, anomalies, alerts |
 //! | [`replay`] | a recorded fixture through pipelines into embedded sinks |
 //! | [`run`] | a pipeline with checkpoints, that goes on where it stopped |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
 //! | [`record`] | Kafka topics as a fixture |
+//! | [`targets`] | the sinks of a run, by kind and by name |
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
@@ -20,6 +22,7 @@ pub mod generate;
 pub mod graph;
 pub mod hydraulic;
 pub mod iot;
+pub mod outputs;
 mod parts;
 pub mod pipeline;
 pub mod prove;
@@ -27,4 +30,5 @@ pub mod record;
 pub mod replay;
 pub mod run;
 pub mod settings;
+pub mod targets;
 pub mod verify;

@@ -6,29 +6,26 @@ use std::time::Duration;
 use tidegate::delivery::{TableBlock, deliver};
 use tidegate::ingest::{Counts, LakeBlock, Ledger};
 use tidegate::runtime::{Cluster, ClusterError, Epochs, Run, gather};
-use tidegate::sink::Sink;
 use tidegate::sink::lake::LakeBatch;
-use tidegate::sink::sqlite::TableBatch;
+use tidegate::sink::tables::TableBatch;
 use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::TopicBlock;
 use timely::dataflow::{Scope, StreamVec};
 
-use crate::activity::{Outputs, Plan};
+use crate::outputs::{Outputs, Plan};
 
 /// What a run gives back: the counts of all workers on the process with worker 0, or what went wrong elsewhere.
 pub type Outcome = Result<Option<Result<Counts, String>>, ClusterError>;
 
 /// Table rows go to the tables' sink.
-pub(crate) fn deliver_tables<T, L, P>(
+pub(crate) fn deliver_tables(
     rows: StreamVec<'_, Tick, TableBlock>,
     plan: &Plan,
     run: &Arc<Run>,
     epochs: &Epochs,
-    outputs: &Outputs<T, L, P>,
-) where
-    T: Sink<Batch = TableBatch> + 'static,
-{
+    outputs: &Outputs,
+) {
     deliver(
         rows,
         "Tables",
@@ -43,17 +40,15 @@ pub(crate) fn deliver_tables<T, L, P>(
 }
 
 /// Rows of the lake, which is the pipeline's output number `output`, go to the lake's sink as `batch` makes them.
-pub(crate) fn deliver_lake<T, L, P>(
+pub(crate) fn deliver_lake(
     rows: StreamVec<'_, Tick, LakeBlock>,
     output: usize,
     batch: impl Fn(LakeBlock) -> LakeBatch + 'static,
     plan: &Plan,
     run: &Arc<Run>,
     epochs: &Epochs,
-    outputs: &Outputs<T, L, P>,
-) where
-    L: Sink<Batch = LakeBatch> + 'static,
-{
+    outputs: &Outputs,
+) {
     deliver(
         rows,
         "Lake",
@@ -68,16 +63,14 @@ pub(crate) fn deliver_lake<T, L, P>(
 }
 
 /// Lines go to the topics' sink, whose first topic is the pipeline's output number `first`.
-pub(crate) fn deliver_topics<T, L, P>(
+pub(crate) fn deliver_topics(
     lines: StreamVec<'_, Tick, TopicBlock>,
     first: usize,
     plan: &Plan,
     run: &Arc<Run>,
     epochs: &Epochs,
-    outputs: &Outputs<T, L, P>,
-) where
-    P: Sink<Batch = TopicBatch> + 'static,
-{
+    outputs: &Outputs,
+) {
     deliver(
         lines,
         "Topics",

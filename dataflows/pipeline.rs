@@ -3,25 +3,25 @@
 //! A pipeline is a configuration that can say what it reads and writes, and build itself on a worker. A replay,
 //! a picture or a proof goes through [`Pipeline`] and names none of them.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use tidegate::ingest::Ledger;
 use tidegate::rows::Schema;
-use tidegate::runtime::Run;
-use tidegate::sink::lake::ParquetLake;
-use tidegate::sink::sqlite::SqliteTables;
-use tidegate::sink::topic::TopicFiles;
+use tidegate::runtime::{Epochs, Run};
+use tidegate::source::fixture::FixtureSource;
+use tidegate::tick::Tick;
+use timely::dataflow::Scope;
 
-use crate::activity::{self, Outputs, Plan};
 use crate::graph::Topology;
+use crate::outputs::{Outputs, Plan};
 pub use crate::parts::Outcome;
 use crate::parts::on_workers;
-use crate::{hydraulic, iot};
+use crate::replay::ReplayError;
+use crate::{activity, hydraulic, iot};
 
 /// The names of the pipelines, in the order of the contract.
 pub const PIPELINES: [&str; 3] = ["activity", "iot", "hydraulic"];
-
-/// Outputs into the embedded sinks.
-pub type Embedded = Outputs<SqliteTables, ParquetLake, TopicFiles>;
 
 /// A pipeline under its settings.
 pub trait Pipeline: Send + Sync {
@@ -39,12 +39,85 @@ pub trait Pipeline: Send + Sync {
     fn topics(&self) -> Vec<Arc<str>>;
     /// What it consists of.
     fn topology(&self) -> Topology;
-    /// Runs it on this process's workers to the end of its input.
+    /// How many of the outputs records meet.
+    fn judged(&self) -> usize;
+    /// The settings that state depends on, as a text: a checkpoint of another text is not this pipeline's.
+    fn state_schema(&self) -> String;
+    /// Builds its dataflow on one worker.
+    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs);
+}
+
+/// The settings of all pipelines.
+#[derive(Clone, Debug, Default)]
+pub struct Pipelines {
+    /// Those of `activity`.
+    pub activity: activity::Config,
+    /// Those of `iot`.
+    pub iot: iot::Config,
+    /// Those of `hydraulic`.
+    pub hydraulic: hydraulic::Config,
+}
+
+impl Pipelines {
+    /// The pipeline called `name`, one of [`PIPELINES`], from its first stage on.
+    pub fn called(&self, name: &str) -> Arc<dyn Pipeline> {
+        match name {
+            "iot" => Arc::new(Iot { config: self.iot.clone(), stage: iot::Stage::Both }),
+            "hydraulic" => Arc::new(self.hydraulic.clone()),
+            _ => Arc::new(self.activity.clone()),
+        }
+    }
+
+    /// The same, from the stage on at which the fixture in `dir` enters.
     ///
     /// # Errors
-    /// When the workers cannot be started or one ends early; what went wrong in reading or writing here is in
-    /// [`Run::outcome`].
-    fn execute(&self, plan: &Plan, run: &Arc<Run>, outputs: Embedded) -> Outcome;
+    /// When the fixture cannot be read, or holds the topics of two stages.
+    pub fn of_fixture(&self, name: &str, dir: &Path) -> Result<Arc<dyn Pipeline>, ReplayError> {
+        if name != "iot" {
+            return Ok(self.called(name));
+        }
+        let config = self.iot.clone();
+        let (raw, validated) = (&config.topic, &config.validated_topic);
+        let there = FixtureSource::open(dir, &|name| name == raw || name == validated)?.topics();
+        let holds = |topic: &str| there.iter().any(|name| **name == *topic);
+        let stage = match (holds(raw), holds(validated)) {
+            (true, true) => {
+                let (raw, validated) = (raw.clone(), validated.clone());
+                return Err(ReplayError::BothStages { fixture: dir.to_owned(), raw, validated });
+            }
+            (false, true) => iot::Stage::Aggregates,
+            _ => iot::Stage::Both,
+        };
+        Ok(Arc::new(Iot { config, stage }))
+    }
+}
+
+/// Where on a worker a dataflow is built, and in what run.
+pub struct Site<'scope, 'run> {
+    /// The dataflow.
+    pub scope: Scope<'scope, Tick>,
+    /// The run.
+    pub run: &'run Arc<Run>,
+    /// The worker's counts.
+    pub ledger: &'run Ledger,
+    /// The run's epochs.
+    pub epochs: &'run Epochs,
+}
+
+/// Runs `pipeline` on this process's workers to the end of its input, without checkpoints.
+///
+/// Returns the counts of all workers of all processes on the process with worker 0; or, in their place, what went
+/// wrong on another process.
+///
+/// # Errors
+/// When the workers cannot be started or one ends early; what went wrong in reading or writing here is in
+/// [`Run::outcome`].
+pub fn execute(pipeline: &Arc<dyn Pipeline>, plan: &Plan, run: &Arc<Run>, outputs: Outputs) -> Outcome {
+    let (pipeline, plan, of_run) = (Arc::clone(pipeline), plan.clone(), Arc::clone(run));
+    let (cluster, judged) = (plan.cluster.clone(), pipeline.judged());
+    on_workers(&cluster, Arc::clone(run), judged, move |scope, ledger, epochs| {
+        pipeline.build(Site { scope, run: &of_run, ledger, epochs }, &plan, &outputs);
+    })
 }
 
 impl Pipeline for activity::Config {
@@ -69,8 +142,14 @@ impl Pipeline for activity::Config {
     fn topology(&self) -> Topology {
         activity::topology(self)
     }
-    fn execute(&self, plan: &Plan, run: &Arc<Run>, outputs: Embedded) -> Outcome {
-        activity::execute(self, plan, run, outputs)
+    fn judged(&self) -> usize {
+        activity::JUDGED_OUTPUTS
+    }
+    fn state_schema(&self) -> String {
+        activity::Config::state_schema(self)
+    }
+    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
+        activity::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
     }
 }
 
@@ -105,12 +184,14 @@ impl Pipeline for Iot {
     fn topology(&self) -> Topology {
         iot::topology(&self.config, self.stage)
     }
-    fn execute(&self, plan: &Plan, run: &Arc<Run>, outputs: Embedded) -> Outcome {
-        let (Iot { config, stage }, plan, run) = (self.clone(), plan.clone(), Arc::clone(run));
-        let cluster = plan.cluster.clone();
-        on_workers(&cluster, Arc::clone(&run), iot::JUDGED, move |scope, ledger, epochs| {
-            iot::build(scope, &config, stage, &plan, &run, ledger, epochs, &outputs);
-        })
+    fn judged(&self) -> usize {
+        iot::JUDGED
+    }
+    fn state_schema(&self) -> String {
+        format!("{self:?}")
+    }
+    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
+        iot::build(at.scope, &self.config, self.stage, plan, at.run, at.ledger, at.epochs, outputs);
     }
 }
 
@@ -136,11 +217,13 @@ impl Pipeline for hydraulic::Config {
     fn topology(&self) -> Topology {
         hydraulic::topology(self)
     }
-    fn execute(&self, plan: &Plan, run: &Arc<Run>, outputs: Embedded) -> Outcome {
-        let (config, plan, run) = (self.clone(), plan.clone(), Arc::clone(run));
-        let cluster = plan.cluster.clone();
-        on_workers(&cluster, Arc::clone(&run), hydraulic::JUDGED, move |scope, ledger, epochs| {
-            hydraulic::build(scope, &config, &plan, &run, ledger, epochs, &outputs);
-        })
+    fn judged(&self) -> usize {
+        hydraulic::JUDGED
+    }
+    fn state_schema(&self) -> String {
+        format!("{self:?}")
+    }
+    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
+        hydraulic::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
     }
 }

@@ -2,7 +2,7 @@
 //! the end of the input.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
@@ -10,19 +10,16 @@ use tidegate::decode::Reason;
 use tidegate::delivery::{Deliver, EpochError, OutputTally, Tallies, decide_epoch};
 use tidegate::ingest::{Counts, Interleave};
 use tidegate::runtime::{Cluster, ClusterError, Pace, Run, RunError, SystemClock};
-use tidegate::sink::lake::ParquetLake;
 use tidegate::sink::out_dir::{OutDir, OutDirError};
-use tidegate::sink::sqlite::SqliteTables;
-use tidegate::sink::topic::TopicFiles;
 use tidegate::sink::{Durability, SinkError};
 use tidegate::source::fixture::FixtureSource;
 use tidegate::source::{Source, SourceError};
 use tidegate::summary::{OutputSummary, PipelineSummary, Summary};
 
-use crate::activity::{self, Outputs, Plan};
-use crate::pipeline::Iot;
-pub use crate::pipeline::{PIPELINES, Pipeline};
-use crate::{hydraulic, iot};
+use crate::outputs::{Outputs, Plan};
+use crate::pipeline::execute;
+pub use crate::pipeline::{PIPELINES, Pipeline, Pipelines};
+use crate::targets::{Opened, Targets};
 
 /// Records per activation where nobody says otherwise.
 pub const BATCH: usize = 4096;
@@ -46,12 +43,8 @@ pub struct Options {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
-    /// The settings of `activity`.
-    pub activity: activity::Config,
-    /// The settings of `iot`.
-    pub iot: iot::Config,
-    /// The settings of `hydraulic`.
-    pub hydraulic: hydraulic::Config,
+    /// The settings of all pipelines.
+    pub pipelines: Pipelines,
 }
 
 /// Why a replay failed. Nothing of it is visible, unless it failed in the very last step.
@@ -137,8 +130,8 @@ pub fn replay(
     let mut chosen = Vec::new();
     let mut missing = None;
     for name in PIPELINES.into_iter().filter(|name| pipelines.is_empty() || pipelines.contains(name)) {
-        let pipeline = pipeline(options, name)?;
-        match open_source(options, &*pipeline) {
+        let pipeline = options.pipelines.of_fixture(name, &options.fixture)?;
+        match open_source(&options.fixture, &*pipeline) {
             Ok(source) => chosen.push((pipeline, source)),
             Err(error @ ReplayError::NoInput { .. }) if pipelines.is_empty() => {
                 missing.get_or_insert(error);
@@ -154,7 +147,7 @@ pub fn replay(
     let mut all = Vec::new();
     for (pipeline, source) in chosen {
         let done =
-            run_pipeline(options, &*pipeline, source, writes.then_some(options.out.as_path()), started)?;
+            run_pipeline(options, &pipeline, source, writes.then_some(options.out.as_path()), started)?;
         if let Some((done, sinks)) = done {
             all.push((pipeline.name(), done, sinks));
         }
@@ -162,7 +155,7 @@ pub fn replay(
     // Nothing is visible before all have reached their end.
     for (name, mut done, sinks) in all {
         let began = Instant::now();
-        sinks.decide(name, &options.out)?;
+        decide(&sinks, name, &options.out)?;
         done.seconds += began.elapsed().as_secs_f64();
         summary.pipelines.insert(name.to_owned(), done);
     }
@@ -175,32 +168,15 @@ pub fn replay(
 }
 
 /// The pipeline called `name`, as the fixture asks for it.
-pub(crate) fn pipeline(options: &Options, name: &str) -> Result<Box<dyn Pipeline>, ReplayError> {
-    match name {
-        "iot" => {}
-        "hydraulic" => return Ok(Box::new(options.hydraulic.clone())),
-        _ => return Ok(Box::new(options.activity.clone())),
-    }
-    let config = options.iot.clone();
-    let (raw, validated) = (&config.topic, &config.validated_topic);
-    let there = FixtureSource::open(&options.fixture, &|name| name == raw || name == validated)?.topics();
-    let holds = |topic: &str| there.iter().any(|name| **name == *topic);
-    let stage = match (holds(raw), holds(validated)) {
-        (true, true) => {
-            let (raw, validated) = (raw.clone(), validated.clone());
-            return Err(ReplayError::BothStages { fixture: options.fixture.clone(), raw, validated });
-        }
-        (false, true) => iot::Stage::Aggregates,
-        _ => iot::Stage::Both,
-    };
-    Ok(Box::new(Iot { config, stage }))
-}
-
-fn open_source(options: &Options, pipeline: &dyn Pipeline) -> Result<Arc<dyn Source>, ReplayError> {
+/// Opens what `pipeline` reads of the fixture in `dir`.
+///
+/// # Errors
+/// When the fixture is damaged or holds nothing for it.
+pub fn open_source(dir: &Path, pipeline: &dyn Pipeline) -> Result<Arc<dyn Source>, ReplayError> {
     let inputs = pipeline.inputs();
-    let source = FixtureSource::open(&options.fixture, &|name| inputs.iter().any(|topic| topic == name))?;
+    let source = FixtureSource::open(dir, &|name| inputs.iter().any(|topic| topic == name))?;
     if source.partitions().is_empty() {
-        let all = FixtureSource::open(&options.fixture, &|_| true)?.topics();
+        let all = FixtureSource::open(dir, &|_| true)?.topics();
         let topic = match &inputs[..] {
             [only] => format!("topic {only:?}"),
             [first, ..] => format!("topic {first:?} and {} others", inputs.len() - 1),
@@ -209,66 +185,39 @@ fn open_source(options: &Options, pipeline: &dyn Pipeline) -> Result<Arc<dyn Sou
         return Err(ReplayError::NoInput {
             pipeline: pipeline.name(),
             topic,
-            fixture: options.fixture.clone(),
+            fixture: dir.to_owned(),
             found: if all.is_empty() { "no record at all".to_owned() } else { all.join(", ") },
         });
     }
     Ok(Arc::new(source))
 }
 
-struct Sinks {
-    tables: Arc<Mutex<SqliteTables>>,
-    lake: Option<Arc<Mutex<ParquetLake>>>,
-    topics: Arc<Mutex<TopicFiles>>,
-}
-
-impl Sinks {
-    fn open(out: &Path, pipeline: &dyn Pipeline) -> Result<Self, SinkError> {
-        let name = pipeline.name();
-        let topics = pipeline.topics();
-        let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
-        let tables = SqliteTables::open(out, name, pipeline.tables(), Durability::Process)?;
-        let lake = pipeline.lake().map(|dir| ParquetLake::open(&out.join(dir), name, Durability::Process));
-        let topics = TopicFiles::open(&out.join("topics"), name, &names, Durability::Process)?;
-        Ok(Sinks {
-            tables: Arc::new(Mutex::new(tables)),
-            lake: lake.transpose()?.map(|lake| Arc::new(Mutex::new(lake))),
-            topics: Arc::new(Mutex::new(topics)),
-        })
-    }
-
-    fn decide(&self, pipeline: &str, out: &Path) -> Result<(), ReplayError> {
-        let mut sinks: Vec<(&str, &dyn Deliver)> = vec![("tables", &*self.tables), ("topics", &*self.topics)];
-        if let Some(lake) = &self.lake {
-            sinks.push(("lake", &**lake));
-        }
-        decide_epoch(&sinks, &out.join(".tidegate").join(pipeline), EPOCH, GENERATION)?;
-        let mut topics = self.topics.lock().map_err(|_| SinkError::Failed {
-            sink: "topics".to_owned(),
-            cause: "a worker panicked while it wrote; replay again".to_owned(),
-        })?;
-        Ok(topics.finish()?)
-    }
+/// Makes what a replay has staged visible.
+fn decide(sinks: &Opened, pipeline: &str, out: &Path) -> Result<(), ReplayError> {
+    let sinks_by_name = sinks.deliver();
+    let all: Vec<(&str, &dyn Deliver)> =
+        sinks_by_name.iter().map(|(name, sink)| (&**name, &**sink)).collect();
+    decide_epoch(&all, &out.join(".tidegate").join(pipeline), EPOCH, GENERATION)?;
+    Ok(sinks.finish()?)
 }
 
 fn run_pipeline(
     options: &Options,
-    pipeline: &dyn Pipeline,
+    pipeline: &Arc<dyn Pipeline>,
     source: Arc<dyn Source>,
     out: Option<&Path>,
     started: Started<'_>,
-) -> Result<Option<(PipelineSummary, Sinks)>, ReplayError> {
+) -> Result<Option<(PipelineSummary, Opened)>, ReplayError> {
     let began = Instant::now();
     let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();
     let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace));
-    started(pipeline, &run, expected);
-    let sinks = out.map(|out| Sinks::open(out, pipeline)).transpose()?;
+    started(&**pipeline, &run, expected);
+    let targets = Targets::embedded(Durability::Process);
+    let sinks = out.map(|out| targets.open(out, &**pipeline)).transpose()?;
     let tallies = Arc::new(Tallies::new(pipeline.outputs().len()));
-    let outputs = Outputs {
-        tables: sinks.as_ref().map(|sinks| Arc::clone(&sinks.tables)),
-        lake: sinks.as_ref().and_then(|sinks| sinks.lake.clone()),
-        topics: sinks.as_ref().map(|sinks| Arc::clone(&sinks.topics)),
-        tallies: Arc::clone(&tallies),
+    let outputs = match &sinks {
+        Some(sinks) => sinks.outputs(&tallies),
+        None => Outputs::counted(pipeline.outputs().len()),
     };
     let plan = Plan {
         cluster: options.cluster.clone(),
@@ -276,7 +225,7 @@ fn run_pipeline(
         interleave: options.interleave,
         count_only: false,
     };
-    let counts = pipeline.execute(&plan, &run, outputs)?;
+    let counts = execute(pipeline, &plan, &run, outputs)?;
     run.outcome()?;
     let (Some(counts), Some(sinks)) = (counts, sinks) else { return Ok(None) };
     let counts = counts.map_err(ReplayError::Elsewhere)?;

@@ -1,10 +1,11 @@
-//! A run with checkpoints: it can be killed at any instant and goes on where it was, with any number of workers.
+//! Pipelines with checkpoints: a run can be killed at any instant and goes on where it was, with any number of workers.
 //!
 //! ```text
 //! recover ─► claim a generation ─► commit what is decided ─► restore ─► epochs … ─► finished, or stopped at one
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,27 +14,23 @@ use tidegate::checkpoint::{
     CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, Store, Threaded, backoff,
     claim_generation, recover,
 };
-use tidegate::delivery::{Deliver, SharedSink, Tallies};
+use tidegate::delivery::Tallies;
 use tidegate::ingest::{Interleave, Ledger};
 use tidegate::runtime::{
     Cluster, ClusterError, EpochPlan, Epochs, Lead, Outcome, Pace, Run, RunError, SystemClock, drive,
 };
-use tidegate::sink::lake::{LakeBatch, ParquetLake};
+use tidegate::sink::SinkError;
 use tidegate::sink::out_dir::{OutDir, OutDirError};
-use tidegate::sink::sqlite::{SqliteTables, TableBatch};
-use tidegate::sink::topic::{TopicBatch, TopicFiles};
-use tidegate::sink::{AnySink, Durability, SinkError};
 use tidegate::source::Source;
 use tidegate::state::{Compactions, Restored, StateHub};
-use tidegate::summary::Summary;
+use tidegate::summary::{PipelineSummary, Summary};
 
-use crate::activity::{self, OUTPUTS, Outputs, Plan};
+use crate::outputs::{Outputs, Plan};
+use crate::pipeline::{Pipeline, Site};
 use crate::replay::{ReplayError, summarise};
+use crate::targets::Targets;
 
-/// The pipeline that exists so far.
-const PIPELINE: &str = "activity";
-
-/// What a run reads, writes and runs on.
+/// What a run writes and runs on, for all of its pipelines.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The output directory.
@@ -44,7 +41,7 @@ pub struct Options {
     pub interval: Duration,
     /// How many checkpoints stay.
     pub keep: usize,
-    /// The workers.
+    /// The workers of each pipeline.
     pub cluster: Cluster,
     /// How fast a fixture is read.
     pub pace: Pace,
@@ -52,17 +49,28 @@ pub struct Options {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
-    /// The settings of `activity`.
-    pub activity: activity::Config,
 }
+
+/// A pipeline of a run, what it reads and what it writes to.
+pub struct Job {
+    /// The pipeline.
+    pub pipeline: Arc<dyn Pipeline>,
+    /// Its input.
+    pub source: Arc<dyn Source>,
+    /// Its sinks.
+    pub targets: Targets,
+}
+
+/// Called when a pipeline begins or goes on, with the manifest of the epoch that it goes on from.
+pub type Started<'a> = &'a (dyn Fn(&dyn Pipeline, &Arc<Run>, Option<&Manifest>) + Sync);
 
 /// How a run ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// The input has ended; the figures of all runs together.
+    /// All input has ended; the figures of all runs together.
     Finished(Box<Summary>),
-    /// It was asked to stop, after this epoch.
-    Stopped(u64),
+    /// It was asked to stop; the epochs after which its pipelines did.
+    Stopped(Vec<(&'static str, u64)>),
     /// On a process that does not lead.
     Quietly,
 }
@@ -102,69 +110,101 @@ impl From<RunError> for RunFailure {
     }
 }
 
-/// The sinks of a run on the process that writes them.
-struct Sinks {
-    tables: SharedSink<AnySink<TableBatch>>,
-    lake: SharedSink<AnySink<LakeBatch>>,
-    topics: SharedSink<AnySink<TopicBatch>>,
+/// How one pipeline of a run ended.
+enum JobEnded {
+    /// Its input has ended: the last manifest.
+    Finished(Box<PipelineSummary>),
+    /// After this epoch.
+    Stopped(u64),
+    /// On a process that does not lead.
+    Quietly,
 }
 
-fn shared<B>(sink: impl tidegate::sink::Sink<Batch = B> + Send + 'static) -> SharedSink<AnySink<B>> {
-    Arc::new(Mutex::new(Box::new(sink)))
-}
-
-impl Sinks {
-    fn embedded(out: &Path, config: &activity::Config) -> Result<Self, SinkError> {
-        let topics = activity::topics(&config.topic);
-        let names: Vec<&str> = topics.iter().map(|(_, name)| &**name).collect();
-        let power = Durability::Power;
-        Ok(Sinks {
-            tables: shared(SqliteTables::open(out, "tables", activity::table_schemas().to_vec(), power)?),
-            lake: shared(ParquetLake::open(&out.join(activity::LAKE), "lake", power)?),
-            topics: shared(TopicFiles::open(&out.join("topics"), "topics", &names, power)?),
-        })
-    }
-
-    fn deliver(&self) -> Vec<(String, Arc<dyn Deliver>)> {
-        vec![
-            ("tables".to_owned(), Arc::clone(&self.tables) as Arc<dyn Deliver>),
-            ("lake".to_owned(), Arc::clone(&self.lake) as Arc<dyn Deliver>),
-            ("topics".to_owned(), Arc::clone(&self.topics) as Arc<dyn Deliver>),
-        ]
-    }
-}
-
-/// Runs `activity` from where its checkpoint stands until its input has ended or `started`'s run is asked to stop.
+/// Runs each pipeline from where its checkpoint stands until its input has ended or its run is asked to stop.
+///
+/// Pipelines have their own workers, epochs and checkpoints: one whose sink is away waits for it alone. One that fails
+/// makes the others stop at their next checkpoint.
 ///
 /// # Errors
-/// See [`RunFailure`].
-pub fn run(
-    options: &Options,
-    source: Arc<dyn Source>,
-    started: &dyn Fn(&Arc<Run>, Option<&Manifest>),
-) -> Result<Ended, RunFailure> {
-    let began = Instant::now();
+/// See [`RunFailure`]: that of the first pipeline that failed.
+pub fn run(options: &Options, jobs: &[Job], started: Started<'_>) -> Result<Ended, RunFailure> {
     let leads = options.cluster.process == 0;
     let out = if leads { Some(OutDir::prepare_run(&options.out)?) } else { None };
-    let dir = options.checkpoint.join(PIPELINE);
+    let runs: Mutex<Vec<Arc<Run>>> = Mutex::default();
+    let stop_all = || runs.lock().iter().flat_map(|runs| runs.iter()).for_each(|run| run.ask_to_stop());
+    let failed = AtomicBool::new(false);
+    let one = |job: &Job| {
+        let begins = |pipeline: &dyn Pipeline, run: &Arc<Run>, decided: Option<&Manifest>| {
+            if let Ok(mut runs) = runs.lock() {
+                runs.push(Arc::clone(run));
+            }
+            started(pipeline, run, decided);
+            if failed.load(Ordering::SeqCst) {
+                run.ask_to_stop();
+            }
+        };
+        let ended = run_job(options, job, begins);
+        if ended.is_err() {
+            failed.store(true, Ordering::SeqCst);
+            stop_all();
+        }
+        ended
+    };
+    let ended: Vec<Result<JobEnded, RunFailure>> = match jobs {
+        [job] => vec![one(job)],
+        jobs => std::thread::scope(|scope| {
+            let threads: Vec<_> = jobs.iter().map(|job| scope.spawn(|| one(job))).collect();
+            let panicked = |_| Err(RunFailure::Failed("a pipeline's thread panicked".to_owned()));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        }),
+    };
+    let (mut summary, mut stopped) = (Summary::default(), Vec::new());
+    for (job, ended) in jobs.iter().zip(ended) {
+        let name = job.pipeline.name();
+        match ended? {
+            JobEnded::Finished(done) => {
+                summary.pipelines.insert(name.to_owned(), *done);
+            }
+            JobEnded::Stopped(epoch) => stopped.push((name, epoch)),
+            JobEnded::Quietly => {}
+        }
+    }
+    let Some(out) = out else { return Ok(Ended::Quietly) };
+    if !stopped.is_empty() {
+        return Ok(Ended::Stopped(stopped));
+    }
+    summary.write(&options.out)?;
+    out.finish()?;
+    Ok(Ended::Finished(Box::new(summary)))
+}
+
+fn run_job(
+    options: &Options,
+    job: &Job,
+    started: impl Fn(&dyn Pipeline, &Arc<Run>, Option<&Manifest>),
+) -> Result<JobEnded, RunFailure> {
+    let began = Instant::now();
+    let leads = options.cluster.process == 0;
+    let (pipeline, name) = (&job.pipeline, job.pipeline.name());
+    let dir = options.checkpoint.join(name);
     let store = if leads { DirStore::open(&dir)? } else { DirStore::unlocked(&dir) };
     let store: Arc<dyn Store> = Arc::new(store);
-    let mirror: Arc<dyn Store> = Arc::new(mirror(&options.out)?);
-    let schema = options.activity.state_schema();
-    let found = recover(&*store, Some(&*mirror), PIPELINE, &schema)?;
+    let mirror: Arc<dyn Store> = Arc::new(mirror(&options.out, name)?);
+    let schema = pipeline.state_schema();
+    let found = recover(&*store, Some(&*mirror), name, &schema)?;
     for warning in found.iter().flat_map(|found| &found.warnings) {
         tracing::warn!("checkpoint: {warning}; using what is whole");
     }
-    let run = Run::new(Arc::clone(&source), Arc::new(SystemClock), options.pace).with_checkpoints();
+    let run = Run::new(Arc::clone(&job.source), Arc::new(SystemClock), options.pace).with_checkpoints();
     let run = Arc::new(run);
-    let start = Start::of(found, &*source);
-    started(&run, start.decided.as_ref());
+    let start = Start::of(found, &*job.source);
+    started(&**pipeline, &run, start.decided.as_ref());
 
     let compactions = Arc::new(Compactions::default());
     let mut sinks = None;
     let mut lead = None;
     if leads {
-        let opened = Sinks::embedded(&options.out, &options.activity)?;
+        let opened = job.targets.open(&options.out, &**pipeline)?;
         let generation =
             claim_generation(&*store, start.decided.as_ref().map_or(0, |decided| decided.generation))?;
         let stopping = Arc::clone(&run);
@@ -172,8 +212,8 @@ pub fn run(
             store: Arc::clone(&store),
             mirror: Some(mirror),
             sinks: opened.deliver(),
-            pipeline: PIPELINE.to_owned(),
-            schema,
+            pipeline: name.to_owned(),
+            schema: schema.clone(),
             generation,
             decided: start.decided.clone(),
             deltas: start.deltas.clone(),
@@ -186,58 +226,53 @@ pub fn run(
         lead = Some(pen);
         sinks = Some(opened);
     }
+    let names = pipeline.outputs();
     let tallies = Arc::new(match &start.decided {
         Some(decided) => Tallies::of(decided.tallies.clone()),
-        None => Tallies::new(OUTPUTS.len()),
+        None => Tallies::new(names.len()),
     });
     let is_finished = start.decided.as_ref().is_some_and(|decided| decided.finished);
     let (outcome, pen) = if is_finished {
         (Outcome::Finished, lead)
     } else {
-        (work(options, &run, start, sinks.as_ref(), &tallies, lead, compactions)?, None)
+        let outputs = match &sinks {
+            Some(sinks) => sinks.outputs(&tallies),
+            None => Outputs { tallies: Arc::clone(&tallies), ..Outputs::counted(names.len()) },
+        };
+        (work(options, pipeline, &run, start, outputs, lead, compactions)?, None)
     };
     drop(pen);
     if let Err(error) = run.failure() {
         return Err(error.into());
     }
-    let Some(out) = out else { return Ok(Ended::Quietly) };
+    let Some(sinks) = sinks else { return Ok(JobEnded::Quietly) };
     match outcome {
         Outcome::Failed(what) => Err(RunFailure::Failed(what)),
         Outcome::Stopped(epoch) => {
-            finish(sinks)?;
-            Ok(Ended::Stopped(epoch))
+            sinks.finish()?;
+            Ok(JobEnded::Stopped(epoch))
         }
         Outcome::Finished => {
-            finish(sinks)?;
-            let last = recover(&*store, None, PIPELINE, &options.activity.state_schema())?;
-            let mut summary = Summary::default();
+            sinks.finish()?;
+            let last = recover(&*store, None, name, &schema)?;
+            let mut done = PipelineSummary::default();
             if let Some(Recovered { decided, .. }) = last {
-                let mut done = summarise(&OUTPUTS.map(str::to_owned), &decided.counts, &decided.tallies);
-                done.seconds = began.elapsed().as_secs_f64();
-                summary.pipelines.insert(PIPELINE.to_owned(), done);
+                done = summarise(&names, &decided.counts, &decided.tallies);
             }
-            summary
+            done.seconds = began.elapsed().as_secs_f64();
+            let mut ledger = Summary::default();
+            ledger.pipelines.insert(name.to_owned(), done.clone());
+            ledger
                 .check()
-                .map_err(|what| ReplayError::Unbalanced { pipeline: PIPELINE, what: what.to_string() })?;
-            summary.write(&options.out)?;
-            out.finish()?;
-            Ok(Ended::Finished(Box::new(summary)))
+                .map_err(|what| ReplayError::Unbalanced { pipeline: name, what: what.to_string() })?;
+            Ok(JobEnded::Finished(Box::new(done)))
         }
     }
-}
-
-fn finish(sinks: Option<Sinks>) -> Result<(), RunFailure> {
-    if let Some(sinks) = sinks {
-        let broken =
-            |_| SinkError::Failed { sink: "topics".to_owned(), cause: "a worker panicked".to_owned() };
-        sinks.topics.lock().map_err(broken)?.finish()?;
-    }
-    Ok(())
 }
 
 /// Further copies of manifests, beside the output that they decide.
-fn mirror(out: &Path) -> Result<DirStore, RunFailure> {
-    let dir = out.join(".tidegate").join("manifests").join(PIPELINE);
+fn mirror(out: &Path, pipeline: &str) -> Result<DirStore, RunFailure> {
+    let dir = out.join(".tidegate").join("manifests").join(pipeline);
     std::fs::create_dir_all(&dir)
         .map_err(|cause| OutDirError::Io(format!("cannot make {dir:?}: {cause}")))?;
     Ok(DirStore::unlocked(&dir))
@@ -287,10 +322,10 @@ impl Start {
 
 fn work(
     options: &Options,
+    pipeline: &Arc<dyn Pipeline>,
     run: &Arc<Run>,
     start: Start,
-    sinks: Option<&Sinks>,
-    tallies: &Arc<Tallies>,
+    outputs: Outputs,
     pen: Option<Pen>,
     compactions: Arc<Compactions>,
 ) -> Result<Outcome, RunFailure> {
@@ -300,16 +335,10 @@ fn work(
         interleave: options.interleave,
         count_only: false,
     };
-    let outputs = Outputs {
-        tables: sinks.map(|sinks| Arc::clone(&sinks.tables)),
-        lake: sinks.map(|sinks| Arc::clone(&sinks.lake)),
-        topics: sinks.map(|sinks| Arc::clone(&sinks.topics)),
-        tallies: Arc::clone(tallies),
-    };
     let (epoch_plan, restored) = (Arc::new(start.plan), start.restored.map(Arc::new));
     let pen = Mutex::new(pen);
-    let (config, interval, counts) = (options.activity.clone(), options.interval, start.counts);
-    let (run, tallies) = (Arc::clone(run), Arc::clone(tallies));
+    let (pipeline, interval, counts) = (Arc::clone(pipeline), options.interval, start.counts);
+    let (run, tallies) = (Arc::clone(run), Arc::clone(&outputs.tallies));
     let outcomes = tidegate::runtime::execute(&options.cluster, move |worker| {
         let hub = StateHub::new(
             restored.clone(),
@@ -319,8 +348,10 @@ fn work(
             Arc::clone(&compactions),
         );
         let epochs = Epochs::with_checkpoints(Arc::clone(&epoch_plan), hub);
-        let ledger = Ledger::new(activity::JUDGED_OUTPUTS);
-        worker.dataflow(|scope| activity::build(scope, &config, &plan, &run, &ledger, &epochs, &outputs));
+        let ledger = Ledger::new(pipeline.judged());
+        worker.dataflow(|scope| {
+            pipeline.build(Site { scope, run: &run, ledger: &ledger, epochs: &epochs }, &plan, &outputs);
+        });
         let pen = if worker.index() == 0 { pen.lock().ok().and_then(|mut pen| pen.take()) } else { None };
         let lead = pen.map(|pen| Lead {
             committer: Box::new(Threaded::start(pen)) as Box<dyn Committer>,

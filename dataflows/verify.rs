@@ -10,7 +10,7 @@ use tidegate::rows::Schema;
 use tidegate::sink::postgres;
 use tidegate::sink::{SinkError, sqlite};
 
-use crate::replay::{Options, ReplayError, Started, pipeline, replay};
+use crate::replay::{Options, ReplayError, Started, replay};
 
 /// Columns that hold the wall clock's time.
 const WALL_CLOCK: [&str; 2] = ["processed_at", "processing_time"];
@@ -88,7 +88,7 @@ pub fn verify(
     let options = Options { out: scratch.path().join("out"), ..options.clone() };
     replay(&options, &[name], started)?;
     let mut audits = Vec::new();
-    for schema in pipeline(&options, name)?.tables() {
+    for schema in options.pipelines.called(name).tables() {
         let mut audit = Audit::new(&schema);
         sqlite::read_rows(&options.out, &schema, &mut |row| audit.expect(row))?;
         match target {

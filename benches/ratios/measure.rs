@@ -8,19 +8,17 @@ use std::time::Instant;
 
 use cpu_time::ProcessTime;
 use tidegate::aggregate::{Aggregate, Count};
-use tidegate::delivery::Tallies;
 use tidegate::ingest::{Interleave, Ledger, Verdict};
 use tidegate::keys::key_hash;
 use tidegate::record::{Headers, KafkaTime, Partition, Record, Value};
 use tidegate::runtime::{Cluster, Pace, Run, SystemClock};
-use tidegate::sink::lake::ParquetLake;
-use tidegate::sink::sqlite::SqliteTables;
-use tidegate::sink::topic::TopicFiles;
 use tidegate::source::Source;
 use tidegate::source::fixture::{Codec, FixtureSource, SegmentWriter};
 use tidegate::source::memory::NdjsonSource;
 use tidegate::window::{PaneStore, WindowSpec};
-use tidegate_dataflows::activity::{self, Config, OUTPUTS, Outputs, Plan, Selection};
+use tidegate_dataflows::activity::{Config, OUTPUTS, Selection};
+use tidegate_dataflows::outputs::{Outputs, Plan};
+use tidegate_dataflows::pipeline::{Pipeline, execute};
 
 use crate::limit::Found;
 
@@ -114,13 +112,13 @@ impl Engine {
 
     fn measure(&self, workers: usize, batch: usize, config: Config, count_only: bool) -> Timed {
         let run = Arc::new(Run::new(Arc::clone(&self.source), Arc::new(SystemClock), Pace::Max));
-        let tallies = Arc::new(Tallies::new(OUTPUTS.len()));
-        let outputs: Outputs<SqliteTables, ParquetLake, TopicFiles> =
-            Outputs { tables: None, lake: None, topics: None, tallies: Arc::clone(&tallies) };
+        let outputs = Outputs::counted(OUTPUTS.len());
+        let tallies = Arc::clone(&outputs.tallies);
+        let pipeline: Arc<dyn Pipeline> = Arc::new(config);
         let plan =
             Plan { cluster: Cluster::threads(workers), batch, interleave: Interleave::Aligned, count_only };
         Timed::of(|| {
-            let counts = activity::execute(&config, &plan, &run, outputs).expect("workers start");
+            let counts = execute(&pipeline, &plan, &run, outputs).expect("workers start");
             let counts = counts.expect("worker 0 is here").expect("every process is well");
             let rows = tallies.read();
             Found {
@@ -188,20 +186,14 @@ impl Engine {
             watched.stop();
             began.elapsed().as_secs_f64() * 1e3
         });
-        let outputs: Outputs<SqliteTables, ParquetLake, TopicFiles> = Outputs {
-            tables: None,
-            lake: None,
-            topics: None,
-            tallies: Arc::new(Tallies::new(OUTPUTS.len())),
-        };
         let plan = Plan {
             cluster: Cluster::threads(1),
             batch: BATCH,
             interleave: Interleave::Aligned,
             count_only: false,
         };
-        let config = Config { outputs: Selection::default(), ..Config::default() };
-        activity::execute(&config, &plan, &run, outputs).expect("a worker starts");
+        let pipeline: Arc<dyn Pipeline> = Arc::new(Config::default());
+        execute(&pipeline, &plan, &run, Outputs::counted(OUTPUTS.len())).expect("a worker starts");
         watcher.join().expect("the watcher ends with the first record")
     }
 }

@@ -17,26 +17,23 @@ mod topology;
 
 use std::sync::Arc;
 
-use tidegate::delivery::{SharedSink, TableChanges, TableRows, Tallies, count};
-use tidegate::ingest::{Ingested, Interleave, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest};
+use tidegate::delivery::{TableChanges, TableRows, count};
+use tidegate::ingest::{Ingested, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest};
 use tidegate::operators::distinct::DistinctKeys;
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
 use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::latest::LatestByKey;
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
-use tidegate::runtime::{Cluster, Epochs, Run};
-use tidegate::sink::Sink;
-use tidegate::sink::lake::LakeBatch;
-use tidegate::sink::sqlite::TableBatch;
-use tidegate::sink::topic::TopicBatch;
+use tidegate::runtime::{Epochs, Run};
 use tidegate::tick::Tick;
 use tidegate::topic_lines::TopicLines;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 
-use crate::parts::{Outcome, deliver_lake, deliver_tables, deliver_topics, micros, on_workers, step_us};
+use crate::outputs::{Outputs, Plan};
+use crate::parts::{deliver_lake, deliver_tables, deliver_topics, micros, step_us};
 pub use config::{Config, DistinctMode, Selection};
 pub use event::{ActivityDecoder, ActivityEvent, EventType};
 use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvent, UserEvents};
@@ -49,46 +46,16 @@ pub use topology::topology;
 /// A worker this far ahead of the others in event time waits for them.
 const MAX_SKEW_US: i64 = 600_000_000;
 
-/// Where the pipeline's outputs go on this process; `None` where they are counted and not written.
-pub struct Outputs<T, L, P> {
-    /// Takes table rows.
-    pub tables: Option<SharedSink<T>>,
-    /// Takes lake rows.
-    pub lake: Option<SharedSink<L>>,
-    /// Takes topic lines.
-    pub topics: Option<SharedSink<P>>,
-    /// Rows and digest of each of [`OUTPUTS`].
-    pub tallies: Arc<Tallies>,
-}
-
-/// How the pipeline is run: what does not change its results.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The workers.
-    pub cluster: Cluster,
-    /// Records per activation.
-    pub batch: usize,
-    /// The order of lanes.
-    pub interleave: Interleave,
-    /// Whether results of windows by key are counted as they close and not made into rows, and late and
-    /// unusable records are counted and not kept: for benches.
-    pub count_only: bool,
-}
-
 /// Builds the pipeline's dataflow on one worker.
-pub fn build<T, L, P>(
+pub fn build(
     scope: Scope<'_, Tick>,
     config: &Config,
     plan: &Plan,
     run: &Arc<Run>,
     ledger: &Ledger,
     epochs: &Epochs,
-    outputs: &Outputs<T, L, P>,
-) where
-    T: Sink<Batch = TableBatch> + 'static,
-    L: Sink<Batch = LakeBatch> + 'static,
-    P: Sink<Batch = TopicBatch> + 'static,
-{
+    outputs: &Outputs,
+) {
     let settings = Settings {
         delay_us: micros(config.delay),
         max_ahead_us: micros(config.max_ahead),
@@ -174,25 +141,4 @@ pub fn build<T, L, P>(
         deliver_lake(lake, LAKE_OUTPUT, tables::lake_batch(), plan, run, epochs, outputs);
     }
     deliver_topics(enriched.concat(side), ENRICHED, plan, run, epochs, outputs);
-}
-
-/// Runs the pipeline on this process's workers to the end of its input.
-///
-/// Returns the counts of all workers of all processes on the process with worker 0; or, in their place, what
-/// went wrong on another process.
-///
-/// # Errors
-/// When the workers cannot be started or one ends early. What went wrong in reading or writing here is in
-/// [`Run::outcome`].
-pub fn execute<T, L, P>(config: &Config, plan: &Plan, run: &Arc<Run>, outputs: Outputs<T, L, P>) -> Outcome
-where
-    T: Sink<Batch = TableBatch> + Send + 'static,
-    L: Sink<Batch = LakeBatch> + Send + 'static,
-    P: Sink<Batch = TopicBatch> + Send + 'static,
-{
-    let (config, plan, run) = (config.clone(), plan.clone(), Arc::clone(run));
-    let cluster = plan.cluster.clone();
-    on_workers(&cluster, Arc::clone(&run), JUDGED, move |scope, ledger, epochs| {
-        build(scope, &config, &plan, &run, ledger, epochs, &outputs);
-    })
 }

@@ -172,8 +172,8 @@ Examples:
   tidegate run activity --fixture fixtures/activity --out live --checkpoint live-checkpoint -w 2
   tidegate checkpoint list --checkpoint live-checkpoint")]
 pub(crate) struct RunArgs {
-    /// The pipeline.
-    #[arg(value_name = "PIPELINE", required = true, value_parser = PossibleValuesParser::new(["activity"]))]
+    /// The pipelines.
+    #[arg(value_name = "PIPELINE", required = true, value_parser = PossibleValuesParser::new(PIPELINES))]
     pub(crate) pipelines: Vec<String>,
     /// A fixture in place of Kafka.
     #[arg(long, value_name = "DIR")]

@@ -35,7 +35,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GenerateArgs) -> Result<(), F
 fn activity(ui: &Ui, global: &Global, args: &GenerateActivity) -> Result<(), Failure> {
     let topic = match &args.topic {
         Some(topic) => topic.clone(),
-        None => settings(global)?.activity.topic,
+        None => settings(global)?.pipelines.activity.topic,
     };
     match (&args.bootstrap_servers, &args.fixture) {
         (Some(servers), _) => to_kafka(ui, args, servers, &topic),
@@ -159,7 +159,7 @@ fn rig(ui: &Ui, global: &Global, args: &GenerateHydraulic) -> Result<(), Failure
             Failure::usage("bare payloads are for the bench of activity").mend("write another --form")
         );
     }
-    let config = settings(global)?.hydraulic;
+    let config = settings(global)?.pipelines.hydraulic;
     let mut rig = Rig::new(hydraulic::Spec {
         seed: args.seed,
         cycles: args.cycles,

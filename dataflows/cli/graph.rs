@@ -17,9 +17,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GraphArgs) -> Result<(), Fail
         FormatName::Dot => Format::Dot,
     };
     let all = [
-        activity::topology(&settings.activity),
-        iot::topology(&settings.iot, iot::Stage::Both),
-        hydraulic::topology(&settings.hydraulic),
+        activity::topology(&settings.pipelines.activity),
+        iot::topology(&settings.pipelines.iot, iot::Stage::Both),
+        hydraulic::topology(&settings.pipelines.hydraulic),
     ];
     let chosen = |pipeline: &str| args.pipeline.as_deref().is_none_or(|name| name == pipeline);
     let drawn: Vec<String> = all

@@ -8,7 +8,6 @@ use tidegate::runtime::{ClusterError, Run, RunError, exit_on_panic};
 use tidegate::sink::out_dir::OutDirError;
 use tidegate::source::SourceError;
 use tidegate_dataflows::replay::{Options, PIPELINES, Pipeline, ReplayError, replay};
-use tidegate_dataflows::settings::Settings;
 
 use super::args::{Global, ReplayArgs};
 use super::failure::Failure;
@@ -25,7 +24,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
             "replay without it: recorded fixtures have no idle decisions",
         ));
     }
-    let Settings { activity, iot, hydraulic, .. } = settings(global)?;
+    let pipelines = settings(global)?.pipelines;
     let options = Options {
         fixture: places::fixture(args.fixture.as_deref())?,
         out: args.out.clone(),
@@ -33,11 +32,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         pace: args.speed,
         batch: args.batch,
         interleave: args.shuffle.map_or(Interleave::Aligned, Interleave::Shuffled),
-        activity,
-        iot,
-        hydraulic,
+        pipelines,
     };
-    let pipelines: Vec<&'static str> = chosen(&args.pipelines);
+    let names: Vec<&'static str> = chosen(&args.pipelines);
     let signals = Signals::listen(ui, options.cluster.processes)?;
     // A worker that panics must not leave the others waiting, nor a half-dead process writing.
     exit_on_panic();
@@ -53,7 +50,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         shown.take();
         shown.replace(Some(Progress::show(ui, pipeline.name(), run, expected)));
     };
-    let outcome = replay(&options, &pipelines, &started);
+    let outcome = replay(&options, &names, &started);
     shown.take();
     let Some(summary) = outcome.map_err(failure)? else {
         return Ok(());
@@ -134,7 +131,7 @@ fn mend_source(error: &SourceError) -> &'static str {
 /// Commands that show the results; the summary's table says where each of them lies.
 fn where_to_look(ui: &Ui, options: &Options, replayed: &[&str]) -> String {
     let out = options.out.display();
-    let on = options.activity.outputs;
+    let on = options.pipelines.activity.outputs;
     let activity = replayed.contains(&"activity");
     let tables = [
         (activity && on.page_views, "page_view_counts ORDER BY view_count DESC"),

@@ -1,20 +1,21 @@
 //! `tidegate run`.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate::checkpoint::{CheckpointError, Manifest};
 use tidegate::ingest::Interleave;
 use tidegate::runtime::{Run, exit_on_panic};
+use tidegate::sink::Durability;
 use tidegate::source::Source;
 use tidegate::source::bounded::Bounded;
-use tidegate::source::fixture::FixtureSource;
 use tidegate::source::kafka::{KafkaSource, Settings as KafkaSettings, Start};
-use tidegate_dataflows::run::{Ended, Options, RunFailure, run as run_pipeline};
-use tidegate_dataflows::settings::Settings;
+use tidegate_dataflows::pipeline::Pipeline;
+use tidegate_dataflows::replay::open_source;
+use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run as run_pipelines};
+use tidegate_dataflows::targets::Targets;
 
 use super::args::{Global, RunArgs};
 use super::failure::Failure;
@@ -27,9 +28,9 @@ use super::{kafka, settings};
 /// The environment name of the file that a supervisor watches for signs of life.
 pub(crate) const HEARTBEAT: &str = "SUPERVISOR_HEARTBEAT_FILE";
 
-/// Runs a pipeline from its checkpoint.
+/// Runs pipelines from their checkpoints.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failure> {
-    let Settings { activity, .. } = settings(global)?;
+    let settings = settings(global)?;
     let Some(out) = &args.out else {
         return Err(Failure::comes_later("a run into configured sinks", "give --out DIR for embedded ones"));
     };
@@ -42,50 +43,68 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         pace: args.speed,
         batch: args.batch,
         interleave: args.shuffle.map_or(Interleave::Aligned, Interleave::Shuffled),
-        activity,
     };
-    let topic = options.activity.topic.clone();
-    let source: Arc<dyn Source> = match &args.fixture {
-        Some(fixture) => {
-            let fixture = FixtureSource::open(fixture, &|name| name == topic);
-            Arc::new(fixture.map_err(|error| replay_failure(error.into()))?)
-        }
-        None => kafka_source(args, &topic)?,
-    };
+    let mut names: Vec<&str> = args.pipelines.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() > 1 && global.processes > 1 {
+        return Err(Failure::usage("several processes run one pipeline")
+            .mend("name one pipeline, and start another run for the next, with other ports"));
+    }
+    let mut jobs = Vec::new();
+    for name in names {
+        let pipeline = match &args.fixture {
+            Some(fixture) => settings.pipelines.of_fixture(name, fixture).map_err(replay_failure)?,
+            None => settings.pipelines.called(name),
+        };
+        let source = source(args, &*pipeline)?;
+        jobs.push(Job { pipeline, source, targets: Targets::embedded(Durability::Power) });
+    }
     // Of several processes any may hear a signal: worker 0 stops them all.
     let signals = Signals::listen(ui, 1)?;
     exit_on_panic();
-    let shown: RefCell<Option<Progress>> = RefCell::default();
+    let shown: Mutex<Vec<Progress>> = Mutex::default();
     let beating = Arc::new(AtomicBool::new(true));
-    let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();
-    let started = |run: &Arc<Run>, decided: Option<&Manifest>| {
+    let started = |pipeline: &dyn Pipeline, run: &Arc<Run>, decided: Option<&Manifest>| {
         signals.stops(run);
-        tell_start(ui, &options, decided);
+        tell_start(ui, &options, pipeline.name(), decided);
         heartbeat(run, &beating);
+        let expected = run.source().partitions().iter().map(|partition| partition.records_hint).sum();
         let expected = if options.cluster.processes > 1 { 0 } else { expected };
-        shown.replace(Some(Progress::show(ui, "activity", run, expected)));
+        let progress = Progress::show(ui, pipeline.name(), run, expected);
+        shown.lock().unwrap_or_else(PoisonError::into_inner).push(progress);
     };
-    let ended = run_pipeline(&options, source, &started);
-    shown.take();
+    let ended = run_pipelines(&options, &jobs, &started);
+    drop(shown);
     beating.store(false, Ordering::SeqCst);
     match ended.map_err(failure)? {
         Ended::Finished(summary) => ui.result(summary.table(&options.out)),
-        Ended::Stopped(epoch) => {
-            ui.note(format_args!("stopped after epoch {epoch}; start it again to go on"));
+        Ended::Stopped(epochs) => {
+            for (name, epoch) in epochs {
+                ui.note(format_args!("{name} stopped after epoch {epoch}; start it again to go on"));
+            }
             Ok(())
         }
         Ended::Quietly => Ok(()),
     }
 }
 
-fn kafka_source(args: &RunArgs, topic: &str) -> Result<Arc<dyn Source>, Failure> {
+fn source(args: &RunArgs, pipeline: &dyn Pipeline) -> Result<Arc<dyn Source>, Failure> {
+    match &args.fixture {
+        Some(fixture) => open_source(fixture, pipeline).map_err(replay_failure),
+        None => kafka_source(args, &pipeline.inputs()),
+    }
+}
+
+fn kafka_source(args: &RunArgs, topics: &[String]) -> Result<Arc<dyn Source>, Failure> {
     let servers = args.bootstrap_servers.clone().or_else(|| std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok());
     let Some(servers) = servers else {
         return Err(Failure::usage("there is nothing to read from")
             .mend("name the brokers with --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS, or a recording with --fixture"));
     };
     let start = if args.start == "latest" { Start::Latest } else { Start::Earliest };
-    let settings = KafkaSettings::new(kafka::properties(&servers, &args.client)?, [topic]);
+    let topics = topics.iter().map(String::as_str);
+    let settings = KafkaSettings::new(kafka::properties(&servers, &args.client)?, topics);
     let source = KafkaSource::open(settings).and_then(|source| source.starting_at(&start));
     let source = source.map_err(kafka::failure)?;
     if args.until_end {
@@ -101,13 +120,14 @@ fn beside(out: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn tell_start(ui: &Ui, options: &Options, decided: Option<&Manifest>) {
-    let dir = options.checkpoint.display();
+fn tell_start(ui: &Ui, options: &Options, name: &str, decided: Option<&Manifest>) {
+    let dir = options.checkpoint.join(name);
+    let dir = dir.display();
     match decided {
-        None => ui.note(format_args!("no checkpoint in {dir}: starting at the beginning")),
+        None => ui.note(format_args!("{name}: no checkpoint in {dir}: starting at the beginning")),
         Some(manifest) => {
-            let read = manifest.counts.read;
-            ui.note(format_args!("going on after epoch {} in {dir}, {read} records read", manifest.epoch));
+            let (epoch, read) = (manifest.epoch, manifest.counts.read);
+            ui.note(format_args!("{name}: going on after epoch {epoch} in {dir}, {read} records read"));
         }
     }
 }

@@ -8,7 +8,6 @@ use tidegate::runtime::{Pace, Run, exit_on_panic};
 use tidegate::sink::postgres::Config;
 use tidegate_dataflows::pipeline::Pipeline;
 use tidegate_dataflows::replay::{BATCH, Options};
-use tidegate_dataflows::settings::Settings;
 use tidegate_dataflows::verify::{Rows, TableAudit, Target, verify};
 
 use super::args::{Global, VerifyArgs};
@@ -28,7 +27,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &VerifyArgs) -> Result<(), Fai
         Some(out) => Target::Out(out.clone()),
         None => Target::Postgres(Box::new(from_environment()?)),
     };
-    let Settings { activity, iot, hydraulic, .. } = settings(global)?;
+    let pipelines = settings(global)?.pipelines;
     let options = Options {
         fixture: places::fixture(args.fixture.as_deref())?,
         out: std::path::PathBuf::new(),
@@ -36,9 +35,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &VerifyArgs) -> Result<(), Fai
         pace: Pace::Max,
         batch: BATCH,
         interleave: Interleave::Aligned,
-        activity,
-        iot,
-        hydraulic,
+        pipelines,
     };
     let signals = Signals::listen(ui, 1)?;
     exit_on_panic();

@@ -33,10 +33,6 @@ use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::ordered::Ordered;
 use tidegate::operators::pivot::Pivot;
 use tidegate::runtime::{Epochs, Run};
-use tidegate::sink::Sink;
-use tidegate::sink::lake::LakeBatch;
-use tidegate::sink::sqlite::TableBatch;
-use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::TopicLines;
 use tidegate::window::ClosedWindow;
@@ -53,7 +49,7 @@ pub use sensors::{SENSOR_COUNT, SENSORS, SensorSet, rate_hz, sensor_called};
 pub use tables::{JUDGED, LAKE, TABLES, outputs, table_schemas, topics};
 pub use topology::topology;
 
-use crate::activity::{Outputs, Plan};
+use crate::outputs::{Outputs, Plan};
 use crate::parts::{deliver_lake, deliver_tables, deliver_topics, micros};
 use tables::{ALERTS, ANOMALIES, JUDGED_OUTPUTS, LAKE_OUTPUT, SENSOR_FEATURES, SIDE, SYNCHRONIZED};
 
@@ -61,19 +57,15 @@ use tables::{ALERTS, ANOMALIES, JUDGED_OUTPUTS, LAKE_OUTPUT, SENSOR_FEATURES, SI
 const MAX_SKEW_US: i64 = 30_000_000;
 
 /// Builds the pipeline's dataflow on one worker.
-pub fn build<T, L, P>(
+pub fn build(
     scope: Scope<'_, Tick>,
     config: &Config,
     plan: &Plan,
     run: &Arc<Run>,
     ledger: &Ledger,
     epochs: &Epochs,
-    outputs: &Outputs<T, L, P>,
-) where
-    T: Sink<Batch = TableBatch> + 'static,
-    L: Sink<Batch = LakeBatch> + 'static,
-    P: Sink<Batch = TopicBatch> + 'static,
-{
+    outputs: &Outputs,
+) {
     let delay_us = micros(config.delay);
     let settings = Settings {
         delay_us,

@@ -27,15 +27,12 @@ use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::totals::TotalByKey;
 use tidegate::runtime::{Epochs, Run};
-use tidegate::sink::Sink;
-use tidegate::sink::sqlite::TableBatch;
-use tidegate::sink::topic::TopicBatch;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::TopicLines;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concat;
 
-use crate::activity::{Outputs, Plan};
+use crate::outputs::{Outputs, Plan};
 use crate::parts::{deliver_tables, deliver_topics, micros, step_us};
 pub use config::{Config, Ranges};
 pub use event::{Reading, ReadingDecoder};
@@ -72,7 +69,7 @@ impl Config {
 
 /// Builds the pipeline's dataflow on one worker.
 #[allow(clippy::too_many_arguments)] // A worker says once what its dataflow is made of.
-pub fn build<T, L, P>(
+pub fn build(
     scope: Scope<'_, Tick>,
     config: &Config,
     stage: Stage,
@@ -80,11 +77,8 @@ pub fn build<T, L, P>(
     run: &Arc<Run>,
     ledger: &Ledger,
     epochs: &Epochs,
-    outputs: &Outputs<T, L, P>,
-) where
-    T: Sink<Batch = TableBatch> + 'static,
-    P: Sink<Batch = TopicBatch> + 'static,
-{
+    outputs: &Outputs,
+) {
     let settings = Settings {
         delay_us: micros(config.delay),
         max_ahead_us: micros(config.max_ahead),

@@ -30,6 +30,7 @@ pub use section::Effective;
 
 use self::section::{Findings, Section};
 use self::tree::{Content, Node};
+use crate::pipeline::Pipelines;
 
 /// The file that is read when it is there, under the current directory.
 pub const DEFAULT_FILE: &str = "config/dev.yaml";
@@ -38,12 +39,8 @@ const ENV_FILE: &str = ".env";
 /// Everything that can be set.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The pipeline `activity`; section `activity`.
-    pub activity: crate::activity::Config,
-    /// The pipeline `iot`; section `iot`.
-    pub iot: crate::iot::Config,
-    /// The pipeline `hydraulic`; section `hydraulic`.
-    pub hydraulic: crate::hydraulic::Config,
+    /// The pipelines', each in a section of its name.
+    pub pipelines: Pipelines,
     /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
     /// Every setting, its value, and who made it.
@@ -78,7 +75,7 @@ impl Layers {
     ///
     /// let set = |value: &str| vec![("TIDEGATE_ACTIVITY_DELAY".into(), value.into())];
     /// let layers = Layers { dir: "nowhere".into(), environment: set("90s"), ..Layers::default() };
-    /// assert_eq!(layers.load().unwrap().activity.delay.as_secs(), 90);
+    /// assert_eq!(layers.load().unwrap().pipelines.activity.delay.as_secs(), 90);
     ///
     /// let faults = Layers { environment: set("90"), ..layers }.load().unwrap_err();
     /// assert!(faults.0[0].cause.contains("has no unit"));
@@ -133,13 +130,13 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
     let mut settings = Settings::default();
     let mut root = Section::root(tree);
     let mut section = root.section("activity", findings);
-    activity::read(&mut section, &mut settings.activity, findings);
+    activity::read(&mut section, &mut settings.pipelines.activity, findings);
     section.finish(findings);
     let mut section = root.section("iot", findings);
-    iot::read(&mut section, &mut settings.iot, findings);
+    iot::read(&mut section, &mut settings.pipelines.iot, findings);
     section.finish(findings);
     let mut section = root.section("hydraulic", findings);
-    hydraulic::read(&mut section, &mut settings.hydraulic, findings);
+    hydraulic::read(&mut section, &mut settings.pipelines.hydraulic, findings);
     section.finish(findings);
     root.finish(findings);
     settings

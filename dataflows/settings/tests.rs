@@ -55,8 +55,8 @@ impl Fixture {
 #[test]
 fn nothing_set_gives_the_defaults() {
     let settings = Fixture::new().load();
-    assert_eq!(format!("{:?}", settings.activity), format!("{:?}", Config::default()));
-    assert_eq!(format!("{:?}", settings.iot), format!("{:?}", crate::iot::Config::default()));
+    assert_eq!(format!("{:?}", settings.pipelines.activity), format!("{:?}", Config::default()));
+    assert_eq!(format!("{:?}", settings.pipelines.iot), format!("{:?}", crate::iot::Config::default()));
     assert!(settings.files.is_empty());
     assert!(settings.effective.iter().all(|effective| effective.origin.is_none()));
 }
@@ -65,9 +65,12 @@ fn nothing_set_gives_the_defaults() {
 fn shipped_file_states_every_default() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/dev.yaml")).unwrap();
     let settings = Fixture::new().default_file(&text).load();
-    assert_eq!(format!("{:?}", settings.activity), format!("{:?}", Config::default()));
-    assert_eq!(format!("{:?}", settings.iot), format!("{:?}", crate::iot::Config::default()));
-    assert_eq!(format!("{:?}", settings.hydraulic), format!("{:?}", crate::hydraulic::Config::default()));
+    assert_eq!(format!("{:?}", settings.pipelines.activity), format!("{:?}", Config::default()));
+    assert_eq!(format!("{:?}", settings.pipelines.iot), format!("{:?}", crate::iot::Config::default()));
+    assert_eq!(
+        format!("{:?}", settings.pipelines.hydraulic),
+        format!("{:?}", crate::hydraulic::Config::default())
+    );
     for effective in settings.effective {
         assert!(effective.origin.is_some(), "config/dev.yaml does not state {}", effective.setting);
     }
@@ -77,16 +80,16 @@ fn shipped_file_states_every_default() {
 fn later_layers_win() {
     let mut fixture =
         Fixture::new().default_file("activity: {delay: 1s, max_ahead: 1s, topic: one, distinct: hll}");
-    assert_eq!(fixture.load().activity.delay, Duration::from_secs(1));
+    assert_eq!(fixture.load().pipelines.activity.delay, Duration::from_secs(1));
     fixture = fixture.config("activity: {delay: 2s, max_ahead: 2s, topic: two}");
-    assert_eq!(fixture.load().activity.delay, Duration::from_secs(2));
+    assert_eq!(fixture.load().pipelines.activity.delay, Duration::from_secs(2));
     fixture = fixture.env_file("TIDEGATE_ACTIVITY_DELAY=3s\nTIDEGATE_ACTIVITY_MAX_AHEAD=3s\n");
-    assert_eq!(fixture.load().activity.delay, Duration::from_secs(3));
+    assert_eq!(fixture.load().pipelines.activity.delay, Duration::from_secs(3));
     let settings = fixture.variable("TIDEGATE_ACTIVITY_DELAY", "4s").load();
-    assert_eq!(settings.activity.delay, Duration::from_secs(4));
-    assert_eq!(settings.activity.max_ahead, Duration::from_secs(3));
-    assert_eq!(settings.activity.topic, "two");
-    assert_eq!(settings.activity.distinct, DistinctMode::Hll);
+    assert_eq!(settings.pipelines.activity.delay, Duration::from_secs(4));
+    assert_eq!(settings.pipelines.activity.max_ahead, Duration::from_secs(3));
+    assert_eq!(settings.pipelines.activity.topic, "two");
+    assert_eq!(settings.pipelines.activity.distinct, DistinctMode::Hll);
     assert_eq!(settings.files.len(), 3);
     let delay = settings.effective.iter().find(|effective| effective.setting == "activity.delay").unwrap();
     assert_eq!(delay.origin.as_ref().unwrap().to_string(), "environment variable TIDEGATE_ACTIVITY_DELAY");
@@ -131,8 +134,8 @@ fn replaced_value_is_judged_too() {
 #[test]
 fn size_alone_keeps_tumbling_windows_tumbling() {
     let settings = Fixture::new().config("activity: {windows: {page_view_counts: {size: 10s}}}").load();
-    assert!(settings.activity.page_view_windows.is_tumbling());
-    assert_eq!(settings.activity.page_view_windows.size_us(), 10_000_000);
+    assert!(settings.pipelines.activity.page_view_windows.is_tumbling());
+    assert_eq!(settings.pipelines.activity.page_view_windows.size_us(), 10_000_000);
 }
 
 #[test]

@@ -18,10 +18,10 @@ use crate::tick::Tick;
 /// A sink that the worker which feeds it and the one that commits epochs share.
 pub type SharedSink<S> = Arc<Mutex<S>>;
 
-/// Sends all blocks of `stream` to `worker`, which stages them in `sink` and tallies them.
+/// Sends all blocks of `stream` to `worker`, which stages them in each of `sinks` and tallies them.
 ///
 /// `about` gives a block's output (an index into the tallies), its rows and their digest; `batch` makes of
-/// it what the sink takes. Without a sink the rows are counted and not written. Output of epochs that were decided
+/// it what the sinks take, each the same. Without a sink the rows are counted and not written. Output of epochs that were decided
 /// before this run ([`EpochPlan::decided`](crate::runtime::EpochPlan)) is neither.
 ///
 /// # Shape
@@ -38,12 +38,12 @@ pub fn deliver<B, S, A, M>(
     run: &Arc<Run>,
     epochs: &Epochs,
     tallies: &Arc<Tallies>,
-    sink: Option<SharedSink<S>>,
+    sinks: Vec<SharedSink<S>>,
     about: A,
     batch: M,
 ) where
     B: ExchangeData + Clone,
-    S: Sink + 'static,
+    S: Sink<Batch: Clone> + 'static,
     A: for<'b> Fn(&'b B) -> (usize, i64, &'b Digest) + 'static,
     M: Fn(B) -> S::Batch + 'static,
 {
@@ -63,9 +63,11 @@ pub fn deliver<B, S, A, M>(
                 for block in blocks.drain(..) {
                     let (output, rows, digest) = about(&block);
                     tallies.add(output, rows, digest);
-                    if let Some(sink) = &sink
-                        && let Err(error) = write(sink, epoch, batch(block))
-                    {
+                    let Some((last, others)) = sinks.split_last() else { continue };
+                    let batch = batch(block);
+                    let copies = others.iter().map(|sink| write(sink, epoch, batch.clone()));
+                    let failed = copies.filter_map(Result::err).last();
+                    if let Some(error) = failed.or(write(last, epoch, batch).err()) {
                         run.fail(error.into());
                     }
                 }

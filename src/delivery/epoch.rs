@@ -27,6 +27,11 @@ pub trait Deliver: Send + Sync {
     /// # Errors
     /// As there.
     fn committed(&self) -> Result<Option<u64>, SinkError>;
+    /// See [`Sink::finish`].
+    ///
+    /// # Errors
+    /// As there.
+    fn finish(&self) -> Result<(), SinkError>;
 }
 
 impl<S: Sink + Send> Deliver for Mutex<S> {
@@ -38,6 +43,9 @@ impl<S: Sink + Send> Deliver for Mutex<S> {
     }
     fn committed(&self) -> Result<Option<u64>, SinkError> {
         self.lock().map_err(|_| poisoned())?.committed()
+    }
+    fn finish(&self) -> Result<(), SinkError> {
+        self.lock().map_err(|_| poisoned())?.finish()
     }
 }
 

@@ -4,6 +4,7 @@
 //! database and CA file come from `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLROOTCERT`, and a PgBouncer in
 //! transaction mode from `TIDEGATE_TEST_PGBOUNCER`, a port. Each test has a schema of its own.
 #![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // A test says what it leaves out, and panics where it fails.
 
 use std::path::Path;
 use std::process::Command;

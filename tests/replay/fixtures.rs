@@ -13,7 +13,7 @@ use tidegate::runtime::{Cluster, Pace};
 use tidegate::source::fixture::{Codec, FixtureSource, KcatWriter, SegmentWriter};
 use tidegate::source::memory::{MemorySource, OwnedRecord};
 use tidegate::summary::{FILE, Summary};
-use tidegate_dataflows::activity::{Config, OUTPUTS, TABLES};
+use tidegate_dataflows::activity::{OUTPUTS, TABLES};
 use tidegate_dataflows::replay::{BATCH, Options, ReplayError, replay};
 
 use crate::harness::{SECOND, answer_of, event, plan, record};
@@ -59,9 +59,7 @@ fn replay_into(fixture: &Path, out: &Path) -> Result<Summary, ReplayError> {
         pace: Pace::Max,
         batch: BATCH,
         interleave: Interleave::Aligned,
-        activity: Config::default(),
-        iot: Default::default(),
-        hydraulic: Default::default(),
+        pipelines: Default::default(),
     };
     Ok(replay(&options, &["activity"], &|_, _, _| ())?.expect("process 0 has the summary"))
 }

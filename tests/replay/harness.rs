@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tidegate::delivery::Tallies;
+use tidegate::delivery::{SharedSink, Tallies};
 use tidegate::ingest::{Counts, Interleave};
 use tidegate::record::{KafkaTime, Partition};
 use tidegate::rows::Cell;
@@ -14,11 +14,13 @@ use tidegate::runtime::{Cluster, Pace, Run, SystemClock};
 use tidegate::sink::lake::LakeBatch;
 use tidegate::sink::sqlite::TableBatch;
 use tidegate::sink::topic::TopicBatch;
-use tidegate::sink::{Sink, SinkError, Staged};
+use tidegate::sink::{AnySink, Sink, SinkError, Staged};
 use tidegate::source::Source;
 use tidegate::source::memory::{MemorySource, OwnedRecord};
 use tidegate::time;
-use tidegate_dataflows::activity::{self, Config, OUTPUTS, Outputs, Plan};
+use tidegate_dataflows::activity::{Config, OUTPUTS, TABLES};
+use tidegate_dataflows::outputs::{Outputs, Plan};
+use tidegate_dataflows::pipeline::{Pipeline, execute};
 
 /// 2026-01-01T00:00:00Z, the zero of all times in these tests.
 pub(crate) const ZERO_MS: i64 = 1_767_225_600_000;
@@ -28,13 +30,13 @@ pub(crate) const ZERO_US: i64 = ZERO_MS * 1000;
 pub(crate) const SECOND: i64 = 1_000_000;
 
 /// Keeps what it is given.
-struct Kept<B>(Vec<B>);
+struct Kept<B>(Arc<Mutex<Vec<B>>>);
 
 impl<B> Sink for Kept<B> {
     type Batch = B;
 
     fn write(&mut self, _epoch: u64, batch: B) -> Result<(), SinkError> {
-        self.0.push(batch);
+        self.0.lock().expect("nobody panicked").push(batch);
         Ok(())
     }
 
@@ -47,12 +49,16 @@ impl<B> Sink for Kept<B> {
     }
 }
 
-fn kept<B>() -> Arc<Mutex<Kept<B>>> {
-    Arc::new(Mutex::new(Kept(Vec::new())))
+/// Where batches are kept.
+type Shelf<B> = Arc<Mutex<Vec<B>>>;
+
+/// A sink that keeps what it gets on `shelf`.
+fn keeping<B: Send + 'static>(shelf: &Shelf<B>) -> SharedSink<AnySink<B>> {
+    Arc::new(Mutex::new(Box::new(Kept(Arc::clone(shelf)))))
 }
 
-fn take<B>(sink: &Mutex<Kept<B>>) -> Vec<B> {
-    std::mem::take(&mut sink.lock().expect("nobody panicked").0)
+fn take<B>(shelf: &Shelf<B>) -> Vec<B> {
+    std::mem::take(&mut *shelf.lock().expect("nobody panicked"))
 }
 
 /// A line of an embedded topic.
@@ -141,7 +147,7 @@ fn cell_text(cell: Cell<'_>) -> String {
 }
 
 fn table_rows(batches: Vec<TableBatch>) -> Vec<Vec<String>> {
-    let mut tables = vec![Vec::new(); activity::TABLES];
+    let mut tables = vec![Vec::new(); TABLES];
     for TableBatch { table, rows } in batches {
         for row in 0..rows.len() {
             tables[table].push(rows.row(row).map(cell_text).collect::<Vec<_>>().join(" "));
@@ -183,15 +189,18 @@ fn lake_rows(batches: Vec<LakeBatch>) -> Vec<LakeLine> {
 /// Runs the pipeline over a source.
 pub(crate) fn answer_of(source: Arc<dyn Source>, plan: &Plan) -> Answer {
     let run = Arc::new(Run::new(source, Arc::new(SystemClock), Pace::Max));
-    let (tables, lake, topics) = (kept::<TableBatch>(), kept::<LakeBatch>(), kept::<TopicBatch>());
+    let tables = Shelf::<TableBatch>::default();
+    let lake = Shelf::<LakeBatch>::default();
+    let topics = Shelf::<TopicBatch>::default();
     let tallies = Arc::new(Tallies::new(OUTPUTS.len()));
     let outputs = Outputs {
-        tables: Some(Arc::clone(&tables)),
-        lake: Some(Arc::clone(&lake)),
-        topics: Some(Arc::clone(&topics)),
+        tables: vec![keeping(&tables)],
+        lake: vec![keeping(&lake)],
+        topics: vec![keeping(&topics)],
         tallies: Arc::clone(&tallies),
     };
-    let counts = activity::execute(&Config::default(), plan, &run, outputs).expect("workers start and end");
+    let pipeline: Arc<dyn Pipeline> = Arc::new(Config::default());
+    let counts = execute(&pipeline, plan, &run, outputs).expect("workers start and end");
     run.outcome().expect("nothing fails");
     let mut lines: [Vec<Line>; 3] = Default::default();
     let mut blocks = take(&topics);

@@ -1,0 +1,189 @@
+//! The sinks that a run writes to, by kind and by name.
+//!
+//! Embedded ones stand for the real ones of contract section 5; a configured run names its own, any number for each
+//! kind of output, and each gets the whole of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tidegate::delivery::{Deliver, SharedSink, Tallies};
+use tidegate::sink::console::{Console, ConsoleFormat};
+use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings};
+use tidegate::sink::lake::ParquetLake;
+use tidegate::sink::postgres::{self, PostgresTables};
+use tidegate::sink::sqlite::SqliteTables;
+use tidegate::sink::topic::TopicFiles;
+use tidegate::sink::{AnySink, Durability, SinkError};
+
+use crate::outputs::{Outputs, Sinks};
+use crate::pipeline::Pipeline;
+
+/// Where table rows go.
+#[derive(Clone, Debug)]
+pub enum TableTarget {
+    /// `tables.sqlite` in the output directory.
+    Sqlite,
+    /// A PostgreSQL database.
+    Postgres(Box<postgres::Config>),
+    /// Standard output. At least once.
+    Console(ConsoleFormat),
+}
+
+/// Where lake rows go.
+#[derive(Clone, Debug)]
+pub enum LakeTarget {
+    /// The pipeline's directory below the output directory.
+    Embedded,
+    /// This directory.
+    Dir(PathBuf),
+}
+
+/// Where topic lines go.
+#[derive(Clone, Debug)]
+pub enum TopicTarget {
+    /// Files of kcat lines in the output directory.
+    Files,
+    /// Topics of a Kafka cluster.
+    Kafka(Box<KafkaSettings>),
+}
+
+/// All sinks of a pipeline.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    /// Get table rows.
+    pub tables: Vec<TableTarget>,
+    /// Get lake rows.
+    pub lake: Vec<LakeTarget>,
+    /// Get topic lines.
+    pub topics: Vec<TopicTarget>,
+    /// What output survives that has been acknowledged.
+    pub durability: Durability,
+}
+
+impl Targets {
+    /// The embedded sinks.
+    pub fn embedded(durability: Durability) -> Self {
+        Targets {
+            tables: vec![TableTarget::Sqlite],
+            lake: vec![LakeTarget::Embedded],
+            topics: vec![TopicTarget::Files],
+            durability,
+        }
+    }
+
+    /// Opens them for `pipeline`, whose output directory is `out`.
+    ///
+    /// # Errors
+    /// When one cannot be reached, or holds what is not ours.
+    pub fn open(&self, out: &Path, pipeline: &dyn Pipeline) -> Result<Opened, SinkError> {
+        let mut opened = Opened::default();
+        for target in &self.tables {
+            let (name, sink) = self.open_tables(target, out, pipeline)?;
+            opened.add(name, sink, |opened| &mut opened.tables);
+        }
+        if let Some(dir) = pipeline.lake() {
+            for target in &self.lake {
+                let (name, root) = match target {
+                    LakeTarget::Embedded => ("lake", out.join(dir)),
+                    LakeTarget::Dir(root) => ("lake at a path", root.clone()),
+                };
+                let sink = ParquetLake::open(&root, pipeline.name(), self.durability)?;
+                opened.add(name, Box::new(sink), |opened| &mut opened.lake);
+            }
+        }
+        for target in &self.topics {
+            let (name, sink) = self.open_topics(target, out, pipeline)?;
+            opened.add(name, sink, |opened| &mut opened.topics);
+        }
+        Ok(opened)
+    }
+
+    fn open_tables(
+        &self,
+        target: &TableTarget,
+        out: &Path,
+        pipeline: &dyn Pipeline,
+    ) -> Result<(&'static str, AnySink<tidegate::sink::tables::TableBatch>), SinkError> {
+        let (name, tables) = (pipeline.name(), pipeline.tables());
+        Ok(match target {
+            TableTarget::Sqlite => {
+                ("tables", Box::new(SqliteTables::open(out, name, tables, self.durability)?))
+            }
+            TableTarget::Postgres(config) => {
+                let config = (**config).clone();
+                ("postgres", Box::new(PostgresTables::open(config, out, name, tables, self.durability)?))
+            }
+            TableTarget::Console(format) => {
+                let to = std::io::stdout();
+                ("console", Box::new(Console::open(out, name, tables, self.durability, *format, to)?))
+            }
+        })
+    }
+
+    fn open_topics(
+        &self,
+        target: &TopicTarget,
+        out: &Path,
+        pipeline: &dyn Pipeline,
+    ) -> Result<(&'static str, AnySink<tidegate::sink::topic::TopicBatch>), SinkError> {
+        let name = pipeline.name();
+        Ok(match target {
+            TopicTarget::Files => {
+                let topics = pipeline.topics();
+                let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
+                ("topics", Box::new(TopicFiles::open(&out.join("topics"), name, &names, self.durability)?))
+            }
+            TopicTarget::Kafka(settings) => {
+                let dir = out.join(".tidegate").join("kafka");
+                let sink = KafkaTopics::open((**settings).clone(), &dir, name, "topics", self.durability)?;
+                ("kafka", Box::new(sink))
+            }
+        })
+    }
+}
+
+/// The open sinks of a pipeline.
+#[derive(Default)]
+pub struct Opened {
+    tables: Sinks<tidegate::sink::tables::TableBatch>,
+    lake: Sinks<tidegate::sink::lake::LakeBatch>,
+    topics: Sinks<tidegate::sink::topic::TopicBatch>,
+    /// All of them by name, for deciding epochs.
+    all: Vec<(String, Arc<dyn Deliver>)>,
+}
+
+impl Opened {
+    fn add<B: 'static>(
+        &mut self,
+        name: &str,
+        sink: AnySink<B>,
+        kind: impl FnOnce(&mut Self) -> &mut Sinks<B>,
+    ) {
+        let sink: SharedSink<AnySink<B>> = Arc::new(Mutex::new(sink));
+        kind(self).push(Arc::clone(&sink));
+        self.all.push((name.to_owned(), sink));
+    }
+
+    /// What the dataflow writes to.
+    pub fn outputs(&self, tallies: &Arc<Tallies>) -> Outputs {
+        Outputs {
+            tables: self.tables.clone(),
+            lake: self.lake.clone(),
+            topics: self.topics.clone(),
+            tallies: Arc::clone(tallies),
+        }
+    }
+
+    /// What decides epochs.
+    pub fn deliver(&self) -> Vec<(String, Arc<dyn Deliver>)> {
+        self.all.clone()
+    }
+
+    /// Ends or pauses all: see [`Sink::finish`](tidegate::sink::Sink::finish).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(&self) -> Result<(), SinkError> {
+        self.all.iter().try_for_each(|(_, sink)| sink.finish())
+    }
+}
