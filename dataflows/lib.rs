@@ -9,6 +9,7 @@
 //! | [`hydraulic`] | the sensors of a rig → features by the second, anomalies, alerts |
 //! | [`replay`] | a recorded fixture through pipelines into embedded sinks |
 //! | [`run`] | a pipeline with checkpoints, that goes on where it stopped |
+//! | [`services`] | what a live run reads from and writes to, as it is set |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
 //! | [`record`] | Kafka topics as a fixture |
 //! | [`targets`] | the sinks of a run, by kind and by name |
@@ -29,6 +30,7 @@ pub mod prove;
 pub mod record;
 pub mod replay;
 pub mod run;
+pub mod services;
 pub mod settings;
 pub mod targets;
 pub mod verify;

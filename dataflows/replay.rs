@@ -213,7 +213,7 @@ fn run_pipeline(
     let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace));
     started(&**pipeline, &run, expected);
     let targets = Targets::embedded(Durability::Process);
-    let sinks = out.map(|out| targets.open(out, &**pipeline)).transpose()?;
+    let sinks = out.map(|out| targets.open(out, &**pipeline, &|| run.is_asked_to_stop())).transpose()?;
     let tallies = Arc::new(Tallies::new(pipeline.outputs().len()));
     let outputs = match &sinks {
         Some(sinks) => sinks.outputs(&tallies),

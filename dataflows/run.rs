@@ -204,7 +204,7 @@ fn run_job(
     let mut sinks = None;
     let mut lead = None;
     if leads {
-        let opened = job.targets.open(&options.out, &**pipeline)?;
+        let opened = job.targets.open(&options.out, &**pipeline, &|| run.is_asked_to_stop())?;
         let generation =
             claim_generation(&*store, start.decided.as_ref().map_or(0, |decided| decided.generation))?;
         let stopping = Arc::clone(&run);

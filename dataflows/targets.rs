@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tidegate::delivery::{Deliver, SharedSink, Tallies};
+use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
-use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings};
+use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
 use tidegate::sink::lake::ParquetLake;
 use tidegate::sink::postgres::{self, PostgresTables};
+use tidegate::sink::retry::{Backoff, retry};
 use tidegate::sink::sqlite::SqliteTables;
 use tidegate::sink::topic::TopicFiles;
 use tidegate::sink::{AnySink, Durability, SinkError};
@@ -44,7 +46,16 @@ pub enum TopicTarget {
     /// Files of kcat lines in the output directory.
     Files,
     /// Topics of a Kafka cluster.
-    Kafka(Box<KafkaSettings>),
+    Kafka(Box<KafkaTarget>),
+}
+
+/// A Kafka cluster that topics are written to.
+#[derive(Clone, Debug)]
+pub struct KafkaTarget {
+    /// The client's properties.
+    pub properties: Properties,
+    /// How many partitions the topics need: as many as the input's.
+    pub partitions: i32,
 }
 
 /// All sinks of a pipeline.
@@ -71,14 +82,20 @@ impl Targets {
         }
     }
 
-    /// Opens them for `pipeline`, whose output directory is `out`.
+    /// Opens them for `pipeline`, whose output directory is `out`. One that is away is waited for until `stopping`.
     ///
     /// # Errors
-    /// When one cannot be reached, or holds what is not ours.
-    pub fn open(&self, out: &Path, pipeline: &dyn Pipeline) -> Result<Opened, SinkError> {
+    /// When one refuses us, or holds what is not ours.
+    pub fn open(
+        &self,
+        out: &Path,
+        pipeline: &dyn Pipeline,
+        stopping: &dyn Fn() -> bool,
+    ) -> Result<Opened, SinkError> {
+        let backoff = Backoff { seed: u64::from(std::process::id()), ..Backoff::default() };
         let mut opened = Opened::default();
         for target in &self.tables {
-            let (name, sink) = self.open_tables(target, out, pipeline)?;
+            let (name, sink) = retry(&backoff, stopping, || self.open_tables(target, out, pipeline))?;
             opened.add(name, sink, |opened| &mut opened.tables);
         }
         if let Some(dir) = pipeline.lake() {
@@ -92,7 +109,7 @@ impl Targets {
             }
         }
         for target in &self.topics {
-            let (name, sink) = self.open_topics(target, out, pipeline)?;
+            let (name, sink) = retry(&backoff, stopping, || self.open_topics(target, out, pipeline))?;
             opened.add(name, sink, |opened| &mut opened.topics);
         }
         Ok(opened)
@@ -135,7 +152,11 @@ impl Targets {
             }
             TopicTarget::Kafka(settings) => {
                 let dir = out.join(".tidegate").join("kafka");
-                let sink = KafkaTopics::open((**settings).clone(), &dir, name, "topics", self.durability)?;
+                let target =
+                    |name: &Arc<str>| TargetTopic { name: name.to_string(), partitions: settings.partitions };
+                let topics = pipeline.topics().iter().map(target).collect();
+                let settings = KafkaSettings::new(settings.properties.clone(), topics);
+                let sink = KafkaTopics::open(settings, &dir, name, "topics", self.durability)?;
                 ("kafka", Box::new(sink))
             }
         })

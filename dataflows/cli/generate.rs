@@ -69,7 +69,7 @@ fn to_fixture(ui: &Ui, args: &GenerateActivity, dir: &Path, topic: &str) -> Resu
 }
 
 fn to_kafka(ui: &Ui, args: &GenerateActivity, servers: &str, topic: &str) -> Result<(), Failure> {
-    let properties = kafka::properties(servers, &args.client)?;
+    let properties = kafka::properties(servers, args.client.client_properties.as_deref())?;
     // Nonsense is told before anybody is asked.
     Clickstream::new(spec(args, args.partitions.unwrap_or(PARTITIONS), START_MS)).map_err(Failure::usage)?;
     let partitions = kafka::topic_of(ui, &properties, topic, args.partitions, PARTITIONS)?;

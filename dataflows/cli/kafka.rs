@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tidegate::kafka::{NewTopicSpec, Properties, create_topic, describe_topics};
 
-use super::args::KafkaClient;
 use super::failure::Failure;
 use super::ui::Ui;
 
@@ -14,8 +13,8 @@ use super::ui::Ui;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The client's properties: the file's, and these servers.
-pub(crate) fn properties(servers: &str, client: &KafkaClient) -> Result<Properties, Failure> {
-    let lines = match &client.client_properties {
+pub(crate) fn properties(servers: &str, client_properties: Option<&Path>) -> Result<Properties, Failure> {
+    let lines = match client_properties {
         None => Vec::new(),
         Some(path) => read(path)?,
     };

@@ -24,7 +24,8 @@ pub(crate) fn run(ui: &Ui, args: &RecordArgs) -> Result<(), Failure> {
     let mut topics = args.topic.clone();
     topics.sort();
     topics.dedup();
-    let settings = Settings::new(kafka::properties(&servers, &args.client)?, topics);
+    let settings =
+        Settings::new(kafka::properties(&servers, args.client.client_properties.as_deref())?, topics);
     let packed = match args.packed {
         PackedName::None => Packed::Plain,
         PackedName::Gzip => Packed::Gzip,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tidegate::checkpoint::{CheckpointError, Manifest};
 use tidegate::ingest::Interleave;
+use tidegate::kafka::Properties;
 use tidegate::runtime::{Run, exit_on_panic};
 use tidegate::sink::Durability;
 use tidegate::source::Source;
@@ -15,7 +16,9 @@ use tidegate::source::kafka::{KafkaSource, Settings as KafkaSettings, Start};
 use tidegate_dataflows::pipeline::Pipeline;
 use tidegate_dataflows::replay::open_source;
 use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run as run_pipelines};
-use tidegate_dataflows::targets::Targets;
+use tidegate_dataflows::services::TopicKind;
+use tidegate_dataflows::settings::Settings;
+use tidegate_dataflows::targets::{KafkaTarget, Targets};
 
 use super::args::{Global, RunArgs};
 use super::failure::Failure;
@@ -31,12 +34,14 @@ pub(crate) const HEARTBEAT: &str = "SUPERVISOR_HEARTBEAT_FILE";
 /// Runs pipelines from their checkpoints.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failure> {
     let settings = settings(global)?;
-    let Some(out) = &args.out else {
-        return Err(Failure::comes_later("a run into configured sinks", "give --out DIR for embedded ones"));
+    // Embedded sinks have their checkpoints beside them; configured ones where the settings say.
+    let (out, checkpoint) = match &args.out {
+        Some(out) => (out.clone(), beside(out)),
+        None => (settings.data.clone(), settings.checkpoint.clone()),
     };
     let options = Options {
-        checkpoint: args.checkpoint.clone().unwrap_or_else(|| beside(out)),
-        out: out.clone(),
+        checkpoint: args.checkpoint.clone().unwrap_or(checkpoint),
+        out,
         interval: args.epoch,
         keep: args.keep,
         cluster: cluster(global)?,
@@ -57,8 +62,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
             Some(fixture) => settings.pipelines.of_fixture(name, fixture).map_err(replay_failure)?,
             None => settings.pipelines.called(name),
         };
-        let source = source(args, &*pipeline)?;
-        jobs.push(Job { pipeline, source, targets: Targets::embedded(Durability::Power) });
+        let source = source(args, &settings, &*pipeline)?;
+        let targets = targets(args, &settings, name, &*source)?;
+        jobs.push(Job { pipeline, source, targets });
     }
     // Of several processes any may hear a signal: worker 0 stops them all.
     let signals = Signals::listen(ui, 1)?;
@@ -89,22 +95,46 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
     }
 }
 
-fn source(args: &RunArgs, pipeline: &dyn Pipeline) -> Result<Arc<dyn Source>, Failure> {
+fn source(args: &RunArgs, settings: &Settings, pipeline: &dyn Pipeline) -> Result<Arc<dyn Source>, Failure> {
     match &args.fixture {
         Some(fixture) => open_source(fixture, pipeline).map_err(replay_failure),
-        None => kafka_source(args, &pipeline.inputs()),
+        None => kafka_source(args, settings, &pipeline.inputs()),
     }
 }
 
-fn kafka_source(args: &RunArgs, topics: &[String]) -> Result<Arc<dyn Source>, Failure> {
-    let servers = args.bootstrap_servers.clone().or_else(|| std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok());
-    let Some(servers) = servers else {
-        return Err(Failure::usage("there is nothing to read from")
-            .mend("name the brokers with --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS, or a recording with --fixture"));
+/// The sinks of the pipeline `name`: embedded ones under `--out`, else those of the settings.
+fn targets(args: &RunArgs, settings: &Settings, name: &str, source: &dyn Source) -> Result<Targets, Failure> {
+    if args.out.is_some() {
+        return Ok(Targets::embedded(Durability::Power));
+    }
+    let sinks = settings.sinks_of(name);
+    let password = settings.secrets.get(if name == "iot" { "POSTGRES_PASSWORD" } else { "DB_PASSWORD" });
+    let properties = if sinks.topics.contains(&TopicKind::Kafka) {
+        brokers(args, settings)?
+    } else {
+        Properties::default()
     };
+    let partitions = source.partitions().iter().map(|partition| partition.id.number + 1).max().unwrap_or(1);
+    Ok(sinks.targets(password, &KafkaTarget { properties, partitions }))
+}
+
+/// How the brokers are reached.
+fn brokers(args: &RunArgs, settings: &Settings) -> Result<Properties, Failure> {
+    let servers = args.bootstrap_servers.as_ref().or(settings.kafka.bootstrap_servers.as_ref());
+    let Some(servers) = servers else {
+        return Err(Failure::usage("nobody says where the Kafka brokers are").mend(
+            "name them with --bootstrap-servers, KAFKA_BOOTSTRAP_SERVERS or kafka.bootstrap_servers; or read a \
+             recording with --fixture and write to embedded sinks with --out",
+        ));
+    };
+    let client = args.client.client_properties.as_ref().or(settings.kafka.client_properties.as_ref());
+    kafka::properties(servers, client.map(PathBuf::as_path))
+}
+
+fn kafka_source(args: &RunArgs, settings: &Settings, topics: &[String]) -> Result<Arc<dyn Source>, Failure> {
     let start = if args.start == "latest" { Start::Latest } else { Start::Earliest };
     let topics = topics.iter().map(String::as_str);
-    let settings = KafkaSettings::new(kafka::properties(&servers, &args.client)?, topics);
+    let settings = KafkaSettings::new(brokers(args, settings)?, topics);
     let source = KafkaSource::open(settings).and_then(|source| source.starting_at(&start));
     let source = source.map_err(kafka::failure)?;
     if args.until_end {

@@ -1,18 +1,41 @@
 //! Settings from `.env` and from the environment.
 //!
 //! A setting's variable is its dotted name in capitals, with `_` for the dots, behind `TIDEGATE_`:
-//! `activity.delay` is `TIDEGATE_ACTIVITY_DELAY`. Other variables are not looked at.
+//! `activity.delay` is `TIDEGATE_ACTIVITY_DELAY`. The names that the pipelines' documents use stand for settings too
+//! ([`ALIASES`]); where both are set, ours wins. Other variables are not looked at.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::fault::{Fault, Origin};
+use super::secrets::{SECRETS, Secrets};
 use super::section::nearest;
 use super::tree::Node;
 
 /// What every variable of ours begins with.
 pub(super) const PREFIX: &str = "TIDEGATE_";
+
+/// Names of the documents, and the settings that they stand for. One that is empty says nothing.
+const ALIASES: [(&str, &str); 12] = [
+    ("KAFKA_BOOTSTRAP_SERVERS", "kafka.bootstrap_servers"),
+    ("KAFKA_BROKER", "kafka.bootstrap_servers"),
+    ("KAFKA_INPUT_TOPIC", "iot.topic"),
+    ("CHECKPOINT_LOCATION", "checkpoint"),
+    ("DB_HOST", "activity.sinks.postgres.host"),
+    ("DB_PORT", "activity.sinks.postgres.port"),
+    ("DB_USER", "activity.sinks.postgres.user"),
+    ("DB_NAME", "activity.sinks.postgres.database"),
+    ("POSTGRES_HOST", "iot.sinks.postgres.host"),
+    ("POSTGRES_PORT", "iot.sinks.postgres.port"),
+    ("POSTGRES_USER", "iot.sinks.postgres.user"),
+    ("POSTGRES_DB", "iot.sinks.postgres.database"),
+];
+
+/// Whether a variable means something here.
+fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX) || ALIASES.iter().any(|(alias, _)| *alias == name) || SECRETS.contains(&name)
+}
 
 /// Ours as well, and not settings: the log filter.
 const OTHERS: [&str; 1] = ["TIDEGATE_LOG"];
@@ -41,7 +64,7 @@ pub(super) fn of_process(
 ) -> Vec<Variable> {
     let mut ours = Vec::new();
     for (name, value) in variables {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Some(name) = name.to_str().filter(|name| is_ours(name)) else { continue };
         let origin = Origin::Environment(name.to_owned());
         match value.into_string() {
             Ok(value) => ours.push(Variable { name: name.to_owned(), value, origin }),
@@ -71,7 +94,7 @@ pub(super) fn of_file(path: &Arc<Path>, text: &str, faults: &mut Vec<Fault>) -> 
         // The line may hold a secret: it is not shown.
         let value = assignment.and_then(|(name, value)| Some((name.trim_end(), unquote(value.trim())?)));
         match value {
-            Some((name, value)) if name.starts_with(PREFIX) => {
+            Some((name, value)) if is_ours(name) => {
                 ours.push(Variable { name: name.to_owned(), value, origin })
             }
             Some(_) => {}
@@ -86,15 +109,27 @@ pub(super) fn of_file(path: &Arc<Path>, text: &str, faults: &mut Vec<Fault>) -> 
     ours
 }
 
-/// Lays `variables` over `tree`; `settings` are the names of all settings.
+/// Lays `variables` over `tree`; `settings` are the names of all settings. Secrets are kept apart.
 pub(super) fn overlay(
     tree: &mut Node,
     variables: Vec<Variable>,
     settings: &[String],
+    secrets: &mut Secrets,
     faults: &mut Vec<Fault>,
 ) {
     let names: Vec<String> = settings.iter().map(|setting| variable_of(setting)).collect();
-    for Variable { name, value, origin } in variables {
+    let (ours, others): (Vec<_>, Vec<_>) =
+        variables.into_iter().partition(|variable| variable.name.starts_with(PREFIX));
+    for Variable { name, value, origin } in others {
+        if SECRETS.contains(&&*name) {
+            secrets.set(&name, value);
+        } else if let Some((_, setting)) =
+            ALIASES.iter().find(|(alias, _)| *alias == name).filter(|_| !value.is_empty())
+        {
+            tree.overlay(Node::at_path(setting, &value, &origin));
+        }
+    }
+    for Variable { name, value, origin } in ours {
         if let Some(at) = names.iter().position(|known| *known == name) {
             tree.overlay(Node::at_path(&settings[at], &value, &origin));
         } else if !OTHERS.contains(&name.as_str()) {
@@ -150,7 +185,15 @@ mod tests {
         );
         assert_eq!(faults, [""; 0]);
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(found, [pair("TIDEGATE_A", "1"), pair("TIDEGATE_B", "two words"), pair("TIDEGATE_C", "")]);
+        assert_eq!(
+            found,
+            [
+                pair("DB_PASSWORD", "x # y"),
+                pair("TIDEGATE_A", "1"),
+                pair("TIDEGATE_B", "two words"),
+                pair("TIDEGATE_C", "")
+            ]
+        );
     }
 
     #[test]
@@ -162,13 +205,30 @@ mod tests {
     }
 
     #[test]
+    fn names_of_the_documents_are_settings_and_their_secrets_are_hidden() {
+        let environment = [("DB_HOST", "db"), ("DB_PORT", ""), ("DB_PASSWORD", "geheim7"), ("DB_X", "y")];
+        let mut faults = Vec::new();
+        let pairs = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let found = of_process(pairs, &mut faults);
+        let mut tree =
+            Node::at_path("activity.sinks.postgres.port", "5433", &Origin::Environment(String::new()));
+        let mut secrets = Secrets::default();
+        overlay(&mut tree, found, &[], &mut secrets, &mut faults);
+        assert!(faults.is_empty());
+        assert_eq!(secrets.get("DB_PASSWORD"), Some("geheim7"));
+        let text = format!("{tree:?} {secrets:?}");
+        assert!(text.contains("\"db\"") && text.contains("5433") && !text.contains("geheim7"), "{text}");
+    }
+
+    #[test]
     fn variables_of_others_are_passed_over() {
         let environment = [("HOME", "/"), ("TIDEGATE_LOG", "debug"), ("TIDEGATE_ACTIVITY_DELAI", "1m")];
         let mut faults = Vec::new();
         let pairs = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let found = of_process(pairs, &mut faults);
         let mut tree = Node::at_path("activity.delay", "2m", &Origin::Environment(String::new()));
-        overlay(&mut tree, found, &["activity.delay".to_owned()], &mut faults);
+        let mut secrets = Secrets::default();
+        overlay(&mut tree, found, &["activity.delay".to_owned()], &mut secrets, &mut faults);
         assert_eq!(faults.len(), 1);
         assert!(faults[0].mend.starts_with("did you mean TIDEGATE_ACTIVITY_DELAY?"), "{}", faults[0]);
     }

@@ -15,7 +15,9 @@ mod hydraulic;
 mod hydraulic_kinds;
 mod iot;
 mod kinds;
+mod secrets;
 mod section;
+mod sinks;
 mod tree;
 mod yaml;
 
@@ -26,11 +28,13 @@ use std::sync::Arc;
 
 pub use environment::variable_of;
 pub use fault::{Fault, Faults, Origin};
+pub use secrets::Secrets;
 pub use section::Effective;
 
 use self::section::{Findings, Section};
 use self::tree::{Content, Node};
-use crate::pipeline::Pipelines;
+use crate::pipeline::{PIPELINES, Pipelines};
+use crate::services::{Brokers, SinkSettings};
 
 /// The file that is read when it is there, under the current directory.
 pub const DEFAULT_FILE: &str = "config/dev.yaml";
@@ -41,10 +45,28 @@ const ENV_FILE: &str = ".env";
 pub struct Settings {
     /// The pipelines', each in a section of its name.
     pub pipelines: Pipelines,
+    /// Where a live run keeps what is its own: staged output, files that stand for sinks; setting `data`.
+    pub data: PathBuf,
+    /// Where checkpoints lie; setting `checkpoint`, by default that directory in `data`.
+    pub checkpoint: PathBuf,
+    /// The brokers; section `kafka`.
+    pub kafka: Brokers,
+    /// The sinks of each of the pipelines, in their order; section `sinks` of the pipeline's.
+    pub sinks: Vec<(&'static str, SinkSettings)>,
+    /// What only the environment may say.
+    pub secrets: Secrets,
     /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
     /// Every setting, its value, and who made it.
     pub effective: Vec<Effective>,
+}
+
+impl Settings {
+    /// The sinks of `pipeline`.
+    pub fn sinks_of(&self, pipeline: &str) -> SinkSettings {
+        let set = self.sinks.iter().find(|(name, _)| *name == pipeline);
+        set.map_or_else(|| SinkSettings::of(pipeline), |(_, sinks)| sinks.clone())
+    }
 }
 
 /// Where settings come from.
@@ -98,14 +120,15 @@ impl Layers {
             }
         }
         let settings = names();
+        let mut secrets = Secrets::default();
         let env_path: Arc<Path> = self.dir.join(ENV_FILE).into();
         if let Some(text) = read_file(&env_path, false, &mut findings.faults) {
             let variables = environment::of_file(&env_path, &text, &mut findings.faults);
-            environment::overlay(&mut tree, variables, &settings, &mut findings.faults);
+            environment::overlay(&mut tree, variables, &settings, &mut secrets, &mut findings.faults);
             files.push(env_path.to_path_buf());
         }
         let variables = environment::of_process(self.environment.iter().cloned(), &mut findings.faults);
-        environment::overlay(&mut tree, variables, &settings, &mut findings.faults);
+        environment::overlay(&mut tree, variables, &settings, &mut secrets, &mut findings.faults);
         let mut settings = interpret(&tree, &mut findings);
         if !findings.faults.is_empty() {
             let mut faults = findings.faults;
@@ -113,6 +136,7 @@ impl Layers {
             return Err(Faults(faults));
         }
         settings.files = files;
+        settings.secrets = secrets;
         settings.effective = findings.effective;
         Ok(settings)
     }
@@ -127,17 +151,31 @@ pub fn names() -> Vec<String> {
 }
 
 fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
-    let mut settings = Settings::default();
+    let mut settings = Settings { data: "data".into(), ..Settings::default() };
     let mut root = Section::root(tree);
-    let mut section = root.section("activity", findings);
-    activity::read(&mut section, &mut settings.pipelines.activity, findings);
+    root.read("data", &sinks::PATH, &mut settings.data, findings);
+    let mut checkpoint = settings.data.join("checkpoint");
+    root.read("checkpoint", &sinks::PATH, &mut checkpoint, findings);
+    settings.checkpoint = checkpoint;
+    let mut section = root.section("kafka", findings);
+    sinks::brokers(&mut section, &mut settings.kafka, findings);
     section.finish(findings);
-    let mut section = root.section("iot", findings);
-    iot::read(&mut section, &mut settings.pipelines.iot, findings);
-    section.finish(findings);
-    let mut section = root.section("hydraulic", findings);
-    hydraulic::read(&mut section, &mut settings.pipelines.hydraulic, findings);
-    section.finish(findings);
+    for name in PIPELINES {
+        let mut section = root.section(name, findings);
+        let pipelines = &mut settings.pipelines;
+        match name {
+            "activity" => activity::read(&mut section, &mut pipelines.activity, findings),
+            "iot" => iot::read(&mut section, &mut pipelines.iot, findings),
+            _ => hydraulic::read(&mut section, &mut pipelines.hydraulic, findings),
+        }
+        let mut of_sinks = SinkSettings::of(name);
+        let mut inner = section.section("sinks", findings);
+        let has_lake = pipelines.called(name).lake().is_some();
+        sinks::read(&mut inner, &mut of_sinks, has_lake, findings);
+        inner.finish(findings);
+        settings.sinks.push((name, of_sinks));
+        section.finish(findings);
+    }
     root.finish(findings);
     settings
 }

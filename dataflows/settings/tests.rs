@@ -100,7 +100,7 @@ fn every_fault_is_reported_at_once_with_place_cause_and_mend() {
     let faults = Fixture::new()
         .config(
             "activity:\n  delai: 2m\n  max_ahead: 90\n  distinct: some\n  windows:\n    active_users:\n      \
-             size: 1m\n      slide: 5m\n  outputs:\n    lake: perhaps\n    tables: true\nkafka: 1\n",
+             size: 1m\n      slide: 5m\n  outputs:\n    lake: perhaps\n    tables: true\nspark: 1\n",
         )
         .variable("TIDEGATE_ACTIVITY_SESSION_GAP", "0s")
         .faults();
@@ -111,7 +111,7 @@ fn every_fault_is_reported_at_once_with_place_cause_and_mend() {
         "my.yaml:8:14: activity.windows.active_users: a window needs 0 < slide <= size",
         "my.yaml:10:11: activity.outputs.lake: \"perhaps\" is neither true nor false",
         "my.yaml:11:5: activity.outputs.tables: there is no setting \"tables\" in activity.outputs",
-        "my.yaml:12:1: kafka: there is no setting \"kafka\" at the top\n    mend: there are: activity, iot",
+        "my.yaml:12:1: spark: there is no setting \"spark\" at the top\n    mend: there are: data, checkpoint, kafka, activity",
         "environment variable TIDEGATE_ACTIVITY_SESSION_GAP: activity.session_gap: must be more than 0",
     ];
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");

@@ -1,0 +1,182 @@
+//! The settings of a live run: brokers, sinks, and where a run keeps what is its own.
+
+use std::path::PathBuf;
+
+use tidegate::sink::postgres::{self, TlsMode};
+
+use super::kinds::{Kind, wrong};
+use super::section::{Findings, Section};
+use crate::services::{Brokers, SinkSettings, TableKind, TopicKind};
+
+/// Reads the section `kafka`.
+pub(super) fn brokers(section: &mut Section<'_>, brokers: &mut Brokers, findings: &mut Findings) {
+    section.read("bootstrap_servers", &SERVERS, &mut brokers.bootstrap_servers, findings);
+    section.read("client_properties", &OPTIONAL_PATH, &mut brokers.client_properties, findings);
+}
+
+/// Reads the section `sinks` of a pipeline; `has_lake` says whether it has rows for a lake.
+pub(super) fn read(
+    section: &mut Section<'_>,
+    sinks: &mut SinkSettings,
+    has_lake: bool,
+    findings: &mut Findings,
+) {
+    section.read("tables", &TABLES, &mut sinks.tables, findings);
+    if has_lake {
+        section.read("lake", &PLACES, &mut sinks.lake, findings);
+    }
+    section.read("topics", &TOPICS, &mut sinks.topics, findings);
+    let mut database = section.section("postgres", findings);
+    postgres(&mut database, &mut sinks.postgres, findings);
+    database.finish(findings);
+}
+
+fn postgres(section: &mut Section<'_>, config: &mut postgres::Config, findings: &mut Findings) {
+    section.read("host", &WORD, &mut config.host, findings);
+    section.read("port", &PORT, &mut config.port, findings);
+    section.read("user", &WORD, &mut config.user, findings);
+    section.read("database", &WORD, &mut config.database, findings);
+    section.read("schema", &WORD, &mut config.schema, findings);
+    section.read("tls", &TLS, &mut config.tls, findings);
+    section.read("ca_file", &OPTIONAL_PATH, &mut config.ca_file, findings);
+}
+
+const NONE: &str = "none";
+
+/// A path.
+pub(super) const PATH: Kind<PathBuf> = Kind {
+    read: |text| match text {
+        "" => wrong("the path is empty", "write a path"),
+        _ => Ok(text.into()),
+    },
+    show: |path| path.display().to_string(),
+};
+
+/// A path or `none`.
+const OPTIONAL_PATH: Kind<Option<PathBuf>> = Kind {
+    read: |text| if text == NONE { Ok(None) } else { (PATH.read)(text).map(Some) },
+    show: |path| path.as_ref().map_or(NONE.to_owned(), |path| path.display().to_string()),
+};
+
+/// Brokers or `none`.
+const SERVERS: Kind<Option<String>> = Kind {
+    read: |text| {
+        let port =
+            |server: &str| server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        match text {
+            NONE => Ok(None),
+            _ if text.split(',').all(|server| port(server.trim())) => Ok(Some(text.to_owned())),
+            _ => wrong(
+                format!("{text:?} is not a list of brokers"),
+                "write host:port, several with commas between, such as localhost:9092",
+            ),
+        }
+    },
+    show: |servers| servers.clone().unwrap_or_else(|| NONE.to_owned()),
+};
+
+const WORD: Kind<String> = Kind {
+    read: |text| match text {
+        "" => wrong("the value is empty", "write a name, or leave the setting out for its default"),
+        _ if text.contains('\0') => wrong("the value has a zero byte", "write a name"),
+        _ => Ok(text.to_owned()),
+    },
+    show: String::clone,
+};
+
+const PORT: Kind<u16> = Kind {
+    read: |text| match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => wrong(format!("{text:?} is not a port"), "write a number from 1 to 65535"),
+    },
+    show: u16::to_string,
+};
+
+const TLS: Kind<TlsMode> = Kind {
+    read: |text| {
+        text.parse().map_err(|mend| (format!("{text:?} is no way of protecting a connection"), mend))
+    },
+    show: |mode| {
+        let name = match mode {
+            TlsMode::Disable => "disable",
+            TlsMode::Prefer => "prefer",
+            TlsMode::Require => "require",
+            TlsMode::VerifyCa => "verify-ca",
+            TlsMode::VerifyFull => "verify-full",
+        };
+        name.to_owned()
+    },
+};
+
+const TABLE_NAMES: [(&str, TableKind); 4] = [
+    ("postgres", TableKind::Postgres),
+    ("sqlite", TableKind::Sqlite),
+    ("console", TableKind::Console),
+    ("console-json", TableKind::ConsoleJson),
+];
+const TOPIC_NAMES: [(&str, TopicKind); 2] = [("kafka", TopicKind::Kafka), ("files", TopicKind::Files)];
+
+/// Sinks of tables, with commas between, or `none`.
+const TABLES: Kind<Vec<TableKind>> =
+    Kind { read: |text| several(text, &TABLE_NAMES), show: |kinds| shown(kinds, &TABLE_NAMES) };
+
+/// Sinks of topics, with commas between, or `none`.
+const TOPICS: Kind<Vec<TopicKind>> =
+    Kind { read: |text| several(text, &TOPIC_NAMES), show: |kinds| shown(kinds, &TOPIC_NAMES) };
+
+/// Places of a lake, with commas between, or `none`.
+const PLACES: Kind<Vec<String>> = Kind {
+    read: |text| match text {
+        NONE => Ok(Vec::new()),
+        _ => {
+            let places: Vec<String> = text.split(',').map(|place| place.trim().to_owned()).collect();
+            if places.iter().any(String::is_empty) {
+                return wrong("a place of the lake is empty", "write embedded, or paths with commas between");
+            }
+            Ok(places)
+        }
+    },
+    show: |places| if places.is_empty() { NONE.to_owned() } else { places.join(", ") },
+};
+
+fn several<K: Copy + PartialEq>(text: &str, names: &[(&str, K)]) -> Result<Vec<K>, (String, String)> {
+    let mut kinds = Vec::new();
+    if text == NONE {
+        return Ok(kinds);
+    }
+    for name in text.split(',').map(str::trim) {
+        let Some((_, kind)) = names.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = names.iter().map(|(known, _)| *known).collect();
+            let mend = format!("write none, or some of {} with commas between", known.join(", "));
+            return wrong(format!("{name:?} is no such sink"), mend);
+        };
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+        }
+    }
+    Ok(kinds)
+}
+
+fn shown<K: PartialEq>(kinds: &[K], names: &[(&str, K)]) -> String {
+    if kinds.is_empty() {
+        return NONE.to_owned();
+    }
+    let name = |kind: &K| names.iter().find(|(_, known)| known == kind).map_or("", |(name, _)| *name);
+    kinds.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinks_are_listed_by_name() {
+        let both = vec![TableKind::Postgres, TableKind::Console];
+        assert_eq!((TABLES.read)("postgres, console,postgres"), Ok(both.clone()));
+        assert_eq!((TABLES.show)(&both), "postgres, console");
+        assert_eq!((TABLES.read)("none"), Ok(Vec::new()));
+        assert!((TABLES.read)("postgers").unwrap_err().1.contains("postgres"));
+        assert!((SERVERS.read)("localhost").is_err());
+        assert_eq!((SERVERS.read)("a:1, b:2"), Ok(Some("a:1, b:2".to_owned())));
+    }
+}
