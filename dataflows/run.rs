@@ -14,16 +14,17 @@ use tidegate::checkpoint::{
     CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, Store, Threaded, backoff,
     claim_generation, recover,
 };
-use tidegate::delivery::Tallies;
+use tidegate::delivery::{Deliver, Tallies};
 use tidegate::ingest::{Interleave, Ledger};
 use tidegate::runtime::{
-    Cluster, ClusterError, EpochPlan, Epochs, Lead, Outcome, Pace, Run, RunError, SystemClock, drive,
+    Clock, Cluster, ClusterError, EpochPlan, Epochs, Lead, Outcome, Pace, Run, RunError, SystemClock, drive,
 };
 use tidegate::sink::SinkError;
 use tidegate::sink::out_dir::{OutDir, OutDirError};
 use tidegate::source::Source;
 use tidegate::state::{Compactions, Restored, StateHub};
 use tidegate::summary::{PipelineSummary, Summary};
+use timely::worker::Worker;
 
 use crate::outputs::{Outputs, Plan};
 use crate::pipeline::{Pipeline, Site};
@@ -190,14 +191,10 @@ fn run_job(
     let store = if leads { DirStore::open(&dir)? } else { DirStore::unlocked(&dir) };
     let store: Arc<dyn Store> = Arc::new(store);
     let mirror: Arc<dyn Store> = Arc::new(mirror(&options.out, name)?);
-    let schema = pipeline.state_schema();
-    let found = recover(&*store, Some(&*mirror), name, &schema)?;
-    for warning in found.iter().flat_map(|found| &found.warnings) {
-        tracing::warn!("checkpoint: {warning}; using what is whole");
-    }
-    let run = Run::new(Arc::clone(&job.source), Arc::new(SystemClock), options.pace).with_checkpoints();
-    let run = Arc::new(run);
-    let start = Start::of(found, &*job.source);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep: options.keep.max(1) };
+    let run = Arc::new(Run::new(Arc::clone(&job.source), clock, options.pace).with_checkpoints());
+    let start = ground.recover(&**pipeline, &*job.source)?;
     started(&**pipeline, &run, start.decided.as_ref());
 
     let compactions = Arc::new(Compactions::default());
@@ -205,32 +202,14 @@ fn run_job(
     let mut lead = None;
     if leads {
         let opened = job.targets.open(&options.out, &**pipeline, &|| run.is_asked_to_stop())?;
-        let generation =
-            claim_generation(&*store, start.decided.as_ref().map_or(0, |decided| decided.generation))?;
         let stopping = Arc::clone(&run);
-        let mut pen = Pen {
-            store: Arc::clone(&store),
-            mirror: Some(mirror),
-            sinks: opened.deliver(),
-            pipeline: name.to_owned(),
-            schema: schema.clone(),
-            generation,
-            decided: start.decided.clone(),
-            deltas: start.deltas.clone(),
-            compactions: Arc::clone(&compactions),
-            keep: options.keep.max(1),
-            clock: Arc::new(SystemClock),
-            retry: backoff(move || stopping.stopping()),
-        };
-        pen.commit_decided()?;
+        let retry = backoff(move || stopping.stopping());
+        let pen = ground.lead(&**pipeline, &start, opened.deliver(), &compactions, retry)?;
         lead = Some(pen);
         sinks = Some(opened);
     }
     let names = pipeline.outputs();
-    let tallies = Arc::new(match &start.decided {
-        Some(decided) => Tallies::of(decided.tallies.clone()),
-        None => Tallies::new(names.len()),
-    });
+    let tallies = Arc::new(start.tallies(names.len()));
     let is_finished = start.decided.as_ref().is_some_and(|decided| decided.finished);
     let (outcome, pen) = if is_finished {
         (Outcome::Finished, lead)
@@ -254,9 +233,8 @@ fn run_job(
         }
         Outcome::Finished => {
             sinks.finish()?;
-            let last = recover(&*store, None, name, &schema)?;
             let mut done = PipelineSummary::default();
-            if let Some(Recovered { decided, .. }) = last {
+            if let Some(decided) = ground.recover(&**pipeline, &*job.source)?.decided {
                 done = summarise(&names, &decided.counts, &decided.tallies);
             }
             done.seconds = began.elapsed().as_secs_f64();
@@ -278,9 +256,66 @@ fn mirror(out: &Path, pipeline: &str) -> Result<DirStore, RunFailure> {
     Ok(DirStore::unlocked(&dir))
 }
 
+/// Where the checkpoints of a pipeline lie, and how they are kept.
+pub(crate) struct Ground {
+    /// State and manifests.
+    pub(crate) store: Arc<dyn Store>,
+    /// Further copies of manifests.
+    pub(crate) mirror: Arc<dyn Store>,
+    /// The time of manifests.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// How many checkpoints stay, at least 1.
+    pub(crate) keep: usize,
+}
+
+impl Ground {
+    /// Where a run of `pipeline` over `source` begins.
+    pub(crate) fn recover(
+        &self,
+        pipeline: &dyn Pipeline,
+        source: &dyn Source,
+    ) -> Result<Start, CheckpointError> {
+        let schema = pipeline.state_schema();
+        let found = recover(&*self.store, Some(&*self.mirror), pipeline.name(), &schema)?;
+        for warning in found.iter().flat_map(|found| &found.warnings) {
+            tracing::warn!("checkpoint: {warning}; using what is whole");
+        }
+        Ok(Start::of(found, source))
+    }
+
+    /// Claims the next generation, and makes visible what is decided: from here on no older run can commit.
+    pub(crate) fn lead(
+        &self,
+        pipeline: &dyn Pipeline,
+        start: &Start,
+        sinks: Vec<(String, Arc<dyn Deliver>)>,
+        compactions: &Arc<Compactions>,
+        retry: Box<dyn FnMut(u32) -> bool + Send>,
+    ) -> Result<Pen, CheckpointError> {
+        let newest = start.decided.as_ref().map_or(0, |decided| decided.generation);
+        let generation = claim_generation(&*self.store, newest)?;
+        let mut pen = Pen {
+            store: Arc::clone(&self.store),
+            mirror: Some(Arc::clone(&self.mirror)),
+            sinks,
+            pipeline: pipeline.name().to_owned(),
+            schema: pipeline.state_schema(),
+            generation,
+            decided: start.decided.clone(),
+            deltas: start.deltas.clone(),
+            compactions: Arc::clone(compactions),
+            keep: self.keep,
+            clock: Arc::clone(&self.clock),
+            retry,
+        };
+        pen.commit_decided()?;
+        Ok(pen)
+    }
+}
+
 /// Where a run begins.
-struct Start {
-    decided: Option<Manifest>,
+pub(crate) struct Start {
+    pub(crate) decided: Option<Manifest>,
     plan: EpochPlan,
     restored: Option<Restored>,
     counts: tidegate::ingest::Counts,
@@ -288,6 +323,35 @@ struct Start {
 }
 
 impl Start {
+    /// The rows of `outputs` outputs so far.
+    pub(crate) fn tallies(&self, outputs: usize) -> Tallies {
+        match &self.decided {
+            Some(decided) => Tallies::of(decided.tallies.clone()),
+            None => Tallies::new(outputs),
+        }
+    }
+
+    /// What the workers share.
+    pub(crate) fn stage(
+        self,
+        pipeline: &Arc<dyn Pipeline>,
+        plan: Plan,
+        run: &Arc<Run>,
+        outputs: Outputs,
+        compactions: Arc<Compactions>,
+    ) -> Stage {
+        Stage {
+            pipeline: Arc::clone(pipeline),
+            plan,
+            run: Arc::clone(run),
+            outputs,
+            epochs: Arc::new(self.plan),
+            restored: self.restored.map(Arc::new),
+            counts: self.counts,
+            compactions,
+        }
+    }
+
     fn of(found: Option<Recovered>, source: &dyn Source) -> Self {
         let Some(Recovered { decided, base, blocks, .. }) = found else {
             let (plan, counts) = (EpochPlan::default(), Default::default());
@@ -335,31 +399,50 @@ fn work(
         interleave: options.interleave,
         count_only: false,
     };
-    let (epoch_plan, restored) = (Arc::new(start.plan), start.restored.map(Arc::new));
-    let pen = Mutex::new(pen);
-    let (pipeline, interval, counts) = (Arc::clone(pipeline), options.interval, start.counts);
-    let (run, tallies) = (Arc::clone(run), Arc::clone(&outputs.tallies));
+    let (stage, pen) = (start.stage(pipeline, plan, run, outputs, compactions), Mutex::new(pen));
+    let interval = options.interval;
     let outcomes = tidegate::runtime::execute(&options.cluster, move |worker| {
-        let hub = StateHub::new(
-            restored.clone(),
-            worker.index(),
-            worker.peers(),
-            epoch_plan.first(),
-            Arc::clone(&compactions),
-        );
-        let epochs = Epochs::with_checkpoints(Arc::clone(&epoch_plan), hub);
-        let ledger = Ledger::new(pipeline.judged());
-        worker.dataflow(|scope| {
-            pipeline.build(Site { scope, run: &run, ledger: &ledger, epochs: &epochs }, &plan, &outputs);
-        });
+        let (epochs, ledger) = stage.build(worker);
         let pen = if worker.index() == 0 { pen.lock().ok().and_then(|mut pen| pen.take()) } else { None };
-        let lead = pen.map(|pen| Lead {
-            committer: Box::new(Threaded::start(pen)) as Box<dyn Committer>,
-            interval,
-            tallies: Arc::clone(&tallies),
-            counts: counts.clone(),
-        });
-        drive(worker, &run, &epochs, &ledger, lead)
+        let lead = pen.map(|pen| stage.lead(Box::new(Threaded::start(pen)), interval));
+        drive(worker, &stage.run, &epochs, &ledger, lead)
     })?;
     Ok(outcomes.into_iter().next().unwrap_or(Outcome::Finished))
+}
+
+/// What the workers of a run share.
+pub(crate) struct Stage {
+    pipeline: Arc<dyn Pipeline>,
+    plan: Plan,
+    pub(crate) run: Arc<Run>,
+    outputs: Outputs,
+    epochs: Arc<EpochPlan>,
+    restored: Option<Arc<Restored>>,
+    counts: tidegate::ingest::Counts,
+    compactions: Arc<Compactions>,
+}
+
+impl Stage {
+    /// Builds the dataflow on a worker, with the state that it owns.
+    pub(crate) fn build(&self, worker: &mut Worker) -> (Epochs, Ledger) {
+        let hub = StateHub::new(
+            self.restored.clone(),
+            worker.index(),
+            worker.peers(),
+            self.epochs.first(),
+            Arc::clone(&self.compactions),
+        );
+        let epochs = Epochs::with_checkpoints(Arc::clone(&self.epochs), hub);
+        let ledger = Ledger::new(self.pipeline.judged());
+        worker.dataflow(|scope| {
+            let at = Site { scope, run: &self.run, ledger: &ledger, epochs: &epochs };
+            self.pipeline.build(at, &self.plan, &self.outputs);
+        });
+        (epochs, ledger)
+    }
+
+    /// What worker 0 has beside the others.
+    pub(crate) fn lead(&self, committer: Box<dyn Committer>, interval: Duration) -> Lead {
+        Lead { committer, interval, tallies: Arc::clone(&self.outputs.tallies), counts: self.counts.clone() }
+    }
 }

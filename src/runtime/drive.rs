@@ -52,15 +52,43 @@ pub fn drive(
     ledger: &Ledger,
     lead: Option<Lead>,
 ) -> Outcome {
-    let mut control = Control::lay(worker);
-    let mut head = lead.map(|lead| Head::new(lead, epochs, worker.peers(), run.clock().now_us()));
-    let mut reporter =
-        Reporter { next: epochs.plan().first(), worker: worker.index(), told: false, done: false };
+    let mut driver = Driver::new(worker, run, epochs, lead);
     let outcome = loop {
         worker.step_or_park(Some(PARK));
-        reporter.report(run, epochs, ledger, &mut control);
-        if let Some(head) = &mut head {
-            head.lead(run, epochs, &mut control);
+        if let Some(outcome) = driver.turn(worker, run, epochs, ledger) {
+            break outcome;
+        }
+    };
+    driver.end(run, epochs);
+    while worker.has_dataflows() {
+        worker.step_or_park(Some(PARK));
+    }
+    outcome
+}
+
+/// The loop of [`drive`] taken apart, for whoever steps workers in an order of their own: a simulation.
+pub struct Driver {
+    control: Control,
+    head: Option<Head>,
+    reporter: Reporter,
+}
+
+impl Driver {
+    /// The driver of `worker`; every worker of the run makes its own at the same point of its program.
+    pub fn new(worker: &mut Worker, run: &Run, epochs: &Epochs, lead: Option<Lead>) -> Self {
+        let control = Control::lay(worker);
+        let head = lead.map(|lead| Head::new(lead, epochs, worker.peers(), run.clock().now_us()));
+        let reporter =
+            Reporter { next: epochs.plan().first(), worker: worker.index(), told: false, done: false };
+        Driver { control, head, reporter }
+    }
+
+    /// What is done between two steps of the worker; the outcome, once the run is over.
+    pub fn turn(&mut self, worker: &Worker, run: &Run, epochs: &Epochs, ledger: &Ledger) -> Option<Outcome> {
+        let Driver { control, head, reporter } = self;
+        reporter.report(run, epochs, ledger, control);
+        if let Some(head) = head {
+            head.lead(run, epochs, control);
         }
         let mut pinged = false;
         let over = control.orders.borrow_mut().drain(..).fold(None, |over, order| match order {
@@ -85,18 +113,16 @@ pub fn drive(
                 run.beat();
             }
         }
-        if let Some(outcome) = over {
-            break outcome;
-        }
-    };
-    // What is still under way belongs to an epoch that nobody will decide.
-    run.stop();
-    epochs.wake();
-    control.close();
-    while worker.has_dataflows() {
-        worker.step_or_park(Some(PARK));
+        over
     }
-    outcome
+
+    /// Lets go of what is still under way: it belongs to an epoch that nobody will decide. The worker is then to be
+    /// stepped until it has no dataflows.
+    pub fn end(self, run: &Run, epochs: &Epochs) {
+        run.stop();
+        epochs.wake();
+        self.control.close();
+    }
 }
 
 /// What every worker does: says when an epoch has come to rest, and when somebody wants to stop.
@@ -217,6 +243,7 @@ impl Head {
         let now_us = run.clock().now_us();
         if self.ponged.iter().all(|ponged| *ponged) {
             run.beat();
+            self.pinged_us = self.pinged_us.min(now_us);
             if now_us.saturating_sub(self.pinged_us) >= PING_US {
                 self.pinged_us = now_us;
                 self.ponged.fill(false);
@@ -236,7 +263,10 @@ impl Head {
         if self.end_sent || self.complete || repeats {
             return;
         }
-        let age_us = run.clock().now_us().saturating_sub(self.began_us);
+        let now_us = run.clock().now_us();
+        // A clock that was set back must not keep an epoch open until it has caught up.
+        self.began_us = self.began_us.min(now_us);
+        let age_us = now_us.saturating_sub(self.began_us);
         let interval_us = i64::try_from(self.lead.interval.as_micros()).unwrap_or(i64::MAX);
         let due_us = if self.deciding { interval_us.saturating_mul(LONGEST) } else { interval_us };
         if self.stopping || age_us >= due_us {

@@ -12,7 +12,7 @@ mod trigger;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cluster::{Cluster, ClusterError, execute, exit_on_panic};
 pub use control::Outcome;
-pub use drive::{Lead, drive};
+pub use drive::{Driver, Lead, drive};
 pub use epochs::{EpochPlan, Epochs};
 pub use gather::gather;
 pub use run::{Pace, Run, RunError};
