@@ -67,14 +67,10 @@ impl SinkSettings {
         }
     }
 
-    /// The sinks, with what only the environment says.
-    pub fn targets(&self, password: Option<&str>, kafka: &KafkaTarget) -> Targets {
+    /// The sinks; `database` is the one of these settings, with its password.
+    pub fn targets(&self, database: &postgres::Config, kafka: &KafkaTarget) -> Targets {
         let tables = self.tables.iter().map(|kind| match kind {
-            TableKind::Postgres => {
-                let mut config = self.postgres.clone();
-                config.password = password.unwrap_or_default().to_owned().into();
-                TableTarget::Postgres(Box::new(config))
-            }
+            TableKind::Postgres => TableTarget::Postgres(Box::new(database.clone())),
             TableKind::Sqlite => TableTarget::Sqlite,
             TableKind::Console => TableTarget::Console(ConsoleFormat::Text),
             TableKind::ConsoleJson => TableTarget::Console(ConsoleFormat::JsonLines),

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Kills a run with checkpoints at random moments and starts it again, each time with other workers, until it is done.
 
-usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--processes] [--damage] -- RUN-ARGUMENTS...
+usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--processes] [--damage] [--configured RESET] -- RUN-ARGUMENTS...
 
 Most ends are SIGKILL, some SIGTERM (which must exit with 0). With --processes every third start is a cluster of two processes, of which one
 is killed alone now and then. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts. The
+With --configured the sinks are those of the settings, OUT is their data directory, and the command RESET empties them. The
 output is for somebody else to compare; what is checked here is that every end is an expected one, and that at least N kills hit a run.
 """
 
@@ -65,6 +66,7 @@ def main():
     parser.add_argument("--patience", type=float, default=0.5, help="seconds that the first start lives, at most")
     parser.add_argument("--processes", action="store_true")
     parser.add_argument("--damage", action="store_true")
+    parser.add_argument("--configured")
     parser.add_argument("arguments", nargs="+")
     options = parser.parse_args()
     rnd = random.Random(options.seed)
@@ -80,16 +82,20 @@ def main():
 
 def attempt(options, rnd, patience):
     """One run from the beginning to its end; whether it was killed often enough on the way."""
-    checkpoint = Path(f"{options.out}.checkpoint")
+    checkpoint = options.out / "checkpoint" if options.configured else Path(f"{options.out}.checkpoint")
     for folder in (options.out, checkpoint):
         shutil.rmtree(folder, ignore_errors=True)
+    if options.configured:
+        subprocess.run(options.configured, shell=True, check=True)
+    to = [] if options.configured else ["--out", str(options.out)]
+    environment = {**os.environ, **({"TIDEGATE_DATA": str(options.out)} if options.configured else {})}
     kills = 0
     for start in range(STARTS):
         workers = rnd.choice([1, 2, 3, 8])
-        run = ["run", *options.arguments, "--out", str(options.out), "-w", str(workers)]
+        run = ["run", *options.arguments, *to, "-w", str(workers)]
         is_cluster = options.processes and start % 3 == 2
         command = [options.binary, *(["cluster", "2"] if is_cluster else []), *run]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=environment)
         # Once there were enough kills it may come to its end.
         limit = rnd.uniform(0.3, 1.0) * patience if kills < options.kills else 120
         patience *= 1.1

@@ -500,7 +500,7 @@ pub(crate) struct VerifyArgs {
     /// Audit tables.sqlite in this directory.
     #[arg(long, value_name = "DIR", group = "target")]
     pub(crate) out: Option<PathBuf>,
-    /// Audit PostgreSQL: DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME.
+    /// Audit the PostgreSQL database that the settings name for the pipeline.
     #[arg(long, group = "target")]
     pub(crate) postgres: bool,
     /// One array of objects, a table each.

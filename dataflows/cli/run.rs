@@ -108,14 +108,13 @@ fn targets(args: &RunArgs, settings: &Settings, name: &str, source: &dyn Source)
         return Ok(Targets::embedded(Durability::Power));
     }
     let sinks = settings.sinks_of(name);
-    let password = settings.secrets.get(if name == "iot" { "POSTGRES_PASSWORD" } else { "DB_PASSWORD" });
     let properties = if sinks.topics.contains(&TopicKind::Kafka) {
         brokers(args, settings)?
     } else {
         Properties::default()
     };
     let partitions = source.partitions().iter().map(|partition| partition.id.number + 1).max().unwrap_or(1);
-    Ok(sinks.targets(password, &KafkaTarget { properties, partitions }))
+    Ok(sinks.targets(&settings.database_of(name), &KafkaTarget { properties, partitions }))
 }
 
 /// How the brokers are reached.

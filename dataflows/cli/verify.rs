@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tidegate::ingest::Interleave;
 use tidegate::runtime::{Pace, Run, exit_on_panic};
-use tidegate::sink::postgres::Config;
 use tidegate_dataflows::pipeline::Pipeline;
 use tidegate_dataflows::replay::{BATCH, Options};
 use tidegate_dataflows::verify::{Rows, TableAudit, Target, verify};
@@ -23,11 +22,11 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &VerifyArgs) -> Result<(), Fai
             Failure::usage("verify runs in one process").mend("leave -n out; -w gives it more workers")
         );
     }
+    let settings = settings(global)?;
     let target = match &args.out {
         Some(out) => Target::Out(out.clone()),
-        None => Target::Postgres(Box::new(from_environment()?)),
+        None => Target::Postgres(Box::new(settings.database_of(&args.pipeline))),
     };
-    let pipelines = settings(global)?.pipelines;
     let options = Options {
         fixture: places::fixture(args.fixture.as_deref())?,
         out: std::path::PathBuf::new(),
@@ -35,7 +34,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &VerifyArgs) -> Result<(), Fai
         pace: Pace::Max,
         batch: BATCH,
         interleave: Interleave::Aligned,
-        pipelines,
+        pipelines: settings.pipelines,
     };
     let signals = Signals::listen(ui, 1)?;
     exit_on_panic();
@@ -72,28 +71,4 @@ fn report(audits: &[TableAudit]) -> String {
         }
     }
     text
-}
-
-/// The database of `DB_HOST`, `DB_PORT`, `DB_USER`, `DB_PASSWORD`, `DB_NAME`.
-fn from_environment() -> Result<Config, Failure> {
-    let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let mut config = Config::default();
-    if let Some(host) = get("DB_HOST") {
-        config.host = host;
-    }
-    if let Some(port) = get("DB_PORT") {
-        config.port = port.parse().map_err(|_| {
-            Failure::usage(format!("DB_PORT={port} is not a port")).mend("write a number up to 65535")
-        })?;
-    }
-    if let Some(user) = get("DB_USER") {
-        config.user = user;
-    }
-    if let Some(password) = get("DB_PASSWORD") {
-        config.password = password.into();
-    }
-    if let Some(database) = get("DB_NAME") {
-        config.database = database;
-    }
-    Ok(config)
 }

@@ -31,6 +31,8 @@ pub use fault::{Fault, Faults, Origin};
 pub use secrets::Secrets;
 pub use section::Effective;
 
+use tidegate::sink::postgres;
+
 use self::section::{Findings, Section};
 use self::tree::{Content, Node};
 use crate::pipeline::{PIPELINES, Pipelines};
@@ -66,6 +68,13 @@ impl Settings {
     pub fn sinks_of(&self, pipeline: &str) -> SinkSettings {
         let set = self.sinks.iter().find(|(name, _)| *name == pipeline);
         set.map_or_else(|| SinkSettings::of(pipeline), |(_, sinks)| sinks.clone())
+    }
+
+    /// The database that gets the rows of `pipeline`, if one does, with its password.
+    pub fn database_of(&self, pipeline: &str) -> postgres::Config {
+        let secret = if pipeline == "iot" { "POSTGRES_PASSWORD" } else { "DB_PASSWORD" };
+        let password = self.secrets.get(secret).unwrap_or_default().to_owned().into();
+        postgres::Config { password, ..self.sinks_of(pipeline).postgres }
     }
 }
 

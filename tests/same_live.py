@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Compares what a live run has left in Kafka and in its lake with what the replay of its input gives.
+
+usage: same_live.py EXPECTED DATA RECORDED [PIPELINE]
+
+EXPECTED is the replay's output directory, DATA the run's data directory, RECORDED what `tidegate record` has made of the topics that the run
+wrote. Offsets are left out, since a broker counts the marks of transactions too, and so are the headers that say which epoch wrote a record.
+"""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet
+
+MARKS = {"tidegate-epoch", "tidegate-generation"}
+
+
+def lines(folder):
+    found = {}
+    for path in sorted(folder.rglob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            headers = record.get("headers") or []
+            pairs = [pair for pair in zip(headers[::2], headers[1::2]) if pair[0] not in MARKS]
+            payload = record.get("payload"), record.get("payload_base64")
+            key = record.get("key"), record.get("key_base64")
+            kept = (record["partition"], record.get("ts"), key, payload, tuple(pairs))
+            found.setdefault(record["topic"], Counter())[kept] += 1
+    return found
+
+
+def lake(folder):
+    rows = Counter()
+    for path in folder.rglob("*.parquet"):
+        for row in pyarrow.parquet.ParquetFile(path).read().to_pylist():
+            present = sorted((name, repr(value)) for name, value in row.items() if value is not None)
+            rows[(path.parent.name, tuple(present))] += 1
+    return rows
+
+
+def main():
+    expected, data, recorded = map(Path, sys.argv[1:4])
+    pipeline = sys.argv[4] if len(sys.argv) > 4 else "activity"
+    wanted, got = lines(expected / "topics"), lines(recorded)
+    if not wanted:
+        sys.exit(f"there is no topic in {expected}")
+    for topic, records in wanted.items():
+        missing, more = records - got.get(topic, Counter()), got.get(topic, Counter()) - records
+        if missing or more:
+            shown = [*missing][:2] + [*more][:2]
+            sys.exit(f"{topic}: {missing.total()} records missing, {more.total()} too many: {shown}")
+    wanted, got = lake(expected / "lake" / pipeline), lake(data / "lake" / pipeline)
+    if wanted != got or not wanted:
+        sys.exit(f"the lake differs: {(wanted - got).total()} rows missing, {(got - wanted).total()} too many")
+    print("the same")
+
+
+main()
