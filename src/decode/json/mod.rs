@@ -173,7 +173,9 @@ impl<const N: usize> JsonDecoder<N> {
     ///
     /// # Errors
     /// See [`JsonDecoder`]; the record is to be set aside, and the decoder can go on with the next.
-    #[inline]
+    // Inlined for sure: a `Decoded` that is handed back through memory is read before its parts have been written
+    // there, which costs more than all the rest of the call.
+    #[inline(always)]
     pub fn decode<'a>(&'a mut self, value: Option<Value<'a>>) -> Result<Decoded<'a, N>, Rejected> {
         let Some(value) = value else {
             return Err(Rejected::new(Reason::Tombstone, "the record has no value"));
@@ -189,7 +191,7 @@ impl<const N: usize> JsonDecoder<N> {
     }
 
     /// Tries the layouts learned; the event time if one fits.
-    #[inline]
+    #[inline(always)]
     fn scan(&mut self, value: Value<'_>) -> Option<i64> {
         let len = value.bytes().len();
         if self.scanner.layouts.is_empty() || len > self.scanner.limits.max_record_bytes {
