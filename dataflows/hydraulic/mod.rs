@@ -33,6 +33,7 @@ use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::ordered::Ordered;
 use tidegate::operators::pivot::Pivot;
 use tidegate::runtime::{Epochs, Run};
+use tidegate::state::StateHub;
 use tidegate::tick::Tick;
 use tidegate::topic_lines::TopicLines;
 use tidegate::window::ClosedWindow;
@@ -101,7 +102,7 @@ pub fn build(
     rows.push(features.clone().table_rows(SENSOR_FEATURES as u32, sensor_features, tables::sensor_features));
 
     // All sensors of a (second, cycle).
-    let synced = synchronize(features.clone(), config);
+    let synced = synchronize(features.clone(), config, epochs.hub());
     rows.push(synced.clone().table_rows(SYNCHRONIZED as u32, synchronized, tables::synchronized));
     let lake = synced.clone().map(tables::lake_block(config));
 
@@ -111,12 +112,14 @@ pub fn build(
     let findings = features
         .flat_map(move |row| rules::of_sensor_row(&by_sensor, &row))
         .concat(synced.flat_map(move |row| rules::of_sync_row(&by_row, &row)))
-        .ordered("Rules", rules::RuleMachine::new(config.rules.clone()));
+        .ordered("Rules", rules::RuleMachine::new(config.rules.clone()), epochs.hub());
     let detected = findings.clone().filter(|finding| matches!(finding.kind, FindingKind::Detected { .. }));
     rows.push(detected.table_rows(ANOMALIES as u32, anomalies, tables::anomalies(config.rules.clone())));
-    let alerts = findings
-        .filter(|finding| finding.kind != FindingKind::Detected { alert: false })
-        .ordered("Alerts", alerts::AlertLines::new(&config.alert_topic, config.rules.clone()));
+    let alerts = findings.filter(|finding| finding.kind != FindingKind::Detected { alert: false }).ordered(
+        "Alerts",
+        alerts::AlertLines::new(&config.alert_topic, config.rules.clone()),
+        epochs.hub(),
+    );
 
     deliver_tables(scope.concatenate(rows), plan, run, epochs, outputs);
     deliver_lake(lake, LAKE_OUTPUT, tables::lake_batch(config), plan, run, epochs, outputs);
@@ -139,16 +142,17 @@ fn sensor_rows(
 fn synchronize<'scope>(
     features: StreamVec<'scope, Tick, SensorRow>,
     config: &Config,
+    state: &StateHub,
 ) -> StreamVec<'scope, Tick, SyncRow> {
     let size_us = config.windows.size_us();
     let synced = features
         .map(|row| (row.cycle, u32::from(row.sensor), row.stats))
-        .pivot("SynchronizedFeatures", SENSOR_COUNT)
+        .pivot("SynchronizedFeatures", SENSOR_COUNT, state)
         .map(move |row| SyncRow::of(row, size_us));
     match config.silent {
         SilentPolicy::Null => synced,
         SilentPolicy::Hold(at_most) => {
-            synced.ordered("HoldSilentSensors", hold::Hold { at_most_us: micros(at_most) })
+            synced.ordered("HoldSilentSensors", hold::Hold { at_most_us: micros(at_most) }, state)
         }
         SilentPolicy::Drop => {
             let wanted = config.sensors;

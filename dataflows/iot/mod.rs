@@ -89,7 +89,7 @@ pub fn build(
     };
     let validates = stage == Stage::Both;
     let quality = QualityCounts::default();
-    let validator = validates.then(|| Validation::new(config, quality.clone()));
+    let validator = validates.then(|| Validation::new(config, quality.clone(), epochs.hub().is_kept()));
     let names = topics(config, stage);
     let first_topic = names.first().map_or(0, |(output, _)| *output);
     let lines = |output: usize| {
@@ -113,7 +113,7 @@ pub fn build(
         .close_windows("RealTimeAggregates", config.windows, Mode::Final, epochs.hub())
         .table_rows(REAL_TIME_AGGREGATES as u32, aggregates_schema, tables::aggregates);
     // Broken rules by sensor, over the whole run.
-    let quality = breaches.total_by_key().net_changes().table_changes(
+    let quality = breaches.total_by_key("DataQuality", epochs.hub()).net_changes().table_changes(
         DATA_QUALITY as u32,
         quality_schema,
         tables::data_quality,

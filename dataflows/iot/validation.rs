@@ -32,10 +32,11 @@ pub(super) struct Validation {
 }
 
 impl Validation {
-    /// The rules of `config`; breaches are counted in `quality`.
-    pub(super) fn new(config: &Config, quality: QualityCounts) -> Self {
+    /// The rules of `config`; breaches are counted in `quality`. What is remembered is saved where `is_kept`.
+    pub(super) fn new(config: &Config, quality: QualityCounts, is_kept: bool) -> Self {
         let rule = |name, member, take: Take, range| RangeRule { name, member, take, range };
         let ranges = &config.ranges;
+        let dedup = Dedup::new(config.windows);
         Validation {
             ranges: [
                 rule("temperature_range", "temperature", |reading| reading.temperature(), ranges.temperature),
@@ -47,7 +48,7 @@ impl Validation {
                     ranges.energy,
                 ),
             ],
-            dedup: Dedup::new(config.windows),
+            dedup: if is_kept { dedup.saved() } else { dedup },
             quality,
         }
     }
@@ -88,11 +89,11 @@ impl Validate<ReadingDecoder> for Validation {
         self.quality.count(sensor, why.reason.as_str());
     }
 
-    fn save(&self, rank: u32) -> Vec<u8> {
-        self.dedup.save(rank)
+    fn save(&mut self, rank: u32, each: &mut dyn FnMut(i64, &[u8])) {
+        self.dedup.save(rank, each);
     }
 
-    fn restore(&mut self, rank: u32, state: &[u8]) -> Result<(), BadState> {
-        self.dedup.restore(rank, state)
+    fn restore(&mut self, rank: u32, remembered: &[u8]) -> Result<(), BadState> {
+        self.dedup.restore(rank, remembered)
     }
 }

@@ -132,7 +132,7 @@ impl Pen {
             counts: decision.counts,
             tallies: known.map_or(decision.tallies, |manifest| manifest.tallies),
             staged,
-            state: self.write_state(epoch, decision.blocks)?,
+            state: self.write_state(epoch, decision.watermark_us, decision.blocks)?,
             finished,
         };
         let bytes = pack(&manifest).map_err(|damage| self.unwritable(epoch, &damage))?;
@@ -170,6 +170,7 @@ impl Pen {
     fn write_state(
         &mut self,
         epoch: u64,
+        watermark_us: i64,
         blocks: Vec<StateBlock>,
     ) -> Result<Vec<StateFile>, CheckpointError> {
         let (deltas, whole): (Vec<_>, Vec<_>) = blocks.into_iter().partition(StateBlock::is_delta);
@@ -180,13 +181,13 @@ impl Pen {
             self.deltas.push(file);
         }
         if self.deltas.len() > MOST_DELTAS {
-            self.fold(epoch)?;
+            self.fold(epoch, watermark_us)?;
         }
         Ok(std::iter::once(state).chain(self.deltas.iter().cloned()).collect())
     }
 
     /// Folds all deltas into one file, so that recovery reads what is there and not all that ever was.
-    fn fold(&mut self, epoch: u64) -> Result<(), CheckpointError> {
+    fn fold(&mut self, epoch: u64, watermark_us: i64) -> Result<(), CheckpointError> {
         let mut blocks: Vec<StateBlock> = Vec::new();
         for file in &self.deltas {
             let bytes = self.store.read(&file.name)?.unwrap_or_default();
@@ -194,7 +195,7 @@ impl Pen {
                 super::unpack(&bytes).map_err(|damage| self.broken(&file.name, &damage))?;
             blocks.extend(more);
         }
-        let folded = self.compactions.fold(blocks);
+        let folded = self.compactions.fold(blocks, watermark_us, true);
         let name = format!("delta-{epoch:010}-{}-folded.tg", self.generation);
         self.deltas = vec![self.write_blocks(epoch, name, &folded)?];
         Ok(())

@@ -20,10 +20,10 @@ type Seen = HashSet<Box<[u8]>>;
 /// # Guarantees
 /// * A pair is a repeat exactly when it was [remembered](Dedup::remember) in the same partition and the last window
 ///   that holds its instant ends after the watermark given.
-/// * Equal histories save to equal bytes.
 ///
 /// # State
-/// 8 bytes, the key and about 24 bytes more a pair, freed when a look-up's watermark has passed the window's end.
+/// 8 bytes, the key and about 24 bytes more a pair, freed when a look-up's watermark has passed the window's end. Where it is
+/// [saved](Dedup::saved), the pairs of an open epoch once more.
 ///
 /// # Examples
 /// ```
@@ -44,12 +44,20 @@ pub struct Dedup {
     /// By rank, then by window.
     partitions: Vec<BTreeMap<i64, Seen>>,
     entry: Vec<u8>,
+    /// By rank, what was remembered since it was saved: pairs, each behind its length. `None` where nothing is saved.
+    unsaved: Option<Vec<Vec<u8>>>,
 }
 
 impl Dedup {
     /// Nothing is remembered; windows are those of `spec`.
     pub fn new(spec: WindowSpec) -> Self {
-        Dedup { spec, partitions: Vec::new(), entry: Vec::new() }
+        Dedup { spec, partitions: Vec::new(), entry: Vec::new(), unsaved: None }
+    }
+
+    /// What is remembered is kept for [`Dedup::save`] as well.
+    pub fn saved(mut self) -> Self {
+        self.unsaved = Some(Vec::new());
+        self
     }
 
     /// Whether the pair was accepted before in the partition and its window is open at `watermark_us`.
@@ -71,6 +79,15 @@ impl Dedup {
             return;
         }
         let entry: Box<[u8]> = encode(&mut self.entry, key, time_us).into();
+        if let Some(unsaved) = &mut self.unsaved {
+            let rank = rank as usize;
+            if rank >= unsaved.len() {
+                unsaved.resize_with(rank + 1, Vec::new);
+            }
+            // An entry holds a text of at most 1 GiB.
+            unsaved[rank].extend_from_slice(&(entry.len() as u32).to_le_bytes());
+            unsaved[rank].extend_from_slice(&entry);
+        }
         self.windows(rank).entry(window).or_default().insert(entry);
     }
 
@@ -79,40 +96,28 @@ impl Dedup {
         self.partitions.iter().flat_map(BTreeMap::values).map(HashSet::len).sum()
     }
 
-    /// What is remembered of a partition; empty when nothing is.
-    pub fn save(&self, rank: u32) -> Vec<u8> {
-        let windows = self.partitions.get(rank as usize);
-        let mut entries: Vec<&[u8]> =
-            windows.into_iter().flat_map(BTreeMap::values).flatten().map(|entry| &**entry).collect();
-        entries.sort_unstable();
-        let mut out = Vec::new();
-        for entry in entries {
-            // An entry holds a text of at most 1 GiB.
-            out.extend_from_slice(&(entry.len() as u32).to_le_bytes());
-            out.extend_from_slice(entry);
+    /// Calls `each` with every pair that was remembered of a partition since this was called last, and until which
+    /// watermark it is.
+    pub fn save(&mut self, rank: u32, each: &mut dyn FnMut(i64, &[u8])) {
+        let unsaved = self.unsaved.as_mut().and_then(|unsaved| unsaved.get_mut(rank as usize));
+        let pairs = unsaved.map(std::mem::take).unwrap_or_default();
+        let mut rest = &pairs[..];
+        while let Some((entry, after)) = next_entry(rest) {
+            if let Some(time_us) = time_of(entry) {
+                each(self.spec.end(window_of(&self.spec, time_us)), entry);
+            }
+            rest = after;
         }
-        out
     }
 
-    /// Takes back what [`save`](Dedup::save) gave, in place of what is remembered of the partition.
+    /// Takes back a pair that [`save`](Dedup::save) gave.
     ///
     /// # Errors
-    /// When the bytes are cut or are no such state; the partition then remembers nothing.
-    pub fn restore(&mut self, rank: u32, mut state: &[u8]) -> Result<(), BadState> {
-        let spec = self.spec;
-        let windows = self.windows(rank);
-        windows.clear();
-        while !state.is_empty() {
-            let Some((entry, rest)) = next_entry(state) else {
-                windows.clear();
-                return Err(BadState("the remembered pairs are cut".to_owned()));
-            };
-            let (time, _key) = entry.split_at(TIME_BYTES);
-            // Eight bytes, as `next_entry` has seen to.
-            let time_us = i64::from_le_bytes(time.try_into().unwrap_or_default());
-            windows.entry(window_of(&spec, time_us)).or_default().insert(entry.into());
-            state = rest;
-        }
+    /// When the bytes are no pair.
+    pub fn restore(&mut self, rank: u32, entry: &[u8]) -> Result<(), BadState> {
+        let time_us = time_of(entry).ok_or_else(|| BadState("a remembered pair is cut".to_owned()))?;
+        let window = window_of(&self.spec, time_us);
+        self.windows(rank).entry(window).or_default().insert(entry.into());
         Ok(())
     }
 
@@ -124,8 +129,6 @@ impl Dedup {
         &mut self.partitions[rank]
     }
 }
-
-const TIME_BYTES: usize = size_of::<i64>();
 
 /// The last window that holds an instant: the one that closes last.
 fn window_of(spec: &WindowSpec, time_us: i64) -> i64 {
@@ -139,10 +142,14 @@ fn encode<'e>(entry: &'e mut Vec<u8>, key: &[u8], time_us: i64) -> &'e [u8] {
     entry
 }
 
-fn next_entry(state: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = state.split_first_chunk()?;
-    let len = u32::from_le_bytes(*len) as usize;
-    rest.split_at_checked(len).filter(|(entry, _)| entry.len() >= TIME_BYTES)
+fn next_entry(pairs: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = pairs.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*len) as usize)
+}
+
+/// The instant of a pair.
+fn time_of(entry: &[u8]) -> Option<i64> {
+    entry.first_chunk().map(|bytes| i64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -152,6 +159,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// What three partitions are numbered after others have been added.
+    const RANKS: [u32; 3] = [1, 3, 4];
 
     fn minute() -> Dedup {
         Dedup::new(WindowSpec::tumbling(60).unwrap())
@@ -179,12 +189,16 @@ mod tests {
     }
 
     #[test]
-    fn cut_state_is_refused() {
-        let mut dedup = minute();
+    fn only_what_is_new_is_saved_and_a_cut_pair_is_refused() {
+        let mut dedup = minute().saved();
         dedup.remember(3, b"sensor", 5, i64::MIN);
-        let saved = dedup.save(3);
-        for cut in 1..saved.len() {
-            assert!(minute().restore(3, &saved[..cut]).is_err(), "cut at {cut}");
+        let mut saved = Vec::new();
+        dedup.save(3, &mut |until_us, entry| saved.push((until_us, entry.to_vec())));
+        let mut after = Vec::new();
+        dedup.save(3, &mut |_, entry| after.push(entry.to_vec()));
+        assert_eq!((saved.len(), saved[0].0, after.len()), (1, 60, 0));
+        for cut in 0..8 {
+            assert!(minute().restore(3, &saved[0].1[..cut]).is_err(), "cut at {cut}");
         }
     }
 
@@ -195,24 +209,30 @@ mod tests {
             steps in prop::collection::vec((0_u32..3, 0_u8..4, -200_i64..200, 0_i64..30), 1..200),
             saved_at in 0_usize..200,
         ) {
-            let mut dedup = minute();
-            let mut model = Set::new();
+            let mut dedup = minute().saved();
+            let (mut saved, mut model) = (Vec::new(), Set::new());
             let mut watermarks = [i64::MIN; 3];
             for (i, (rank, key, time, delay)) in steps.into_iter().enumerate() {
-                if i == saved_at {
-                    let mut fresh = minute();
+                // Saved twice, by what is new; taken back with other ranks, as far as it is of any account.
+                if i == saved_at / 2 || i == saved_at {
                     for rank in 0..3 {
-                        fresh.restore(rank, &dedup.save(rank)).unwrap();
-                        prop_assert_eq!(fresh.save(rank), dedup.save(rank));
+                        dedup.save(rank, &mut |until_us, entry| saved.push((rank, until_us, entry.to_vec())));
                     }
-                    dedup = fresh;
                 }
+                if i == saved_at {
+                    let least = *watermarks.iter().min().unwrap();
+                    dedup = minute().saved();
+                    for (rank, _, entry) in saved.iter().filter(|(_, until_us, _)| *until_us > least) {
+                        dedup.restore(RANKS[*rank as usize], entry).unwrap();
+                    }
+                }
+                let now = if i >= saved_at { RANKS[rank as usize] } else { rank };
                 let watermark = watermarks[rank as usize];
                 let open = (time.div_euclid(60) + 1) * 60 > watermark;
                 let repeat = open && model.contains(&(rank, key, time));
-                prop_assert_eq!(dedup.is_repeat(rank, &[key], time, watermark), repeat);
+                prop_assert_eq!(dedup.is_repeat(now, &[key], time, watermark), repeat);
                 if !repeat {
-                    dedup.remember(rank, &[key], time, watermark);
+                    dedup.remember(now, &[key], time, watermark);
                     model.insert((rank, key, time));
                     watermarks[rank as usize] = watermark.max(time - delay);
                 }

@@ -17,6 +17,7 @@ mod operator;
 mod partition;
 mod quality;
 mod range;
+mod remembered;
 mod side;
 mod topic_front;
 mod validate;

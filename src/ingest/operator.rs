@@ -12,7 +12,7 @@ use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
 use super::validate::{AcceptAll, Validate};
-use super::{Decode, SideTopics};
+use super::{Decode, SideTopics, remembered};
 use crate::checkpoint::PartitionCut;
 use crate::decode::{Reason, Rejected};
 use crate::record::{KafkaTime, Partition, Record};
@@ -256,7 +256,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         side: SideTopics,
         epochs: &Epochs,
     ) -> Option<Self> {
-        let (mut fronts, mut side) = (fronts, side);
+        let (mut fronts, mut side, mut validator) = (fronts, side, validator);
         let all = run.source().partitions();
         let by_offset = run.source().resumes_by_offset();
         let plan = epochs.plan();
@@ -303,6 +303,14 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             assigned.push(Assignment { partition, from_offset });
             partitions[partition] = Some(state);
         }
+        let rank_of = |id: &Partition| {
+            let read =
+                (0..).zip(&partitions).find(|(_, state)| state.as_ref().is_some_and(|state| state.id == *id));
+            read.map(|(rank, _)| rank)
+        };
+        remembered::restore(&mut validator, epochs.hub(), rank_of)
+            .map_err(|error| run.fail(error.into()))
+            .ok()?;
         let reader = run.source().reader(&assigned).map_err(|error| run.fail(error.into())).ok()?;
         let lanes = (0..reader.lanes())
             .map(|lane| Lane {
@@ -355,7 +363,9 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         if !self.epochs.has_checkpoints() {
             return;
         }
-        let Worker { partitions, fronts, side, .. } = self;
+        let Worker { partitions, fronts, side, validator, .. } = self;
+        let read = (0..).zip(partitions.iter()).filter_map(|(rank, state)| Some((rank, &state.as_ref()?.id)));
+        self.epochs.hub().save(self.epoch, remembered::save(validator, read));
         let cuts = partitions.iter().enumerate().filter_map(|(index, state)| {
             let (state, rank) = (state.as_ref()?, index as u32);
             Some(PartitionCut {

@@ -100,6 +100,10 @@ impl SideTopics {
         partition: &Partition,
         saved: &[u8],
     ) -> Result<(), StateError> {
+        if saved.is_empty() {
+            // Of a partition that was not there.
+            return Ok(());
+        }
         let (late, dead) =
             saved.split_at_checked(8).ok_or_else(|| unreadable(partition, "two offsets have 16 bytes"))?;
         for (lines, offset) in [(&mut self.late, late), (&mut self.dead, dead)] {

@@ -24,20 +24,20 @@ pub trait Validate<D: Decode>: 'static {
         let _unused = (event, why);
     }
 
-    /// What must be remembered of the partition with rank `rank` to go on after its last record; empty for a
-    /// validator that looks at each record by itself.
-    fn save(&self, rank: u32) -> Vec<u8> {
-        let _unused = rank;
-        Vec::new()
+    /// Calls `each` with what it has come to remember of the partition with rank `rank` since this was called last, and
+    /// until which event time each of it is of any account; with nothing, for a validator that looks at each record by
+    /// itself.
+    fn save(&mut self, rank: u32, each: &mut dyn FnMut(i64, &[u8])) {
+        let _unused = (rank, each);
     }
 
-    /// Takes back what [`save`](Self::save) gave for the partition, which may have another rank now.
+    /// Takes back something that [`save`](Self::save) gave for the partition, which may have another rank now.
     ///
     /// # Errors
-    /// When the bytes are not such a state.
-    fn restore(&mut self, rank: u32, state: &[u8]) -> Result<(), BadState> {
-        let _unused = rank;
-        if state.is_empty() { Ok(()) } else { Err(BadState("this validator keeps no state".to_owned())) }
+    /// When the bytes are no such thing.
+    fn restore(&mut self, rank: u32, remembered: &[u8]) -> Result<(), BadState> {
+        let _unused = (rank, remembered);
+        Err(BadState("this validator keeps no state".to_owned()))
     }
 }
 
@@ -68,13 +68,15 @@ impl<D: Decode, V: Validate<D>> Validate<D> for Option<V> {
             validator.refused(event, why);
         }
     }
-    fn save(&self, rank: u32) -> Vec<u8> {
-        self.as_ref().map(|validator| validator.save(rank)).unwrap_or_default()
+    fn save(&mut self, rank: u32, each: &mut dyn FnMut(i64, &[u8])) {
+        if let Some(validator) = self {
+            validator.save(rank, each);
+        }
     }
-    fn restore(&mut self, rank: u32, state: &[u8]) -> Result<(), BadState> {
+    fn restore(&mut self, rank: u32, remembered: &[u8]) -> Result<(), BadState> {
         match self {
-            Some(validator) => validator.restore(rank, state),
-            None => Validate::<D>::restore(&mut AcceptAll, rank, state),
+            Some(validator) => validator.restore(rank, remembered),
+            None => Validate::<D>::restore(&mut AcceptAll, rank, remembered),
         }
     }
 }

@@ -54,12 +54,20 @@ pub struct DistinctCounter {
     spec: WindowSpec,
     keys: KeyTable,
     words: BTreeMap<i64, Word>,
+    /// The keys' numbers whose bits in a word have changed since they were saved; `None` where nothing is saved.
+    unsaved: Option<BTreeMap<i64, Vec<u32>>>,
 }
 
 impl DistinctCounter {
     /// No key seen yet.
     pub fn new(spec: WindowSpec) -> Self {
-        DistinctCounter { spec, keys: KeyTable::default(), words: BTreeMap::new() }
+        DistinctCounter { spec, keys: KeyTable::default(), words: BTreeMap::new(), unsaved: None }
+    }
+
+    /// Changes are remembered for [`DistinctCounter::save`].
+    pub fn saved(mut self) -> Self {
+        self.unsaved = Some(BTreeMap::new());
+        self
     }
 
     /// Notes `key` in the windows `first..=last`; in none when `last` is before `first`.
@@ -72,13 +80,17 @@ impl DistinctCounter {
         for index in first >> 6..=last >> 6 {
             let low = first.max(index << 6) & 63;
             let high = last.min(index << 6 | 63) & 63;
-            self.set(id, index, (u64::MAX >> (63 - high)) & (u64::MAX << low));
+            if self.set(id, index, (u64::MAX >> (63 - high)) & (u64::MAX << low))
+                && let Some(unsaved) = &mut self.unsaved
+            {
+                unsaved.entry(index).or_default().push(id);
+            }
         }
     }
 
-    /// Sets the bits `run` of key `id` in the word `index`.
+    /// Sets the bits `run` of key `id` in the word `index`; says whether one of them was not set.
     #[inline]
-    fn set(&mut self, id: u32, index: i64, run: u64) {
+    fn set(&mut self, id: u32, index: i64, run: u64) -> bool {
         let bound = self.keys.bound();
         let word =
             self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
@@ -87,6 +99,7 @@ impl DistinctCounter {
             fresh = run & !seen.0;
             seen.add(run);
         });
+        let changed = fresh != 0;
         while fresh != 0 {
             word.counts[fresh.trailing_zeros() as usize] += 1;
             fresh &= fresh - 1;
@@ -97,33 +110,37 @@ impl DistinctCounter {
                 word.seen.settle(self.keys.bound());
             }
         }
+        changed
     }
 
-    /// Calls `each` with every key and its bits in windows that end after `watermark_us`, as (word, bits).
-    pub fn save(&self, watermark_us: i64, each: &mut impl FnMut(u64, &[u8], &Vec<(i64, u64)>)) {
-        let mut words: Vec<Vec<(i64, u64)>> = Vec::new();
-        words.resize_with(self.keys.bound(), Vec::new);
-        for (index, word) in &self.words {
-            let base = index << 6;
-            let open = (0..64)
-                .filter(|bit| self.spec.end(base + bit) > watermark_us)
-                .fold(0, |open, bit| open | 1 << bit);
-            word.seen.for_each(|id, seen| {
-                if seen.0 & open != 0 {
-                    words[id as usize].push((*index, seen.0 & open));
+    /// Calls `each` with every (key, word) that has changed since this was called last: the key's hash, its place, until
+    /// when it is of any account, and its bits.
+    pub fn save(&mut self, each: &mut impl FnMut(u64, &[u8], i64, u64)) {
+        let mut place = Vec::new();
+        for (index, mut ids) in self.unsaved.as_mut().map(std::mem::take).unwrap_or_default() {
+            let Some(word) = self.words.get(&index) else { continue };
+            ids.sort_unstable();
+            ids.dedup();
+            for id in ids {
+                if let Some(seen) = word.seen.get(id) {
+                    place.clear();
+                    place.extend_from_slice(&index.to_le_bytes());
+                    place.extend_from_slice(self.keys.key(id));
+                    each(self.keys.hash(id), &place, self.spec.end(index << 6 | 63), seen.0);
                 }
-            });
-        }
-        for (id, words) in words.iter().enumerate().filter(|(_, words)| !words.is_empty()) {
-            each(self.keys.hash(id as u32), self.keys.key(id as u32), words);
+            }
         }
     }
 
-    /// Takes back what was saved of a key.
-    pub fn restore(&mut self, hash: u64, key: &[u8], words: &[(i64, u64)]) {
-        let id = self.keys.intern(hash, key);
-        for (index, bits) in words.iter().filter(|(_, bits)| *bits != 0) {
-            self.set(id, *index, *bits);
+    /// Takes back what was saved at a place, without the windows that had closed when event time was at `watermark_us`.
+    pub fn restore(&mut self, hash: u64, place: &[u8], bits: u64, watermark_us: i64) {
+        let Some((index, key)) = place.split_first_chunk() else { return };
+        let index = i64::from_le_bytes(*index);
+        let is_open = |bit: &i64| self.spec.end((index << 6) + bit) > watermark_us;
+        let bits = bits & (0..64).filter(is_open).fold(0, |open, bit| open | 1 << bit);
+        if bits != 0 {
+            let id = self.keys.intern(hash, key);
+            self.set(id, index, bits);
         }
     }
 
@@ -140,6 +157,9 @@ impl DistinctCounter {
                 if *count > 0 {
                     emit(window, std::mem::take(count));
                 }
+            }
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.remove(entry.key());
             }
             let word = entry.remove();
             word.seen.for_each(|id, _| self.keys.release(id));
@@ -172,7 +192,8 @@ pub trait DistinctKeys<'scope, P> {
     /// # Guarantees
     /// One result a window, when the frontier has reached its end; a function of the set of events.
     /// # State
-    /// A bit per (key, open window), in words of 64 windows, freed when all windows of a word have closed.
+    /// A bit per (key, open window), in words of 64 windows, freed when all windows of a word have closed; saved as
+    /// `name`, by word, where it has changed.
     /// # Errors
     /// None.
     fn distinct_keys<W>(
@@ -200,8 +221,12 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
         let parts = self.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut counter = DistinctCounter::new(spec);
+            if state.is_kept() {
+                counter = counter.saved();
+            }
             let mut saver = Saver::new(state, name);
-            state.restore(name, |hash, key, words: Vec<_>| counter.restore(hash, key, &words));
+            let restored_us = state.restored_watermark_us().unwrap_or(i64::MIN);
+            state.restore_latest(name, |hash, place, bits| counter.restore(hash, place, bits, restored_us));
             move |(input, frontier), output| {
                 input.for_each(|_time, blocks| {
                     for block in blocks.iter() {
@@ -216,9 +241,9 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
                 counter.close(watermark_us(frontier), &mut |window, count| {
                     output.session(&capability_at(&held, spec.end(window) - 1)).give((window, count));
                 });
-                saver.passed(open_epoch(frontier), |block| {
-                    let us = watermark_us(frontier).unwrap_or(i64::MAX);
-                    counter.save(us, &mut |hash, key, words| block.push(hash, key, words));
+                saver.passed(open_epoch(frontier), |written| {
+                    counter
+                        .save(&mut |hash, place, until_us, bits| written.put(hash, place, until_us, &bits));
                 });
                 held.downgrade(frontier.iter());
             }

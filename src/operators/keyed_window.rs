@@ -133,7 +133,8 @@ pub trait CloseWindows<'scope, A: Retract> {
     /// * They are a function of the multiset of records, whatever the batches and workers.
     /// * A result carries the event time of the window's last instant, so that windows can be chained.
     /// # State
-    /// One partial aggregate per (class, pane, key), freed after the pane's last window; saved as `name`.
+    /// One partial aggregate per (class, pane, key), freed after the pane's last window; saved as `name`, where it
+    /// has changed.
     /// # Errors
     /// None: records come judged.
     /// # Source
@@ -164,9 +165,12 @@ where
         self.unary_frontier(by_target, name, move |capability, info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut closer = WindowCloser::new(spec, matches!(mode, Mode::Update(_)));
-            let mut saver = Saver::new(state, name);
-            state.restore(name, |hash, key, parts: Vec<_>| {
-                closer.restore(hash, key, parts, |rank| state.rank(rank))
+            if state.is_kept() {
+                closer = closer.saved();
+            }
+            let (mut saver, has_moved) = (Saver::new(state, name), state.has_moved());
+            state.restore_latest(name, |hash, place, partial| {
+                closer.restore(hash, place, partial, |rank| state.rank(rank), has_moved);
             });
             if let Some(us) = state.restored_watermark_us() {
                 closer.restored(us);
@@ -190,8 +194,10 @@ where
                         output.session(&at).give(changed);
                     });
                 }
-                saver.passed(open_epoch(frontier), |block| {
-                    closer.save(&mut |hash, key, parts| block.push(hash, key, parts));
+                saver.passed(open_epoch(frontier), |written| {
+                    closer.save(&mut |hash, place, until_us, partial| {
+                        written.put(hash, place, until_us, partial);
+                    });
                 });
                 held.downgrade(frontier.iter());
             }

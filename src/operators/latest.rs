@@ -20,7 +20,7 @@ use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::keys::key_hash;
-use crate::state::{StateBlock, StateHub};
+use crate::state::{Fold, StateHub, StateWriter};
 use crate::tick::{Tick, open_epoch};
 
 /// A difference whose sum is the largest of the summands.
@@ -82,7 +82,7 @@ where
     V: ExchangeData,
 {
     fn latest_by_key(self, name: &str, state: &StateHub) -> VecCollection<'scope, Tick, (K, V), isize> {
-        state.register(name, larger::<V>);
+        state.register(name, Fold::Keep(larger::<V>));
         self.unary_frontier(Pipeline, "LargestOfEpoch", |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut epochs = BTreeMap::<u64, HashMap<K, V>>::new();
@@ -104,13 +104,13 @@ where
                     let at = Tick::new(*first.key(), i64::MAX);
                     let capability = held.delayed(&at);
                     if state.wants(at.epoch) {
-                        let mut block = StateBlock::delta(&name);
+                        let mut written = StateWriter::delta(&name);
                         for (key, value) in first.get() {
                             let bytes = bincode::serialize(key).unwrap_or_default();
                             // The value first, so that entries can be compared without the key's type.
-                            block.push(key_hash(&bytes), &bytes, &(value, key));
+                            written.push(key_hash(&bytes), &bytes, &(value, key));
                         }
-                        state.save(at.epoch, block);
+                        state.save(at.epoch, written);
                     }
                     let changes =
                         first.remove().into_iter().map(|(key, value)| ((key, ()), at, Largest(value)));

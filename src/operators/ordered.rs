@@ -11,7 +11,7 @@
 //!
 //! [`OrderedState`] is all of it but timely: plain data, serialisable by key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,8 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::keyed_window::capability_at;
 use crate::keys::{key_hash, key_owner};
-use crate::tick::{Tick, watermark_us};
+use crate::state::{Saver, StateHub};
+use crate::tick::{Tick, open_epoch, watermark_us};
 
 /// State by key, as a checkpoint keeps it.
 pub type ByKey<K, S> = BTreeMap<K, S>;
@@ -70,18 +71,37 @@ pub struct OrderedState<M: Machine> {
     machine: M,
     states: BTreeMap<M::Key, M::State>,
     waiting: BTreeMap<(i64, M::Key, M::Order), M::Item>,
+    /// The keys whose share has changed since it was saved; `None` where nothing is saved.
+    changed: Option<BTreeSet<M::Key>>,
 }
 
 impl<M: Machine> OrderedState<M> {
     /// No key has been met.
     pub fn new(machine: M) -> Self {
-        OrderedState { machine, states: BTreeMap::new(), waiting: BTreeMap::new() }
+        OrderedState { machine, states: BTreeMap::new(), waiting: BTreeMap::new(), changed: None }
+    }
+
+    /// The same, for a state of which [`OrderedState::save`] is to tell what has changed.
+    pub fn saved(machine: M) -> Self {
+        OrderedState { changed: Some(BTreeSet::new()), ..OrderedState::new(machine) }
     }
 
     /// Takes an item; it waits until the frontier has passed `time_us`.
     pub fn take(&mut self, time_us: i64, item: M::Item) {
-        let place = (time_us, self.machine.key(&item), self.machine.order(&item));
+        let key = self.machine.key(&item);
+        self.changes(&key);
+        self.wait(time_us, key, item);
+    }
+
+    fn wait(&mut self, time_us: i64, key: M::Key, item: M::Item) {
+        let place = (time_us, key, self.machine.order(&item));
         self.waiting.insert(place, item);
+    }
+
+    fn changes(&mut self, key: &M::Key) {
+        if let Some(changed) = self.changed.as_mut().filter(|changed| !changed.contains(key)) {
+            changed.insert(key.clone());
+        }
     }
 
     /// Applies all items before `watermark_us`, or all when there is no more input. `emit` gets each output with
@@ -92,6 +112,7 @@ impl<M: Machine> OrderedState<M> {
                 break;
             }
             let ((time_us, key, _), item) = first.remove_entry();
+            self.changes(&key);
             let state = self.states.entry(key.clone()).or_default();
             self.machine.apply(&key, state, time_us, item, &mut |output| emit(time_us, output));
         }
@@ -107,28 +128,31 @@ impl<M: Machine> OrderedState<M> {
         self.waiting.len()
     }
 
-    /// Everything there is of each key, for a checkpoint; [`OrderedState::restore`] takes it back.
-    pub fn save(&self) -> ByKey<M::Key, KeyState<M::State, M::Item>> {
-        let mut saved: ByKey<M::Key, KeyState<M::State, M::Item>> = BTreeMap::new();
-        let empty = || KeyState { state: None, waiting: Vec::new() };
-        for (key, state) in &self.states {
-            saved.entry(key.clone()).or_insert_with(empty).state = Some(state.clone());
-        }
+    /// All there is of each key whose share has changed since this was called last, for a checkpoint;
+    /// [`OrderedState::restore`] takes it back.
+    pub fn save(&mut self) -> ByKey<M::Key, KeyState<M::State, M::Item>> {
+        let share = |key| {
+            let state = self.states.get(&key).cloned();
+            (key, KeyState { state, waiting: Vec::new() })
+        };
+        let changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
+        let mut saved: ByKey<M::Key, KeyState<M::State, M::Item>> = changed.into_iter().map(share).collect();
         for ((time_us, key, _), item) in &self.waiting {
-            saved.entry(key.clone()).or_insert_with(empty).waiting.push((*time_us, item.clone()));
+            if let Some(share) = saved.get_mut(key) {
+                share.waiting.push((*time_us, item.clone()));
+            }
         }
         saved
     }
 
-    /// Takes back what [`OrderedState::save`] gave, of the keys that this worker owns now.
-    pub fn restore(&mut self, saved: ByKey<M::Key, KeyState<M::State, M::Item>>) {
-        for (key, KeyState { state, waiting }) in saved {
-            if let Some(state) = state {
-                self.states.insert(key, state);
-            }
-            for (time_us, item) in waiting {
-                self.take(time_us, item);
-            }
+    /// Takes back a key's share.
+    pub fn restore(&mut self, key: M::Key, share: KeyState<M::State, M::Item>) {
+        let KeyState { state, waiting } = share;
+        for (time_us, item) in waiting {
+            self.wait(time_us, key.clone(), item);
+        }
+        if let Some(state) = state {
+            self.states.insert(key, state);
         }
     }
 }
@@ -140,9 +164,13 @@ pub(super) fn is_due(time_us: i64, watermark_us: Option<i64>) -> bool {
 
 /// The worker that owns `key`: by its group, as everywhere, so that state moves with the other state of a group.
 pub(super) fn owner_of<K: Serialize>(key: &K, peers: usize) -> u64 {
+    key_owner(key_hash(&bytes_of(key)), peers) as u64
+}
+
+/// A key as bytes.
+pub(super) fn bytes_of<K: Serialize>(key: &K) -> Vec<u8> {
     // Keys are plain data, which bincode always writes.
-    let bytes = bincode::serialize(key).unwrap_or_default();
-    key_owner(key_hash(&bytes), peers) as u64
+    bincode::serialize(key).unwrap_or_default()
 }
 
 /// Extension trait for ordered state.
@@ -159,21 +187,37 @@ pub trait Ordered<'scope, I> {
     /// workers and arrival. Within a worker outputs leave in the order of (event time, key, order).
     /// # State
     /// The items that the frontier has not passed; a [`Machine::State`] for every key met, for good. Saved as
-    /// `name`, by key.
+    /// `name`, by key, where it has changed.
     /// # Errors
     /// None: what is late has been left out by the caller.
-    fn ordered<M: Machine<Item = I>>(self, name: &str, machine: M) -> StreamVec<'scope, Tick, M::Output>;
+    fn ordered<M: Machine<Item = I>>(
+        self,
+        name: &str,
+        machine: M,
+        state: &StateHub,
+    ) -> StreamVec<'scope, Tick, M::Output>;
 }
 
 impl<'scope, I: ExchangeData + Clone> Ordered<'scope, I> for StreamVec<'scope, Tick, I> {
-    fn ordered<M: Machine<Item = I>>(self, name: &str, machine: M) -> StreamVec<'scope, Tick, M::Output> {
+    fn ordered<M: Machine<Item = I>>(
+        self,
+        name: &str,
+        machine: M,
+        state: &StateHub,
+    ) -> StreamVec<'scope, Tick, M::Output> {
         let peers = self.scope().peers();
         let machine = std::rc::Rc::new(machine);
         let route = std::rc::Rc::clone(&machine);
         let by_key = Exchange::new(move |item: &I| owner_of(&route.key(item), peers));
         self.unary_frontier(by_key, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
-            let mut ordered = OrderedState::new(Shared(machine));
+            let machine = Shared(machine);
+            let mut ordered = match state.is_kept() {
+                true => OrderedState::saved(machine),
+                false => OrderedState::new(machine),
+            };
+            let mut saver = Saver::new(state, name);
+            state.restore_latest(name, |_hash, _key, (key, share)| ordered.restore(key, share));
             move |(input, frontier), output| {
                 input.for_each(|time, items| {
                     items.drain(..).for_each(|item| ordered.take(time.time().time_us, item));
@@ -182,6 +226,12 @@ impl<'scope, I: ExchangeData + Clone> Ordered<'scope, I> for StreamVec<'scope, T
                 ordered.pass(watermark_us(frontier), &mut |time_us, made| {
                     let at = capability_at(&held, time_us);
                     output.session(&at).give(made);
+                });
+                saver.passed(open_epoch(frontier), |written| {
+                    for (key, share) in ordered.save() {
+                        let bytes = bytes_of(&key);
+                        written.put(key_hash(&bytes), &bytes, i64::MAX, &(key, share));
+                    }
                 });
                 held.downgrade(frontier.iter());
             }

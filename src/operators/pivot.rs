@@ -8,9 +8,8 @@
 //! (group, lane, value) at t ─► owner of group: lanes of (t, group) ─► when the frontier has passed t: one row
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use timely::ExchangeData;
 use timely::dataflow::StreamVec;
@@ -19,8 +18,10 @@ use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::Operator;
 
 use super::keyed_window::capability_at;
-use super::ordered::{ByKey, is_due, owner_of};
-use crate::tick::{Tick, watermark_us};
+use super::ordered::{bytes_of, is_due, owner_of};
+use crate::keys::key_hash;
+use crate::state::{Saver, StateHub};
+use crate::tick::{Tick, open_epoch, watermark_us};
 
 /// A group at an instant, all its lanes side by side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,25 +34,31 @@ pub struct Pivoted<G, V> {
     pub lanes: Vec<Option<V>>,
 }
 
-/// The open rows of a group, with their event times.
-pub type OpenRows<V> = Vec<(i64, Vec<Option<V>>)>;
-
 /// The groups that the frontier has not passed, on one worker.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(bound = "G: Serialize + DeserializeOwned + Ord, V: Serialize + DeserializeOwned")]
+#[derive(Clone, Debug)]
 pub struct OpenGroups<G, V> {
     lanes: usize,
     groups: BTreeMap<(i64, G), Vec<Option<V>>>,
+    /// The groups that have changed since they were saved; `None` where nothing is saved.
+    changed: Option<BTreeSet<(i64, G)>>,
 }
 
 impl<G: Ord + Clone, V: Clone> OpenGroups<G, V> {
     /// No group; each will have `lanes` lanes.
     pub fn new(lanes: usize) -> Self {
-        OpenGroups { lanes, groups: BTreeMap::new() }
+        OpenGroups { lanes, groups: BTreeMap::new(), changed: None }
+    }
+
+    /// The same, for groups of which [`OpenGroups::save`] is to tell what has changed.
+    pub fn saved(lanes: usize) -> Self {
+        OpenGroups { changed: Some(BTreeSet::new()), ..OpenGroups::new(lanes) }
     }
 
     /// Puts `value` into its lane; a lane beyond the last is passed over.
     pub fn put(&mut self, time_us: i64, group: G, lane: usize, value: V) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert((time_us, group.clone()));
+        }
         let lanes = self.groups.entry((time_us, group)).or_insert_with(|| vec![None; self.lanes]);
         if let Some(place) = lanes.get_mut(lane) {
             *place = Some(value);
@@ -79,20 +86,19 @@ impl<G: Ord + Clone, V: Clone> OpenGroups<G, V> {
         self.groups.is_empty()
     }
 
-    /// The open groups of each key, for a checkpoint; [`OpenGroups::restore`] takes them back.
-    pub fn save(&self) -> ByKey<G, OpenRows<V>> {
-        let mut saved: ByKey<G, Vec<_>> = BTreeMap::new();
-        for ((time_us, group), lanes) in &self.groups {
-            saved.entry(group.clone()).or_default().push((*time_us, lanes.clone()));
+    /// Calls `each` with every open group that has changed since this was called last, for a checkpoint;
+    /// [`OpenGroups::restore`] takes it back.
+    pub fn save(&mut self, each: &mut impl FnMut(&(i64, G), &Vec<Option<V>>)) {
+        for place in self.changed.as_mut().map(std::mem::take).unwrap_or_default() {
+            if let Some(lanes) = self.groups.get(&place) {
+                each(&place, lanes);
+            }
         }
-        saved
     }
 
-    /// Takes back what [`OpenGroups::save`] gave, of the groups that this worker owns now.
-    pub fn restore(&mut self, saved: ByKey<G, OpenRows<V>>) {
-        for (group, open) in saved {
-            self.groups.extend(open.into_iter().map(|(time_us, lanes)| ((time_us, group.clone()), lanes)));
-        }
+    /// Takes back a group.
+    pub fn restore(&mut self, place: (i64, G), lanes: Vec<Option<V>>) {
+        self.groups.insert(place, lanes);
     }
 }
 
@@ -111,7 +117,7 @@ pub trait Pivot<'scope, G, V> {
     /// A (time, group) leaves once, when the frontier has passed its time, and only if a lane of it has spoken.
     /// Rows are a function of the multiset of inputs, whatever the batches and workers.
     /// # State
-    /// The lanes of each open (time, group), freed when it leaves; saved as `name`, by group.
+    /// The lanes of each open (time, group), freed when it leaves; saved as `name`, where they have changed.
     /// # Errors
     /// None: a lane that there is not is passed over.
     /// # Examples
@@ -126,7 +132,7 @@ pub trait Pivot<'scope, G, V> {
     /// open.pass(Some(20), &mut |row| rows.push((row.time_us, row.group, row.lanes)));
     /// assert_eq!(rows, [(10, 'a', vec![Some(0.25), Some(0.5)])]);
     /// ```
-    fn pivot(self, name: &str, lanes: usize) -> StreamVec<'scope, Tick, Pivoted<G, V>>;
+    fn pivot(self, name: &str, lanes: usize, state: &StateHub) -> StreamVec<'scope, Tick, Pivoted<G, V>>;
 }
 
 impl<'scope, G, V> Pivot<'scope, G, V> for StreamVec<'scope, Tick, (G, u32, V)>
@@ -134,12 +140,17 @@ where
     G: ExchangeData + Ord + Clone,
     V: ExchangeData + Clone,
 {
-    fn pivot(self, name: &str, lanes: usize) -> StreamVec<'scope, Tick, Pivoted<G, V>> {
+    fn pivot(self, name: &str, lanes: usize, state: &StateHub) -> StreamVec<'scope, Tick, Pivoted<G, V>> {
         let peers = self.scope().peers();
         let by_group = Exchange::new(move |(group, _, _): &(G, u32, V)| owner_of(group, peers));
         self.unary_frontier(by_group, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
-            let mut open = OpenGroups::new(lanes);
+            let mut open = match state.is_kept() {
+                true => OpenGroups::saved(lanes),
+                false => OpenGroups::new(lanes),
+            };
+            let mut saver = Saver::new(state, name);
+            state.restore_latest(name, |_hash, _key, (place, lanes)| open.restore(place, lanes));
             move |(input, frontier), output| {
                 input.for_each(|time, values| {
                     for (group, lane, value) in values.drain(..) {
@@ -150,6 +161,13 @@ where
                 open.pass(watermark_us(frontier), &mut |row| {
                     let at = capability_at(&held, row.time_us);
                     output.session(&at).give(row);
+                });
+                saver.passed(open_epoch(frontier), |written| {
+                    open.save(&mut |place, lanes| {
+                        // It belongs to the worker of its group, and is of no account when its time has passed.
+                        let (hash, until_us) = (key_hash(&bytes_of(&place.1)), place.0.saturating_add(1));
+                        written.put(hash, &bytes_of(place), until_us, &(place, lanes));
+                    });
                 });
                 held.downgrade(frontier.iter());
             }

@@ -71,6 +71,23 @@ impl StateBlock {
         self.ends.push(self.bytes.len() as u64);
     }
 
+    /// Appends what an entry now is, of an operator whose later entries take the place of earlier ones
+    /// ([`Fold::Replace`](super::Fold::Replace)). Once event time stands at `until_us` it is of no account any more; that instant
+    /// is a function of the key.
+    pub fn put<V: Serialize>(&mut self, hash: u64, key: &[u8], until_us: i64, value: &V) {
+        self.push(hash, key, &(until_us, value));
+    }
+
+    /// Appends that an entry is no more, likewise.
+    pub fn remove(&mut self, hash: u64, key: &[u8]) {
+        self.push(hash, key, &GONE_US);
+    }
+
+    /// Bytes of keys and values.
+    pub(super) fn byte_len(&self) -> usize {
+        self.keys.byte_len() + self.bytes.len()
+    }
+
     /// Appends an entry whose value is serialised already.
     pub(super) fn push_raw(&mut self, hash: u64, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(value);
@@ -104,17 +121,30 @@ impl StateBlock {
     ) -> Result<(), StateError> {
         let unreadable = |cause| StateError { operator: self.operator.clone(), cause };
         if !self.is_sound() {
-            return Err(unreadable("its entries have no ends".to_owned()));
+            return Err(unreadable(UNSOUND.to_owned()));
         }
-        // The form that `push` writes, and nothing behind it: a longer value is one of another type.
-        let form = bincode::DefaultOptions::new().with_fixint_encoding();
         for (hash, key, value) in self.raw() {
             if key_owner(hash, peers) == index {
-                each(hash, key, form.deserialize(value).map_err(|error| unreadable(error.to_string()))?);
+                each(hash, key, value_of(value).map_err(|error| unreadable(error.to_string()))?);
             }
         }
         Ok(())
     }
+}
+
+pub(super) const UNSOUND: &str = "its entries have no ends";
+
+/// Until when an entry lasts that was removed.
+pub(super) const GONE_US: i64 = i64::MIN;
+
+/// Until when the entry lasts whose value was appended by [`StateBlock::put`] or [`StateBlock::remove`]; `None` for any other.
+pub(super) fn until_us(value: &[u8]) -> Option<i64> {
+    value.first_chunk().map(|bytes| i64::from_le_bytes(*bytes))
+}
+
+/// The form that `push` writes, and nothing behind it: a longer value is one of another type.
+pub(super) fn value_of<V: DeserializeOwned>(value: &[u8]) -> bincode::Result<V> {
+    bincode::DefaultOptions::new().with_fixint_encoding().deserialize(value)
 }
 
 #[cfg(test)]

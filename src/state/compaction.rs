@@ -1,29 +1,58 @@
-//! Folding of deltas: of several entries of a key one stays.
+//! Folding of deltas: of several entries of a key one stays, or none.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use hashbrown::HashMap;
 
-use super::StateBlock;
+use super::block::{GONE_US, until_us};
+use super::{StateBlock, StateWriter};
 
-/// Of two serialised values of one key, whether the second takes the place of the first.
-pub type Keep = fn(&[u8], &[u8]) -> bool;
+/// What several entries of a key mean together.
+#[derive(Clone, Copy, Debug)]
+pub enum Fold {
+    /// The second takes the place of the first where this says so of their values.
+    Keep(fn(&[u8], &[u8]) -> bool),
+    /// The value that this makes of theirs; the first stays where it makes none.
+    Merge(fn(&[u8], &[u8]) -> Option<Vec<u8>>),
+    /// The later takes the place of the earlier ([`StateBlock::put`], [`StateBlock::remove`]).
+    Replace,
+}
+
+/// What is made of the deltas of a key.
+enum Value<'b> {
+    /// As a block has it.
+    Old(&'b [u8]),
+    /// Made of several.
+    New(Vec<u8>),
+}
+
+impl Value<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Value::Old(bytes) => bytes,
+            Value::New(bytes) => bytes,
+        }
+    }
+}
 
 /// The rules of all operators that save deltas, by operator.
 #[derive(Debug, Default)]
-pub struct Compactions(Mutex<BTreeMap<String, Keep>>);
+pub struct Compactions(Mutex<BTreeMap<String, Fold>>);
 
 impl Compactions {
     /// States the rule of an operator.
-    pub fn register(&self, operator: &str, keep: Keep) {
+    pub fn register(&self, operator: &str, fold: Fold) {
         if let Ok(mut rules) = self.0.lock() {
-            rules.insert(operator.to_owned(), keep);
+            rules.insert(operator.to_owned(), fold);
         }
     }
 
-    /// One block an operator, with one entry a key. Blocks of operators without a rule stay as they are.
-    pub fn fold(&self, blocks: Vec<StateBlock>) -> Vec<StateBlock> {
+    /// One entry a key, operator by operator. Blocks of operators without a rule stay as they are.
+    ///
+    /// Event time stands at `watermark_us`: entries that are of no account any more are left out. Those that say that there
+    /// is nothing of a key are left out where the fold `begins` with the first delta there is, and needed otherwise.
+    pub fn fold(&self, blocks: Vec<StateBlock>, watermark_us: i64, begins: bool) -> Vec<StateBlock> {
         let Ok(rules) = self.0.lock() else { return blocks };
         let (mut kept, mut by_operator) = (Vec::new(), BTreeMap::<String, Vec<StateBlock>>::new());
         for block in blocks {
@@ -34,23 +63,34 @@ impl Compactions {
             }
         }
         for (operator, blocks) in &by_operator {
-            let keep = rules[operator];
-            let mut latest = HashMap::<&[u8], (u64, &[u8])>::new();
+            let rule = rules[operator];
+            let mut latest = HashMap::<&[u8], (u64, Value<'_>)>::new();
             for (hash, key, value) in blocks.iter().flat_map(StateBlock::raw) {
                 latest
                     .entry(key)
-                    .and_modify(|(_, old)| {
-                        if keep(old, value) {
-                            *old = value
+                    .and_modify(|(_, old)| match rule {
+                        Fold::Keep(keep) if !keep(old.bytes(), value) => {}
+                        Fold::Keep(_) | Fold::Replace => *old = Value::Old(value),
+                        Fold::Merge(merge) => {
+                            if let Some(merged) = merge(old.bytes(), value) {
+                                *old = Value::New(merged);
+                            }
                         }
                     })
-                    .or_insert((hash, value));
+                    .or_insert((hash, Value::Old(value)));
             }
-            let mut folded = StateBlock::delta(operator);
+            let stays = |value: &[u8]| match (rule, until_us(value)) {
+                (Fold::Replace, Some(GONE_US)) => !begins,
+                (Fold::Replace, Some(until_us)) => until_us > watermark_us,
+                _ => true,
+            };
             let mut latest: Vec<_> = latest.into_iter().collect();
-            latest.sort_unstable();
-            latest.into_iter().for_each(|(key, (hash, value))| folded.push_raw(hash, key, value));
-            kept.push(folded);
+            latest.sort_unstable_by_key(|(key, _)| *key);
+            let mut folded = StateWriter::delta(operator);
+            for (key, (hash, value)) in latest.iter().filter(|(_, (_, value))| stays(value.bytes())) {
+                folded.push_raw(*hash, key, value.bytes());
+            }
+            kept.extend(folded.into_blocks());
         }
         kept
     }
@@ -63,13 +103,65 @@ mod tests {
     #[test]
     fn of_several_values_the_rule_chooses() {
         let compactions = Compactions::default();
-        compactions.register("Latest", |old, new| new > old);
+        compactions.register("Latest", Fold::Keep(|old, new| new > old));
         let block = |entries: &[(&str, u8)]| {
             let mut block = StateBlock::delta("Latest");
             entries.iter().for_each(|(key, value)| block.push(7, key.as_bytes(), value));
             block
         };
-        let folded = compactions.fold(vec![block(&[("a", 2), ("b", 1)]), block(&[("a", 1), ("b", 3)])]);
+        let folded =
+            compactions.fold(vec![block(&[("a", 2), ("b", 1)]), block(&[("a", 1), ("b", 3)])], 0, true);
         assert_eq!(folded, [block(&[("a", 2), ("b", 3)])]);
+    }
+
+    #[test]
+    fn values_are_merged_in_order() {
+        let compactions = Compactions::default();
+        compactions.register("Appended", Fold::Merge(|old, new| Some([old, new].concat())));
+        let block = |value: u8| {
+            let mut block = StateBlock::delta("Appended");
+            block.push(7, b"a", &value);
+            block
+        };
+        let folded = compactions.fold(vec![block(1), block(2), block(3)], 0, true);
+        let mut expected = StateBlock::delta("Appended");
+        expected.push(7, b"a", &(1u8, 2u8, 3u8));
+        assert_eq!(folded, [expected]);
+    }
+
+    /// `(key, until, value)`; without a value it is gone.
+    fn put(entries: &[(&str, i64, Option<u8>)]) -> StateBlock {
+        let mut block = StateBlock::delta("Windows");
+        for (key, until_us, value) in entries {
+            match value {
+                Some(value) => block.put(7, key.as_bytes(), *until_us, value),
+                None => block.remove(7, key.as_bytes()),
+            }
+        }
+        block
+    }
+
+    #[test]
+    fn later_entries_replace_earlier_ones_and_nothing_is_kept_of_what_is_over() {
+        let compactions = Compactions::default();
+        compactions.register("Windows", Fold::Replace);
+        let deltas = || {
+            vec![
+                put(&[("a", 90, Some(1)), ("b", 90, Some(1)), ("c", 50, Some(1)), ("e", 90, Some(1))]),
+                put(&[
+                    ("b", 90, Some(2)),
+                    ("d", 90, None),
+                    ("e", 90, None),
+                    ("a", 90, None),
+                    ("a", 90, Some(3)),
+                ]),
+            ]
+        };
+        let all = put(&[("a", 90, Some(3)), ("b", 90, Some(2))]);
+        assert_eq!(compactions.fold(deltas(), 50, true), [all]);
+        // What came before may hold them.
+        let part = put(&[("a", 90, Some(3)), ("b", 90, Some(2)), ("d", 90, None), ("e", 90, None)]);
+        assert_eq!(compactions.fold(deltas(), 50, false), [part]);
+        assert_eq!(compactions.fold(deltas(), 90, true), []);
     }
 }

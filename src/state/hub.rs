@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use serde::de::DeserializeOwned;
 
-use super::{Compactions, Keep, StateBlock, StateError};
+use super::block::{UNSOUND, until_us, value_of};
+use super::{Compactions, Fold, StateBlock, StateError, StateWriter};
+use crate::keys::key_owner;
 use crate::tick::Tick;
 
 /// The state that a run begins with.
@@ -72,6 +75,68 @@ impl StateHub {
         }
     }
 
+    /// Calls `each` with every entry of `operator` that is of account, as it was last, whose key this worker owns: see
+    /// [`StateBlock::put`]. One that cannot be read is kept as the hub's failure, and ends the run.
+    pub fn restore_latest<V: DeserializeOwned>(&self, operator: &str, each: impl FnMut(u64, &[u8], V)) {
+        if let Some(inner) = &self.0 {
+            self.restore_latest_of(operator, |hash| key_owner(hash, inner.peers) == inner.index, each);
+        }
+    }
+
+    /// The same with the entries of all workers' keys, for state that does not belong to keys.
+    pub fn restore_latest_of_all<V: DeserializeOwned>(
+        &self,
+        operator: &str,
+        each: impl FnMut(u64, &[u8], V),
+    ) {
+        self.restore_latest_of(operator, |_| true, each);
+    }
+
+    fn restore_latest_of<V: DeserializeOwned>(
+        &self,
+        operator: &str,
+        wanted: impl Fn(u64) -> bool,
+        mut each: impl FnMut(u64, &[u8], V),
+    ) {
+        let Some(inner) = &self.0 else { return };
+        let Some(restored) = &inner.restored else { return };
+        let fail = |cause: String| {
+            inner.failure.borrow_mut().get_or_insert(StateError { operator: operator.to_owned(), cause });
+        };
+        let mut latest = HashMap::<&[u8], (u64, &[u8])>::new();
+        for block in restored.blocks.iter().filter(|block| block.operator() == operator) {
+            if !block.is_sound() {
+                return fail(UNSOUND.to_owned());
+            }
+            if !block.is_delta() {
+                return fail("it was saved whole, by an earlier version".to_owned());
+            }
+            for (hash, key, value) in block.raw().filter(|(hash, ..)| wanted(*hash)) {
+                latest.insert(key, (hash, value));
+            }
+        }
+        for (key, (hash, value)) in latest {
+            match until_us(value) {
+                Some(until_us) if until_us <= restored.watermark_us => {}
+                _ => match value_of::<(i64, V)>(value) {
+                    Ok((_, value)) => each(hash, key, value),
+                    Err(error) => return fail(error.to_string()),
+                },
+            }
+        }
+    }
+
+    /// Whether anything is saved at all: where it is not, nobody need remember what has changed.
+    pub fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether partitions have other ranks than when the state was saved, so that what holds ranks is to be saved anew.
+    pub fn has_moved(&self) -> bool {
+        let restored = self.0.as_ref().and_then(|inner| inner.restored.as_ref());
+        restored.is_some_and(|restored| (0..).zip(&restored.ranks).any(|(then, now)| then != *now))
+    }
+
     /// The dataflow's event time when the restored state was saved; `None` where none is.
     pub fn restored_watermark_us(&self) -> Option<i64> {
         Some(self.0.as_ref()?.restored.as_ref()?.watermark_us)
@@ -84,9 +149,9 @@ impl StateHub {
     }
 
     /// States how an operator's deltas are folded.
-    pub fn register(&self, operator: &str, keep: Keep) {
+    pub fn register(&self, operator: &str, fold: Fold) {
         if let Some(inner) = &self.0 {
-            inner.compactions.register(operator, keep);
+            inner.compactions.register(operator, fold);
         }
     }
 
@@ -95,10 +160,10 @@ impl StateHub {
         self.0.as_ref().is_some_and(|inner| epoch >= inner.first)
     }
 
-    /// Keeps a block for the checkpoint of `epoch`.
-    pub fn save(&self, epoch: u64, block: StateBlock) {
+    /// Keeps what was written for the checkpoint of `epoch`.
+    pub fn save(&self, epoch: u64, written: StateWriter) {
         if let Some(inner) = self.0.as_ref().filter(|_| self.wants(epoch)) {
-            inner.saved.borrow_mut().entry(epoch).or_default().push(block);
+            inner.saved.borrow_mut().entry(epoch).or_default().extend(written.into_blocks());
         }
     }
 
@@ -121,21 +186,23 @@ pub struct Saver {
 }
 
 impl Saver {
-    /// For the operator called `operator`, whose name is its state's.
+    /// For the operator called `operator`, whose name is its state's, and whose later entries take the place of earlier
+    /// ones.
     pub fn new(hub: &StateHub, operator: &str) -> Self {
+        hub.register(operator, Fold::Replace);
         Saver { hub: hub.clone(), operator: operator.to_owned(), epoch: Tick::FIRST_EPOCH }
     }
 
     /// To be called before the operator lets go of what its frontier has passed, with the oldest open epoch: calls
-    /// `save` to fill a block with all that the operator holds, where an epoch has just ended. Nothing is saved at the
-    /// end of the input.
-    pub fn passed(&mut self, open: Option<u64>, save: impl FnOnce(&mut StateBlock)) {
+    /// `save` to write what has changed since it was last called, where an epoch has just ended. Nothing is saved at
+    /// the end of the input.
+    pub fn passed(&mut self, open: Option<u64>, save: impl FnOnce(&mut StateWriter)) {
         let Some(open) = open.filter(|open| *open > self.epoch) else { return };
         self.epoch = open;
         if self.hub.wants(open - 1) {
-            let mut block = StateBlock::whole(&self.operator);
-            save(&mut block);
-            self.hub.save(open - 1, block);
+            let mut written = StateWriter::delta(&self.operator);
+            save(&mut written);
+            self.hub.save(open - 1, written);
         }
     }
 }

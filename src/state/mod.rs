@@ -5,13 +5,17 @@
 //! key's hash, so that a run on any number of workers takes back exactly the keys that it owns.
 //!
 //! A block is **whole** state, which replaces what was saved before under the same operator's name, or a **delta**, which
-//! adds to it: for relations that only grow, so that a checkpoint costs what has changed. Deltas are folded now and
-//! then by a rule that the operator registers ([`Compactions`]).
+//! adds to it, so that a checkpoint costs what has changed. A delta's entry adds to the earlier ones of its key (relations that
+//! only grow) or takes their place (everything else): it then says until which event time it is of any account, so that
+//! what event time frees costs no entry of its own. Deltas are folded now and then by the rule that the operator registers
+//! ([`Fold`]).
 
 mod block;
 mod compaction;
 mod hub;
+mod writer;
 
 pub use block::{StateBlock, StateError};
-pub use compaction::{Compactions, Keep};
+pub use compaction::{Compactions, Fold};
 pub use hub::{Restored, Saver, StateHub};
+pub use writer::StateWriter;

@@ -62,6 +62,10 @@ pub struct WindowCloser<A: Retract> {
     /// Changed since the last trigger, by (window, key number); empty in final mode.
     dirty: BTreeSet<(i64, u32)>,
     update_mode: bool,
+    /// The keys' numbers whose parts have changed since they were saved; `None` where nothing is saved.
+    unsaved: Option<BTreeMap<Eligible, Vec<u32>>>,
+    /// A part's place in a checkpoint: class, pane, key.
+    place: Vec<u8>,
 }
 
 impl<A: Retract> WindowCloser<A> {
@@ -76,16 +80,27 @@ impl<A: Retract> WindowCloser<A> {
             next: i64::MIN,
             dirty: BTreeSet::new(),
             update_mode,
+            unsaved: None,
+            place: Vec::new(),
         }
+    }
+
+    /// Changes are remembered for [`WindowCloser::save`] as well.
+    pub fn saved(mut self) -> Self {
+        self.unsaved = Some(BTreeMap::new());
+        self
     }
 
     /// Adds the parts of `block`.
     pub fn merge(&mut self, block: &PaneBlock<A>) {
         let slot = self.store.slot(block.at);
+        let mut unsaved = self.unsaved.as_mut().map(|unsaved| unsaved.entry(block.at).or_default());
         for ((hash, key), partial) in block.keys.iter().zip(&block.partials) {
-            self.store.update(slot, hash, key, |mine| mine.merge(partial));
+            let id = self.store.update(slot, hash, key, |mine| mine.merge(partial));
+            if let Some(unsaved) = &mut unsaved {
+                unsaved.push(id);
+            }
             if self.update_mode {
-                let id = self.store.keys.intern(hash, key);
                 let windows = block.at.class..=self.store.spec().last_window(block.at.pane);
                 self.dirty.extend(windows.map(|window| (window, id)));
             }
@@ -109,12 +124,20 @@ impl<A: Retract> WindowCloser<A> {
         watermark_us.is_some_and(|us| self.store.spec().end(window) > us)
     }
 
+    /// The parts of a pane are of no account any more.
+    fn forget(&mut self, at: Eligible) {
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.remove(&at);
+        }
+    }
+
     fn close_tumbling(&mut self, watermark_us: Option<i64>, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
         while let Some(at) = self.store.first() {
             if self.is_open(at.class, watermark_us) {
                 break;
             }
             let Some((at, table)) = self.store.pop_first() else { break };
+            self.forget(at);
             let mut keys = KeyColumn::with_capacity(table.len(), self.store.keys.byte_len_of(table.len()));
             let mut values = Vec::with_capacity(table.len());
             table.for_each(|id, partial| {
@@ -179,7 +202,10 @@ impl<A: Retract> WindowCloser<A> {
             if *entry.key() >= window {
                 break;
             }
-            for (_, table) in entry.remove() {
+            for (at, table) in entry.remove() {
+                if let Some(unsaved) = &mut self.unsaved {
+                    unsaved.remove(&at);
+                }
                 table.for_each(|id, partial| {
                     let running = &mut self.running[id as usize];
                     A::leave(running, partial);
@@ -251,33 +277,54 @@ impl<A: Retract> WindowCloser<A> {
         ClosedWindow { start_us: spec.start(window), end_us: spec.end(window), is_final, keys, values }
     }
 
-    /// Calls `each` with every key held and its parts.
-    pub fn save(&self, each: &mut impl FnMut(u64, &[u8], &Vec<(Eligible, A)>)) {
-        let mut parts: Vec<Vec<(Eligible, A)>> = Vec::new();
-        parts.resize_with(self.store.keys.bound(), Vec::new);
-        let entered = self.leaving.values().flatten().map(|(at, table)| (*at, table));
-        for (at, table) in self.store.iter().chain(entered) {
-            table.for_each(|id, partial| parts[id as usize].push((at, partial.clone())));
-        }
-        for (id, parts) in parts.iter().enumerate().filter(|(_, parts)| !parts.is_empty()) {
-            each(self.store.keys.hash(id as u32), self.store.keys.key(id as u32), parts);
+    /// Calls `each` with every part that has changed since this was called last: its key's hash, its place, until when it
+    /// is of any account, and what it is.
+    pub fn save(&mut self, each: &mut impl FnMut(u64, &[u8], i64, &A)) {
+        let WindowCloser { store, leaving, unsaved, place, .. } = self;
+        for (at, mut ids) in unsaved.as_mut().map(std::mem::take).unwrap_or_default() {
+            let last_window = store.spec().last_window(at.pane);
+            let entered = || leaving.get(&last_window)?.iter().find(|(of, _)| *of == at);
+            let Some(table) = store.table(at).or_else(|| entered().map(|(_, table)| table)) else { continue };
+            // The same key comes from several workers.
+            ids.sort_unstable();
+            ids.dedup();
+            for id in ids {
+                if let Some(partial) = table.get(id) {
+                    place.clear();
+                    place.extend_from_slice(&at.class.to_le_bytes());
+                    place.extend_from_slice(&at.pane.to_le_bytes());
+                    place.extend_from_slice(store.keys.key(id));
+                    each(store.keys.hash(id), place, store.spec().end(last_window), partial);
+                }
+            }
         }
     }
 
-    /// Takes back a key's parts, before anything else is merged; [`WindowCloser::restored`] comes after the last.
-    /// `rank` gives the present rank of a partition by its rank then.
-    pub fn restore(&mut self, hash: u64, key: &[u8], parts: Vec<(Eligible, A)>, rank: impl Fn(u32) -> u32) {
+    /// Takes back a part, before anything else is merged; [`WindowCloser::restored`] comes after the last. `rank` gives the
+    /// present rank of a partition by its rank then; where these have moved, it is to be saved anew.
+    pub fn restore(
+        &mut self,
+        hash: u64,
+        place: &[u8],
+        mut partial: A,
+        rank: impl Fn(u32) -> u32,
+        has_moved: bool,
+    ) {
+        let Some((class, place)) = place.split_first_chunk() else { return };
+        let Some((pane, key)) = place.split_first_chunk() else { return };
+        let at = Eligible { class: i64::from_le_bytes(*class), pane: i64::from_le_bytes(*pane) };
         // A number that is no rank was not made from one, and stays.
-        let now = |partition: u64| u32::try_from(partition).map_or(partition, |then| rank(then).into());
-        for (at, mut partial) in parts {
-            partial.renumber_partitions(&now);
-            let slot = self.store.slot(at);
-            self.store.update(slot, hash, key, |mine| mine.merge(&partial));
-            if self.update_mode {
-                let id = self.store.keys.intern(hash, key);
-                let windows = at.class..=self.store.spec().last_window(at.pane);
-                self.dirty.extend(windows.map(|window| (window, id)));
-            }
+        partial.renumber_partitions(&|partition| {
+            u32::try_from(partition).map_or(partition, |then| rank(then).into())
+        });
+        let slot = self.store.slot(at);
+        let id = self.store.update(slot, hash, key, |mine| mine.merge(&partial));
+        if let Some(unsaved) = self.unsaved.as_mut().filter(|_| has_moved) {
+            unsaved.entry(at).or_default().push(id);
+        }
+        if self.update_mode {
+            let windows = at.class..=self.store.spec().last_window(at.pane);
+            self.dirty.extend(windows.map(|window| (window, id)));
         }
     }
 

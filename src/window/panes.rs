@@ -269,13 +269,14 @@ impl<A: Aggregate> PaneStore<A> {
         slot
     }
 
-    /// Applies `change` to the aggregate of `key` in the table `slot`.
+    /// Applies `change` to the aggregate of `key` in the table `slot`; gives the key's number.
     #[inline(always)]
-    pub fn update(&mut self, slot: u32, hash: u64, key: &[u8], change: impl FnOnce(&mut A)) {
+    pub fn update(&mut self, slot: u32, hash: u64, key: &[u8], change: impl FnOnce(&mut A)) -> u32 {
         let id = self.keys.intern(hash, key);
         if self.tables[slot as usize].update(id, change) {
             self.note_new(slot, id);
         }
+        id
     }
 
     #[inline(never)]
@@ -291,6 +292,11 @@ impl<A: Aggregate> PaneStore<A> {
     /// The lowest open (class, pane).
     pub fn first(&self) -> Option<Eligible> {
         self.index.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// The table of an open (class, pane).
+    pub fn table(&self, at: Eligible) -> Option<&Slots<A>> {
+        self.index.get(&at).map(|slot| &self.tables[*slot as usize])
     }
 
     /// All open (class, pane) and their tables, in order.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::pending::{Pending, Waiting};
 use super::{EndReason, Mark, STEP_BITS, Session, SessionEvent, last_of_step};
-use crate::keys::KeyTable;
+use crate::keys::{KeyColumn, KeyTable};
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Open {
@@ -27,9 +28,51 @@ struct User {
     waiting: u32,
     /// The step of the deadline that is kept for the open session.
     timer: i64,
+    /// Whether it is noted that it has changed.
+    unsaved: bool,
+    /// Whether a checkpoint holds something of it.
+    saved: bool,
 }
 
-const NOBODY: User = User { open: None, started_us: i64::MIN, started: 0, waiting: 0, timer: i64::MIN };
+const NOBODY: User = User {
+    open: None,
+    started_us: i64::MIN,
+    started: 0,
+    waiting: 0,
+    timer: i64::MIN,
+    unsaved: false,
+    saved: false,
+};
+
+/// What has changed since it was saved.
+#[derive(Default)]
+struct Unsaved {
+    /// The numbers of keys; where one was given to another key meanwhile, it may be there twice.
+    ids: Vec<u32>,
+    /// The keys that a checkpoint holds and of which there is nothing any more.
+    gone: KeyColumn,
+}
+
+impl Unsaved {
+    #[inline]
+    fn changes(this: &mut Option<Self>, id: u32, user: &mut User) {
+        if let Some(unsaved) = this
+            && !user.unsaved
+        {
+            user.unsaved = true;
+            unsaved.ids.push(id);
+        }
+    }
+
+    /// Forgets a key that has nothing left.
+    fn release(this: &mut Option<Self>, keys: &mut KeyTable, id: u32, user: &mut User) {
+        if let Some(unsaved) = this.as_mut().filter(|_| user.saved) {
+            unsaved.gone.push(keys.hash(id), keys.key(id));
+        }
+        *user = NOBODY;
+        keys.release(id);
+    }
+}
 
 /// What is saved of a key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +91,8 @@ pub struct SessionMachine {
     pending: Pending,
     timers: BTreeMap<i64, Vec<u32>>,
     ignored: u64,
+    /// `None` where nothing is saved.
+    unsaved: Option<Unsaved>,
 }
 
 impl SessionMachine {
@@ -60,7 +105,14 @@ impl SessionMachine {
             pending: Pending::default(),
             timers: BTreeMap::new(),
             ignored: 0,
+            unsaved: None,
         }
+    }
+
+    /// Changes are remembered for [`SessionMachine::save`].
+    pub fn saved(mut self) -> Self {
+        self.unsaved = Some(Unsaved::default());
+        self
     }
 
     /// Takes an event that is not late; it waits until the frontier has passed it.
@@ -75,6 +127,7 @@ impl SessionMachine {
             self.keys.retain(id);
         }
         user.waiting += 1;
+        Unsaved::changes(&mut self.unsaved, id, user);
         self.pending.push(id, event);
     }
 
@@ -117,7 +170,7 @@ impl SessionMachine {
     }
 
     fn consume(&mut self, until_us: Option<i64>, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
-        let SessionMachine { gap_us, keys, users, pending, timers, ignored } = self;
+        let SessionMachine { gap_us, keys, users, pending, timers, ignored, unsaved } = self;
         pending.pass(until_us, |event| {
             let user = &mut users[event.key as usize];
             let mut close = |open: Open, end_us, reason, closed_us| {
@@ -125,6 +178,7 @@ impl SessionMachine {
             };
             user.step(event, *gap_us, ignored, &mut close);
             user.waiting -= 1;
+            Unsaved::changes(unsaved, event.key, user);
             if let Some(open) = user.open {
                 if user.timer == i64::MIN {
                     user.timer = open.last_us.saturating_add(*gap_us) >> STEP_BITS;
@@ -132,8 +186,7 @@ impl SessionMachine {
                 }
             } else if user.waiting == 0 {
                 // No session of this key can start at an instant that has passed, so nothing of it need stay.
-                *user = NOBODY;
-                keys.release(event.key);
+                Unsaved::release(unsaved, keys, event.key, user);
             }
         });
     }
@@ -156,9 +209,9 @@ impl SessionMachine {
             user.open = None;
             let session = open.close(open.last_us, EndReason::Timeout);
             emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
-            if user.waiting == 0 {
-                *user = NOBODY;
-                self.keys.release(id);
+            match user.waiting {
+                0 => Unsaved::release(&mut self.unsaved, &mut self.keys, id, user),
+                _ => Unsaved::changes(&mut self.unsaved, id, user),
             }
         } else {
             user.timer = deadline_us >> STEP_BITS;
@@ -166,24 +219,41 @@ impl SessionMachine {
         }
     }
 
-    /// Calls `each` with every key that has an open session or waiting events.
-    pub fn save(&self, each: &mut impl FnMut(u64, &[u8], &SavedSession)) {
-        let mut waiting: Vec<Vec<SessionEvent>> = Vec::new();
-        waiting.resize_with(self.users.len(), Vec::new);
-        for &Waiting { time_us, offset, rank, key, mark, flagged } in self.pending.iter() {
-            waiting[key as usize].push(SessionEvent { time_us, rank, offset, mark, flagged });
-        }
-        for (id, (user, waiting)) in self.users.iter().zip(waiting).enumerate() {
-            if user.open.is_some() || !waiting.is_empty() {
-                let User { open, started_us, started, .. } = *user;
-                let saved = SavedSession { open, started_us, started, waiting };
-                each(self.keys.hash(id as u32), self.keys.key(id as u32), &saved);
+    /// Calls `each` with every key that has changed since this was called last: its hash, the key, and what there is of it;
+    /// `None` where there is nothing any more.
+    pub fn save(&mut self, each: &mut impl FnMut(u64, &[u8], Option<&SavedSession>)) {
+        let Unsaved { ids, gone } = self.unsaved.as_mut().map(std::mem::take).unwrap_or_default();
+        gone.iter().for_each(|(hash, key)| each(hash, key, None));
+        let mut changed = HashMap::<u32, Vec<SessionEvent>>::with_capacity(ids.len());
+        for id in ids {
+            if std::mem::take(&mut self.users[id as usize].unsaved) {
+                changed.insert(id, Vec::new());
             }
+        }
+        for &Waiting { time_us, offset, rank, key, mark, flagged } in self.pending.iter() {
+            if let Some(waiting) = changed.get_mut(&key) {
+                waiting.push(SessionEvent { time_us, rank, offset, mark, flagged });
+            }
+        }
+        for (id, waiting) in changed {
+            let user = &mut self.users[id as usize];
+            user.saved = true;
+            let User { open, started_us, started, .. } = *user;
+            let saved = SavedSession { open, started_us, started, waiting };
+            each(self.keys.hash(id), self.keys.key(id), Some(&saved));
         }
     }
 
-    /// Takes back what was saved of a key; `rank` gives the present rank of a partition by its rank then.
-    pub fn restore(&mut self, hash: u64, key: &[u8], saved: SavedSession, rank: impl Fn(u32) -> u32) {
+    /// Takes back what was saved of a key. `rank` gives the present rank of a partition by its rank then; where these have
+    /// moved, it is to be saved anew.
+    pub fn restore(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        saved: SavedSession,
+        rank: impl Fn(u32) -> u32,
+        has_moved: bool,
+    ) {
         let SavedSession { open, started_us, started, waiting } = saved;
         let id = self.keys.intern(hash, key);
         if id as usize >= self.users.len() {
@@ -197,7 +267,19 @@ impl SessionMachine {
         if open.is_some() {
             self.timers.entry(timer).or_default().push(id);
         }
-        self.users[id as usize] = User { open, started_us, started, waiting: waiting.len() as u32, timer };
+        let user = &mut self.users[id as usize];
+        *user = User {
+            open,
+            started_us,
+            started,
+            waiting: waiting.len() as u32,
+            timer,
+            unsaved: false,
+            saved: true,
+        };
+        if has_moved && !waiting.is_empty() {
+            Unsaved::changes(&mut self.unsaved, id, user);
+        }
         for event in waiting {
             self.pending.push(id, SessionEvent { rank: rank(event.rank), ..event });
         }

@@ -126,7 +126,8 @@ pub trait Sessions<'scope, P> {
     /// A session leaves once, when the frontier shows that it is over. The session and its timestamp are
     /// functions of the log alone; one that the end of input leaves open has that of its timeout.
     /// # State
-    /// Events that the frontier has not passed, and one open session a key; freed when it closes.
+    /// Events that the frontier has not passed, and one open session a key; freed when it closes. Saved as
+    /// `name`, by key, where it has changed.
     /// # Errors
     /// None: late events are left out by the caller.
     /// # Source
@@ -160,9 +161,13 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
         self.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut machine = SessionMachine::new(gap_us);
-            let mut saver = Saver::new(state, name);
-            state
-                .restore(name, |hash, key, saved| machine.restore(hash, key, saved, |rank| state.rank(rank)));
+            if state.is_kept() {
+                machine = machine.saved();
+            }
+            let (mut saver, has_moved) = (Saver::new(state, name), state.has_moved());
+            state.restore_latest(name, |hash, key, saved| {
+                machine.restore(hash, key, saved, |rank| state.rank(rank), has_moved);
+            });
             let mut final_watermark_us = i64::MIN;
             move |(input, frontier), out| {
                 input.for_each(|_time, blocks| {
@@ -193,8 +198,11 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
                 for (at, block) in closed {
                     out.session(&capability_at(&held, at)).give(block);
                 }
-                saver.passed(open_epoch(frontier), |block| {
-                    machine.save(&mut |hash, key, saved| block.push(hash, key, saved));
+                saver.passed(open_epoch(frontier), |written| {
+                    machine.save(&mut |hash, key, saved| match saved {
+                        Some(saved) => written.put(hash, key, i64::MAX, saved),
+                        None => written.remove(hash, key),
+                    });
                 });
                 held.downgrade(frontier.iter());
             }

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 use super::{Given, Pace, Step, pace, run, script};
 use crate::operators::ordered::{Machine, Ordered, OrderedState};
 use crate::operators::pivot::{OpenGroups, Pivot, Pivoted};
+use crate::state::StateHub;
 
 const LANES: usize = 3;
 
 /// An event time, a group, a lane, a value: each (time, group, lane) once.
-type Entry = (i64, u8, u32, i64);
+pub(super) type Entry = (i64, u8, u32, i64);
 
 /// Distinct entries, dealt out to workers, each with a pace.
 fn dealt() -> impl Strategy<Value = (Vec<Vec<Entry>>, Vec<Pace>)> {
@@ -29,8 +30,17 @@ fn dealt() -> impl Strategy<Value = (Vec<Vec<Entry>>, Vec<Pace>)> {
     })
 }
 
+/// Distinct entries in any order.
+pub(super) fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let entry = (-40_i64..40, 0_u8..3, 0..LANES as u32, -9_i64..9);
+    prop::collection::vec(entry, 0..60).prop_map(|entries| {
+        let mut seen = std::collections::BTreeSet::new();
+        entries.into_iter().filter(|(time, group, lane, _)| seen.insert((*time, *group, *lane))).collect()
+    })
+}
+
 /// A script whose items travel at their own event times: the capability never passes one that is to come.
-fn scripts(dealt: &[Vec<Entry>], paces: &[Pace]) -> Vec<Vec<Step<Vec<Entry>>>> {
+pub(super) fn scripts(dealt: &[Vec<Entry>], paces: &[Pace]) -> Vec<Vec<Step<Vec<Entry>>>> {
     let limit = |rest: &[Entry]| rest.iter().map(|entry| entry.0).min();
     let one = |(entries, pace): (&Vec<Entry>, &Pace)| {
         script(entries, pace, |together| vec![together.to_vec()], limit)
@@ -57,8 +67,25 @@ fn at_own_times<'s>(
     })
 }
 
+/// The entries pivoted.
+pub(super) fn pivoted<'s>(
+    blocks: timely::dataflow::StreamVec<'s, crate::tick::Tick, Vec<Entry>>,
+    state: &StateHub,
+) -> timely::dataflow::StreamVec<'s, crate::tick::Tick, Pivoted<u8, i64>> {
+    use timely::dataflow::operators::vec::Map;
+    at_own_times(blocks).map(|(_, group, lane, value)| (group, lane, value)).pivot("Pivot", LANES, state)
+}
+
+/// The entries numbered.
+pub(super) fn numbering<'s>(
+    blocks: timely::dataflow::StreamVec<'s, crate::tick::Tick, Vec<Entry>>,
+    state: &StateHub,
+) -> timely::dataflow::StreamVec<'s, crate::tick::Tick, <Numbering as Machine>::Output> {
+    at_own_times(blocks).ordered("Ordered", Numbering, state)
+}
+
 /// Remembers how many items it has met, and what the last one was.
-struct Numbering;
+pub(super) struct Numbering;
 
 impl Machine for Numbering {
     type Key = u8;
@@ -88,7 +115,7 @@ impl Machine for Numbering {
 }
 
 /// A plain loop over each key's sorted entries.
-fn numbered(dealt: &[Vec<Entry>]) -> Vec<<Numbering as Machine>::Output> {
+pub(super) fn numbered(dealt: &[Vec<Entry>]) -> Vec<<Numbering as Machine>::Output> {
     let mut sorted: Vec<Entry> = dealt.iter().flatten().copied().collect();
     sorted.sort_by_key(|entry| (entry.1, entry.0, entry.2));
     let mut out: Vec<<Numbering as Machine>::Output> = Vec::new();
@@ -100,7 +127,7 @@ fn numbered(dealt: &[Vec<Entry>]) -> Vec<<Numbering as Machine>::Output> {
     out
 }
 
-fn naive_pivot(dealt: &[Vec<Entry>]) -> BTreeMap<(i64, u8), Vec<Option<i64>>> {
+pub(super) fn naive_pivot(dealt: &[Vec<Entry>]) -> BTreeMap<(i64, u8), Vec<Option<i64>>> {
     let mut rows = BTreeMap::new();
     for &(time, group, lane, value) in dealt.iter().flatten() {
         rows.entry((time, group)).or_insert_with(|| vec![None; LANES])[lane as usize] = Some(value);
@@ -113,10 +140,8 @@ proptest! {
 
     #[test]
     fn each_group_is_one_row_at_its_time_with_all_lanes((dealt, paces) in dealt()) {
-        let (given, _) = run(&scripts(&dealt, &paces), |blocks, _ledger| {
-            use timely::dataflow::operators::vec::Map;
-            at_own_times(blocks).map(|(_, group, lane, value)| (group, lane, value)).pivot("Pivot", LANES)
-        });
+        let (given, _) =
+            run(&scripts(&dealt, &paces), |blocks, _ledger| pivoted(blocks, &StateHub::none()));
         let mut rows = BTreeMap::new();
         for Given { at, item: Pivoted { time_us, group, lanes }, .. } in given {
             prop_assert_eq!(at.time_us, time_us);
@@ -127,9 +152,8 @@ proptest! {
 
     #[test]
     fn each_key_meets_its_items_in_event_time_order((dealt, paces) in dealt()) {
-        let (given, _) = run(&scripts(&dealt, &paces), |blocks, _ledger| {
-            at_own_times(blocks).ordered("Ordered", Numbering)
-        });
+        let (given, _) =
+            run(&scripts(&dealt, &paces), |blocks, _ledger| numbering(blocks, &StateHub::none()));
         let mut found = Vec::new();
         for Given { at, item, .. } in given {
             prop_assert_eq!(at.time_us, item.3.0, "an output has its item's time");
@@ -151,11 +175,17 @@ proptest! {
         // What comes after the cut is not before what the frontier has passed.
         let (early, late): (Vec<_>, Vec<_>) =
             entries.iter().enumerate().partition(|(i, entry)| *i < cut || entry.0 < passed);
-        let (mut whole, mut first) = (OrderedState::new(Numbering), OrderedState::new(Numbering));
-        let (mut open, mut first_open) = (OpenGroups::new(LANES), OpenGroups::new(LANES));
+        let (mut whole, mut first) = (OrderedState::new(Numbering), OrderedState::saved(Numbering));
+        let (mut open, mut first_open) = (OpenGroups::new(LANES), OpenGroups::saved(LANES));
+        let (mut saved, mut saved_open) = (BTreeMap::new(), BTreeMap::new());
         let (mut expected, mut found) = (Vec::new(), Vec::new());
         let (mut rows, mut found_rows) = (Vec::new(), Vec::new());
-        for (_, entry) in &early {
+        for (i, entry) in &early {
+            // What was saved before is replaced by what is saved later.
+            if i % 7 == 0 {
+                saved.extend(first.save());
+                first_open.save(&mut |place, lanes| drop(saved_open.insert(*place, lanes.clone())));
+            }
             whole.take(entry.0, **entry);
             first.take(entry.0, **entry);
             open.put(entry.0, entry.1, entry.2 as usize, entry.3);
@@ -166,11 +196,13 @@ proptest! {
         open.pass(Some(passed), &mut |row| rows.push(row));
         first_open.pass(Some(passed), &mut |row| found_rows.push(row));
 
-        let bytes = bincode::serialize(&(first.save(), first_open.save())).unwrap();
-        let (saved, saved_open) = bincode::deserialize(&bytes).unwrap();
+        saved.extend(first.save());
+        first_open.save(&mut |place, lanes| drop(saved_open.insert(*place, lanes.clone())));
+        prop_assert!(first.save().is_empty(), "it is saved once");
         let (mut second, mut second_open) = (OrderedState::new(Numbering), OpenGroups::new(LANES));
-        second.restore(saved);
-        second_open.restore(saved_open);
+        saved.into_iter().for_each(|(key, share)| second.restore(key, share));
+        saved_open.retain(|(time, _), _| *time >= passed);
+        saved_open.into_iter().for_each(|(place, lanes)| second_open.restore(place, lanes));
         prop_assert_eq!(second.waiting(), whole.waiting());
         for (_, entry) in &late {
             whole.take(entry.0, **entry);

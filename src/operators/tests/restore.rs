@@ -17,7 +17,7 @@ use timely::{Config, ExchangeData};
 
 use super::keyed_window::route;
 use super::sessions::{GAP, final_watermark};
-use super::{EARLY, Given, PATIENCE, Pace, Step, distinct, pace, run, script, sessions};
+use super::{EARLY, Given, PATIENCE, Pace, Step, distinct, pace, pivot, run, script, sessions};
 use crate::ingest::{Counts, Edge, Ledger};
 use crate::keys::key_hash;
 use crate::operators::distinct::{DistinctCounter, DistinctKeys};
@@ -26,12 +26,13 @@ use crate::operators::keyed_window::{CloseWindows, Mode};
 use crate::operators::latest::LatestByKey;
 use crate::operators::net_changes::NetChanges;
 use crate::operators::session::{SessionEvent, SessionMachine, Sessions};
-use crate::state::{Compactions, Restored, StateBlock, StateHub};
+use crate::operators::totals::TotalByKey;
+use crate::state::{Compactions, Fold, Restored, StateBlock, StateHub, StateWriter};
 use crate::tick::{Tick, watermark_us};
 use crate::window::tests::{
     All, Event, Row, Table, blocks, insert_new, limit, log, naive_table, rows, windows,
 };
-use crate::window::{Eligible, PaneBlock, WindowCloser, WindowSpec};
+use crate::window::{PaneBlock, WindowCloser, WindowSpec};
 
 /// The epoch in which a restored dataflow reads first.
 const SECOND_EPOCH: u64 = Tick::FIRST_EPOCH + 1;
@@ -41,7 +42,7 @@ const RANKS: [u32; 3] = [1, 3, 4];
 
 /// What a checkpoint keeps, as it comes out of its file, and the hubs of the `peers` workers that take it back.
 fn hubs(watermark_us: i64, ranks: &[u32], blocks: &[StateBlock], peers: usize) -> Vec<StateHub> {
-    let bytes = bincode::serialize(blocks).expect("blocks are plain data");
+    let bytes = bincode::serialize(&folded(blocks, watermark_us)).expect("blocks are plain data");
     let blocks: Vec<StateBlock> = bincode::deserialize(&bytes).expect("as they were written");
     let restored = Arc::new(Restored::new(watermark_us, ranks.to_vec(), blocks));
     let hub = |index| {
@@ -56,12 +57,32 @@ fn hubs(watermark_us: i64, ranks: &[u32], blocks: &[StateBlock], peers: usize) -
     (0..peers).map(hub).collect()
 }
 
+/// What a committer makes of deltas: the older ones are folded, and then some of the newer ones.
+fn folded(blocks: &[StateBlock], watermark_us: i64) -> Vec<StateBlock> {
+    let compactions = Compactions::default();
+    for operator in ["Windows", "Distinct", "Sessions", "Pivot", "Ordered"] {
+        compactions.register(operator, Fold::Replace);
+    }
+    let (old, new) = blocks.split_at(blocks.len() / 3);
+    let (new, newest) = new.split_at(new.len() / 2);
+    let old = compactions.fold(old.to_vec(), watermark_us, true);
+    let new = compactions.fold(new.to_vec(), watermark_us, old.is_empty());
+    [old, new, newest.to_vec()].concat()
+}
+
+/// The blocks in which a worker's operator says what has changed.
+fn written(operator: &str, write: impl FnOnce(&mut StateWriter)) -> Vec<StateBlock> {
+    let mut writer = StateWriter::delta(operator);
+    write(&mut writer);
+    writer.into_blocks()
+}
+
 /// The workers' closers.
 struct Closers(Vec<WindowCloser<All>>, WindowSpec);
 
 impl Closers {
     fn new(spec: WindowSpec, peers: usize, update_mode: bool) -> Self {
-        Closers((0..peers).map(|_| WindowCloser::new(spec, update_mode)).collect(), spec)
+        Closers((0..peers).map(|_| WindowCloser::new(spec, update_mode).saved()).collect(), spec)
     }
 
     fn merge(&mut self, events: &[Event]) {
@@ -87,19 +108,20 @@ impl Closers {
         table
     }
 
-    fn save(&self) -> Vec<StateBlock> {
-        let block = |closer: &WindowCloser<All>| {
-            let mut block = StateBlock::whole("Windows");
-            closer.save(&mut |hash, key, parts| block.push(hash, key, parts));
-            block
+    /// What has changed since the last time.
+    fn save(&mut self) -> Vec<StateBlock> {
+        let of_closer = |closer: &mut WindowCloser<All>| {
+            written("Windows", |out| {
+                closer.save(&mut |hash, place, until_us, part| out.put(hash, place, until_us, part))
+            })
         };
-        self.0.iter().map(block).collect()
+        self.0.iter_mut().flat_map(of_closer).collect()
     }
 
     fn restore(&mut self, hubs: &[StateHub]) {
         for (closer, hub) in self.0.iter_mut().zip(hubs) {
-            hub.restore("Windows", |hash, key, parts: Vec<_>| {
-                closer.restore(hash, key, parts, |rank| hub.rank(rank))
+            hub.restore_latest("Windows", |hash, place, part| {
+                closer.restore(hash, place, part, |rank| hub.rank(rank), hub.has_moved())
             });
             assert_eq!(hub.failure(), None);
             closer.restored(hub.restored_watermark_us().expect("it is restored"));
@@ -107,18 +129,14 @@ impl Closers {
     }
 }
 
-/// What blocks say, whoever wrote them.
-fn entries(blocks: &[StateBlock]) -> BTreeMap<Vec<u8>, Vec<(Eligible, Row)>> {
+/// What blocks say that is of any account at `watermark_us`, whoever wrote them: each part by its place.
+fn entries(blocks: &[StateBlock], watermark_us: i64) -> BTreeMap<Vec<u8>, Row> {
     let mut entries = BTreeMap::new();
-    for block in blocks {
-        let each = |_: u64, key: &[u8], parts: Vec<(Eligible, All)>| {
-            let mut rows: Vec<_> =
-                parts.iter().map(|(at, part)| (*at, crate::aggregate::Aggregate::output(part))).collect();
-            rows.sort_by_key(|(at, _)| *at);
-            assert!(entries.insert(key.to_vec(), rows).is_none(), "a key is saved twice");
-        };
-        block.read(0, 1, each).expect("it was just written");
-    }
+    let each = |_: u64, place: &[u8], part: All| {
+        let row = crate::aggregate::Aggregate::output(&part);
+        assert!(entries.insert(place.to_vec(), row).is_none(), "a place is given twice");
+    };
+    hubs(watermark_us, &[], blocks, 1)[0].restore_latest("Windows", each);
     entries
 }
 
@@ -143,6 +161,7 @@ proptest! {
         let mut parts = Closers::new(spec, before, update_mode);
         let cut = cut.index(moves.len());
         let (mut arrived, mut watermark) = (0, -1_000);
+        let (mut saved, mut saved_whole) = (Vec::new(), Vec::new());
         for (step, (many, percent)) in moves.iter().copied().chain([(events.len(), 50)]).enumerate() {
             let coming = &events[arrived..events.len().min(arrived + many)];
             arrived += coming.len();
@@ -156,14 +175,23 @@ proptest! {
             prop_assert_eq!(parts.close(Some(watermark)), whole.close(Some(watermark)), "step {}", step);
             if step != cut {
                 prop_assert_eq!(parts.changed(), whole.changed(), "provisional rows of step {}", step);
+            }
+            if step > cut || (step < cut && many % 3 > 0) {
+                continue;
+            }
+            saved.extend(parts.save());
+            saved_whole.extend(whole.save());
+            if step < cut {
                 continue;
             }
 
-            let saved = parts.save();
-            prop_assert_eq!(entries(&saved), entries(&whole.save()), "the number of workers does not show");
+            let there = entries(&saved, watermark);
+            prop_assert_eq!(&there, &entries(&saved_whole, watermark), "the number of workers does not show");
             parts = Closers::new(spec, after, update_mode);
             parts.restore(&hubs(watermark, &RANKS, &saved, after));
-            prop_assert_eq!(entries(&parts.save()), entries(&saved), "what is taken back is what was saved");
+            // Ranks have moved, so that all is saved again.
+            prop_assert_eq!(entries(&parts.save(), watermark), there, "what is taken back is what was saved");
+            prop_assert_eq!(parts.save(), [], "and only once");
             // Which rows were given since they changed is not known any more, so all that are open are given again.
             whole.changed();
             let mut open = naive_table(&events[..arrived], size, slide);
@@ -183,7 +211,7 @@ proptest! {
     ) {
         let spec = WindowSpec::sliding(size, slide).expect("valid");
         let cut = cut.index(events.len() + 1);
-        let counters = |peers: usize| (0..peers).map(|_| DistinctCounter::new(spec)).collect::<Vec<_>>();
+        let counters = |peers: usize| (0..peers).map(|_| DistinctCounter::new(spec).saved()).collect::<Vec<_>>();
         let observe = |counters: &mut Vec<DistinctCounter>, events: &[Event]| {
             let peers = counters.len();
             for event in events {
@@ -200,19 +228,25 @@ proptest! {
             }
         };
         let mut first = counters(before);
-        observe(&mut first, &events[..cut]);
+        let mut saved = Vec::new();
+        let save = |counters: &mut Vec<DistinctCounter>, saved: &mut Vec<StateBlock>| {
+            for counter in counters {
+                saved.extend(written("Distinct", |out| {
+                    counter.save(&mut |hash, place, until_us, bits| out.put(hash, place, until_us, &bits));
+                }));
+            }
+        };
+        for part in events[..cut].chunks(7) {
+            observe(&mut first, part);
+            save(&mut first, &mut saved);
+        }
         let watermark = -1_000 + (limit(&events[cut..], size, slide) + 1_000) * percent / 100;
         close(&mut first, Some(watermark));
-        let saved = first.iter().map(|counter| {
-            let mut block = StateBlock::whole("Distinct");
-            counter.save(watermark, &mut |hash, key, words| block.push(hash, key, words));
-            block
-        });
-        let saved: Vec<_> = saved.collect();
+        save(&mut first, &mut saved);
 
         let mut second = counters(after);
         for (counter, hub) in second.iter_mut().zip(hubs(watermark, &[], &saved, after)) {
-            hub.restore("Distinct", |hash, key, words: Vec<_>| counter.restore(hash, key, &words));
+            hub.restore_latest("Distinct", |hash, place, bits| counter.restore(hash, place, bits, watermark));
             prop_assert_eq!(hub.failure(), None);
         }
         observe(&mut second, &events[cut..]);
@@ -229,7 +263,7 @@ proptest! {
         percent in 0_i64..=100,
     ) {
         let cut = cut.index(events.len() + 1);
-        let machines = |peers: usize| (0..peers).map(|_| SessionMachine::new(GAP)).collect::<Vec<_>>();
+        let machines = |peers: usize| (0..peers).map(|_| SessionMachine::new(GAP).saved()).collect::<Vec<_>>();
         let observe = |machines: &mut Vec<SessionMachine>, events: &[sessions::Event], rank: &dyn Fn(u32) -> u32| {
             let peers = machines.len();
             for event in events.iter().filter(|event| event.what.time_us >= event.watermark) {
@@ -240,23 +274,41 @@ proptest! {
         };
         let (mut rows, mut ignored) = (Vec::new(), 0);
         let mut first = machines(before);
-        observe(&mut first, &events[..cut], &|rank| rank);
+        let mut saved = Vec::new();
+        let save = |machine: &mut SessionMachine, saved: &mut Vec<StateBlock>| {
+            saved.extend(written("Sessions", |out| {
+                machine.save(&mut |hash, key, what| match what {
+                    Some(what) => out.put(hash, key, i64::MAX, what),
+                    None => out.remove(hash, key),
+                });
+            }));
+        };
+        // Saved now and then, and event time moves as far as it may.
+        let mut now = EARLY;
+        for at in (0..cut).step_by(5) {
+            observe(&mut first, &events[at..cut.min(at + 5)], &|rank| rank);
+            let may = sessions::limit(&events[cut.min(at + 5)..]).unwrap_or(EARLY).max(now);
+            now += (may - now) * percent / 200;
+            for machine in &mut first {
+                machine.advance(now, &mut |_, key, session, known| rows.push((key[0], session, known)));
+                save(machine, &mut saved);
+            }
+        }
         let furthest = sessions::limit(&events[cut..]).unwrap_or(final_watermark(&events, delay)).max(EARLY);
         // Between the earliest event and what may be, so that sessions are open there.
-        let earliest = first_us(&events).min(furthest);
-        let watermark = earliest + (furthest - earliest) * percent / 100;
-        let mut saved = Vec::new();
+        let earliest = first_us(&events).min(furthest).max(now);
+        let watermark = earliest + (furthest.max(now) - earliest) * percent / 100;
         for machine in &mut first {
             machine.advance(watermark, &mut |_, key, session, known| rows.push((key[0], session, known)));
             ignored += machine.take_ignored();
-            let mut block = StateBlock::whole("Sessions");
-            machine.save(&mut |hash, key, saved| block.push(hash, key, saved));
-            saved.push(block);
+            save(machine, &mut saved);
         }
 
         let mut second = machines(after);
         for (machine, hub) in second.iter_mut().zip(hubs(watermark, &RANKS, &saved, after)) {
-            hub.restore("Sessions", |hash, key, saved| machine.restore(hash, key, saved, |rank| hub.rank(rank)));
+            hub.restore_latest("Sessions", |hash, key, saved| {
+                machine.restore(hash, key, saved, |rank| hub.rank(rank), hub.has_moved());
+            });
             prop_assert_eq!(hub.failure(), None);
         }
         observe(&mut second, &events[cut..], &|rank| RANKS[rank as usize]);
@@ -550,4 +602,96 @@ proptest! {
         }
         prop_assert_eq!(relation, expected.into_iter().map(|entry| (entry, 1)).collect::<BTreeMap<_, _>>());
     }
+
+    #[test]
+    fn totals_of_two_runs_change_like_those_of_one(
+        first in prop::collection::vec((0_u8..6, 0_u64..50), 0..30),
+        second in prop::collection::vec((0_u8..6, 0_u64..50), 0..30),
+        (before, after) in (1_usize..=3, 1_usize..=3),
+    ) {
+        let build = operators::<(u8, u64), _, _>(|counts, _, hub| counts.total_by_key("Totals", hub).net_changes());
+        let deal = |counts: &[(u8, u64)], peers: usize| -> Vec<_> {
+            let worker = |index| all_at_once(counts.iter().copied().skip(index).step_by(peers), 0);
+            (0..peers).map(worker).collect()
+        };
+        let (given, _, watermark, saved) = first_epoch(&deal(&first, before), build);
+        let (more, _) = rest(deal(&second, after), (watermark, &saved), build);
+        let mut relation = BTreeMap::<(u8, isize), isize>::new();
+        for given in given.into_iter().chain(more) {
+            let (entry, diff) = given.item;
+            *relation.entry(entry).or_default() += diff;
+        }
+        relation.retain(|_, count| *count != 0);
+        let mut totals = BTreeMap::<u8, isize>::new();
+        for (key, n) in first.into_iter().chain(second) {
+            *totals.entry(key).or_default() += n as isize;
+        }
+        totals.retain(|_, total| *total != 0);
+        prop_assert_eq!(relation, totals.into_iter().map(|total| (total, 1)).collect::<BTreeMap<_, _>>());
+    }
+
+    #[test]
+    fn pivots_of_two_runs_are_those_of_one(
+        entries in pivot::entries(),
+        (cut, before, after) in (any::<prop::sample::Index>(), 1_usize..=3, 1_usize..=3),
+        (percent, paces) in (0_i64..=100, prop::collection::vec(pace(), 3)),
+    ) {
+        let build = operators::<Vec<pivot::Entry>, _, _>(|blocks, _, hub| pivot::pivoted(blocks, hub));
+        let cut = entries.split_at(cut.index(entries.len() + 1));
+        let (given, rows) = two_runs(cut, (before, after), percent, &paces, build, build);
+        let mut found = BTreeMap::new();
+        for row in given.into_iter().chain(rows) {
+            prop_assert!(found.insert((row.time_us, row.group), row.lanes).is_none(), "a group leaves once");
+        }
+        prop_assert_eq!(found, pivot::naive_pivot(&[entries]));
+    }
+
+    #[test]
+    fn ordered_state_of_two_runs_is_that_of_one(
+        entries in pivot::entries(),
+        (cut, before, after) in (any::<prop::sample::Index>(), 1_usize..=3, 1_usize..=3),
+        (percent, paces) in (0_i64..=100, prop::collection::vec(pace(), 3)),
+    ) {
+        let build = operators::<Vec<pivot::Entry>, _, _>(|blocks, _, hub| pivot::numbering(blocks, hub));
+        let cut = entries.split_at(cut.index(entries.len() + 1));
+        let (mut found, more) = two_runs(cut, (before, after), percent, &paces, build, build);
+        found.extend(more);
+        found.sort_by_key(|(key, count, ..)| (*key, *count));
+        prop_assert_eq!(found, pivot::numbered(&[entries]));
+    }
+}
+
+/// What comes out of `first_build` for the entries before the cut, in an epoch that ends as far in event time as it
+/// may, or `percent` of it; and then, on other workers, of `build` for those behind.
+fn two_runs<O, A, B>(
+    (first, second): (&[pivot::Entry], &[pivot::Entry]),
+    (before, after): (usize, usize),
+    percent: i64,
+    paces: &[Pace],
+    first_build: A,
+    build: B,
+) -> (Vec<O>, Vec<O>)
+where
+    O: Clone + Send + 'static,
+    A: for<'s> Fn(StreamVec<'s, Tick, Vec<pivot::Entry>>, &Ledger, &StateHub) -> StreamVec<'s, Tick, O>
+        + Send
+        + Sync
+        + 'static,
+    B: for<'s> Fn(StreamVec<'s, Tick, Vec<pivot::Entry>>, &Ledger, &StateHub) -> StreamVec<'s, Tick, O>
+        + Send
+        + Sync
+        + 'static,
+{
+    let may = second.iter().map(|entry| entry.0).min().unwrap_or(50);
+    let end_us = -50 + (may + 50) * percent / 100;
+    let of = |entries: &[pivot::Entry], index: usize, peers: usize| -> Vec<pivot::Entry> {
+        entries.iter().copied().skip(index).step_by(peers).collect()
+    };
+    let scripts: Vec<_> = (0..before).map(|index| all_at_once([of(first, index, before)], end_us)).collect();
+    let (given, _, watermark, saved) = first_epoch(&scripts, first_build);
+    assert_eq!(watermark, end_us);
+    let dealt: Vec<_> = (0..after).map(|index| of(second, index, after)).collect();
+    let (more, _) = rest(pivot::scripts(&dealt, paces), (watermark, &saved), build);
+    let items = |given: Vec<Given<O>>| given.into_iter().map(|given| given.item).collect();
+    (items(given), items(more))
 }
