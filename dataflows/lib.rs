@@ -16,6 +16,7 @@
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
+//! | [`set_aside`] | late records and dead letters, read back and put before a pipeline again |
 //! | [`verify`] | tables of a run against what the log gives |
 
 pub mod activity;
@@ -31,6 +32,7 @@ pub mod record;
 pub mod replay;
 pub mod run;
 pub mod services;
+pub mod set_aside;
 pub mod settings;
 pub mod targets;
 pub mod verify;

@@ -4,96 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// An empty directory to run in.
-struct Place(TempDir);
-
-/// What a run of the program left.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().expect("a directory"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
-        fs::write(path, text).expect("written");
-    }
-
-    fn command(&self, program: &Path, line: &str) -> Command {
-        let mut command = Command::new(program);
-        command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("TIDEGATE_") || name == "CARGO_MANIFEST_DIR" {
-                command.env_remove(name);
-            }
-        }
-        command
-    }
-
-    fn run(&self, line: &str) -> Ran {
-        Ran::of(self.command(tidegate(), line).output().expect("the program starts"))
-    }
-
-    /// A fixture of 5,000 events in `name`.
-    fn fixture(&self, name: &str, flags: &str) {
-        let line = format!("generate activity --fixture {name} --records 5000 --users 200 {flags}");
-        self.run(&line).is(0);
-    }
-
-    fn summary(&self, out: &str) -> Value {
-        let text = fs::read_to_string(self.path(out).join("summary.json")).expect("a summary");
-        serde_json::from_str(&text).expect("JSON")
-    }
-
-    /// The summary of `activity` without the seconds.
-    fn results(&self, out: &str) -> Value {
-        let mut activity = self.summary(out)["pipelines"]["activity"].take();
-        activity.as_object_mut().expect("an object").remove("seconds");
-        activity
-    }
-}
-
-impl Ran {
-    fn of(output: Output) -> Ran {
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    /// Asserts the exit code.
-    #[track_caller]
-    fn is(self, code: i32) -> Ran {
-        assert_eq!(self.code, Some(code), "\nstdout:\n{}\nstderr:\n{}", self.out, self.err);
-        self
-    }
-
-    /// Asserts that standard error holds all of `texts`.
-    #[track_caller]
-    fn says(self, texts: &[&str]) -> Ran {
-        for text in texts {
-            assert!(self.err.contains(text), "{text:?} is not in:\n{}", self.err);
-        }
-        self
-    }
-}
-
-fn tidegate() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_tidegate"))
-}
+mod place;
+use place::{Place, Ran, tidegate};
 
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_to_do() {
@@ -119,7 +35,13 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ("generate activity --fixture x --start yesterday", "2026-01-01"),
         ("generate activity --fixture x --span 1h --rate 5", "cannot be used with"),
         ("generate activity --fixture x --start 9999-12-31T23:59:59Z", "years 0001 to 9999"),
-        ("validate --connect", "comes with live runs"),
+        ("validate --connect", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("validate --bootstrap-servers x", "--connect"),
+        ("dlq list", "no output directory"),
+        ("dlq show here --out .", "topic, partition and offset"),
+        ("late list --bootstrap-servers localhost:9092", "--topic TOPIC"),
+        ("tap t", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("record --out x --topic t", "KAFKA_BOOTSTRAP_SERVERS"),
         ("graph --format png", "mermaid"),
         ("prove", "PIPELINE"),
         ("--log-format xml", "json"),
@@ -283,7 +205,7 @@ fn validate_reports_every_fault_at_once() {
     let place = Place::new();
     place.write(
         "my.yaml",
-        "activity:\n  delai: 2m\n  max_ahead: 90\n  outputs:\n    lake: maybe\nkafka: {}\n",
+        "activity:\n  delai: 2m\n  max_ahead: 90\n  outputs:\n    lake: maybe\nspark: {}\n",
     );
     let ran = place.run("validate --config my.yaml").is(2).says(&[
         "4 faults",
@@ -291,7 +213,7 @@ fn validate_reports_every_fault_at_once() {
         "did you mean \"delay\"?",
         "my.yaml:3:14: activity.max_ahead: \"90\" has no unit",
         "my.yaml:5:11: activity.outputs.lake",
-        "my.yaml:6:1: kafka",
+        "my.yaml:6:1: spark",
     ]);
     assert_eq!(ran.err.matches("mend:").count(), 4);
     // What is wrong is wrong for every command, before it does anything.

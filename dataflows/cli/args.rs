@@ -10,6 +10,12 @@ use tidegate::source::kafka::Start;
 use tidegate_dataflows::record::Until;
 use tidegate_dataflows::replay::{BATCH, PIPELINES};
 
+use super::doctor::DoctorArgs;
+use super::health::HealthArgs;
+use super::init::InitArgs;
+use super::set_aside::SetAsideCommand;
+use super::tap::TapArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   tidegate -w 8                                replay fixtures/ with 8 workers; results in out/
@@ -128,12 +134,35 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Audit tables against the log: replay the fixture aside and name the rows that differ; exits with 1 then.
     Verify(VerifyArgs),
+    /// Dead letters: records that could not be used, listed, shown, and put before a pipeline again.
+    #[command(subcommand)]
+    Dlq(SetAsideCommand),
+    /// Late records: listed, shown, and put before a pipeline again.
+    #[command(subcommand)]
+    Late(SetAsideCommand),
+    /// Show records of a topic or a fixture.
+    Tap(TapArgs),
+    /// Look at this machine, the settings and the services, and say what will be in a run's way.
+    Doctor(DoctorArgs),
+    /// Ask a run's page whether it is well; exits with 1 when it is not.
+    Health(HealthArgs),
+    /// Write a starting configuration, with its schema for editors.
+    Init(InitArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
     /// Draw a pipeline, with the settings that are in effect, without starting anything.
     Graph(GraphArgs),
     /// Print a script that completes this command line in a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all pages into a directory.
+    #[command(hide = true)]
+    Man {
+        /// A page a command, tidegate-replay.1 and so on, in this directory.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
 }
 
@@ -482,10 +511,25 @@ pub(crate) struct ProveArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate validate --config my.yaml
+  tidegate validate --connect activity --bootstrap-servers localhost:9092")]
 pub(crate) struct ValidateArgs {
-    /// Also try the services (comes with live runs).
+    /// Also try the services: the brokers and the input topics, and what the environment names besides.
     #[arg(long)]
     pub(crate) connect: bool,
+    /// The pipelines whose topics are looked at; all by default.
+    #[arg(value_name = "PIPELINE", value_parser = PossibleValuesParser::new(PIPELINES), requires = "connect")]
+    pub(crate) pipelines: Vec<String>,
+    /// Kafka brokers; KAFKA_BOOTSTRAP_SERVERS by default.
+    #[arg(long, value_name = "HOST:PORT,…", requires = "connect")]
+    pub(crate) bootstrap_servers: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: KafkaClient,
+    /// One object: every setting, its value, who made it, its variable; and what was found of the services.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -554,7 +598,7 @@ fn until(text: &str) -> Result<Until, String> {
     duration(text).map(Until::For).map_err(|error| format!("{error}, or end"))
 }
 
-fn start(text: &str) -> Result<Start, String> {
+pub(crate) fn start(text: &str) -> Result<Start, String> {
     match text {
         "earliest" => Ok(Start::Earliest),
         "latest" => Ok(Start::Latest),

@@ -1,16 +1,35 @@
 //! What commands that speak to Kafka share.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate::kafka::{NewTopicSpec, Properties, create_topic, describe_topics};
+use tidegate_dataflows::settings::Settings;
 
+use super::args::KafkaClient;
 use super::failure::Failure;
 use super::ui::Ui;
 
 /// How long brokers may take to answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How the brokers are reached: as the command line says, or else the settings.
+pub(crate) fn brokers(
+    named: Option<&str>,
+    client: &KafkaClient,
+    settings: &Settings,
+) -> Result<Properties, Failure> {
+    let servers = named.or(settings.kafka.bootstrap_servers.as_deref());
+    let Some(servers) = servers else {
+        return Err(Failure::usage("nobody says where the Kafka brokers are").mend(
+            "name them with --bootstrap-servers, KAFKA_BOOTSTRAP_SERVERS or kafka.bootstrap_servers; or read a \
+             recording with --fixture",
+        ));
+    };
+    let client = client.client_properties.as_ref().or(settings.kafka.client_properties.as_ref());
+    properties(servers, client.map(PathBuf::as_path))
+}
 
 /// The client's properties: the file's, and these servers.
 pub(crate) fn properties(servers: &str, client_properties: Option<&Path>) -> Result<Properties, Failure> {

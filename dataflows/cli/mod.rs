@@ -4,17 +4,25 @@ mod args;
 mod banner;
 mod checkpoint;
 mod cluster;
+mod connect;
+mod doctor;
 mod failure;
 mod generate;
 mod graph;
+mod health;
+mod http;
+mod init;
 mod kafka;
+mod man;
 mod places;
 mod progress;
 mod prove;
 mod record;
 mod replay;
 mod run;
+mod set_aside;
 mod signals;
+mod tap;
 mod ui;
 mod validate;
 mod verify;
@@ -22,7 +30,8 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use tidegate_dataflows::settings::{Layers, Settings};
+use tidegate_dataflows::set_aside::Kind;
+use tidegate_dataflows::settings::{Layers, Settings, json_schema};
 
 use self::args::{Cli, Command, Global, ReplayArgs};
 use self::failure::Failure;
@@ -56,12 +65,23 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Run(args)) => run::run(ui, global, args),
         Some(Command::Cluster(args)) => cluster::run(ui, global, args),
         Some(Command::Checkpoint(command)) => checkpoint::run(ui, command),
-        Some(Command::Record(args)) => record::run(ui, args),
+        Some(Command::Record(args)) => record::run(ui, global, args),
         Some(Command::Generate(args)) => generate::run(ui, global, args),
         Some(Command::Prove(args)) => prove::run(ui, global, args),
         Some(Command::Validate(args)) => validate::run(ui, global, args),
         Some(Command::Verify(args)) => verify::run(ui, global, args),
         Some(Command::Graph(args)) => graph::run(ui, global, args),
+        Some(Command::Dlq(command)) => set_aside::run(ui, global, Kind::Dead, command),
+        Some(Command::Late(command)) => set_aside::run(ui, global, Kind::Late, command),
+        Some(Command::Tap(args)) => tap::run(ui, global, args),
+        Some(Command::Doctor(args)) => doctor::run(ui, global, args),
+        Some(Command::Health(args)) => health::run(ui, args),
+        Some(Command::Init(args)) => init::run(ui, args),
+        Some(Command::Schema) => {
+            let text = serde_json::to_string_pretty(&json_schema()).map_err(Failure::running)?;
+            ui.result(format!("{text}\n"))
+        }
+        Some(Command::Man { dir }) => man::run(ui, dir.as_deref()),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut script);

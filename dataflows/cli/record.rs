@@ -4,28 +4,22 @@ use std::time::{Duration, Instant};
 
 use tidegate::source::SourceError;
 use tidegate::source::kafka::Settings;
-use tidegate_dataflows::generate::Packed;
+use tidegate_dataflows::generate::{Packed, TargetError};
 use tidegate_dataflows::record::{RecordError, record};
 
-use super::args::{PackedName, RecordArgs};
+use super::args::{Global, PackedName, RecordArgs};
 use super::failure::Failure;
-use super::kafka;
 use super::signals::Signals;
 use super::ui::{Ui, grouped};
+use super::{kafka, settings};
 
 /// Records topics as a fixture.
-pub(crate) fn run(ui: &Ui, args: &RecordArgs) -> Result<(), Failure> {
-    let from_environment = || std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok();
-    let servers = args.bootstrap_servers.clone().or_else(from_environment).filter(|text| !text.is_empty());
-    let servers = servers.ok_or_else(|| {
-        Failure::usage("there is no broker to read from")
-            .mend("name some: --bootstrap-servers HOST:PORT, or KAFKA_BOOTSTRAP_SERVERS")
-    })?;
+pub(crate) fn run(ui: &Ui, global: &Global, args: &RecordArgs) -> Result<(), Failure> {
     let mut topics = args.topic.clone();
     topics.sort();
     topics.dedup();
-    let settings =
-        Settings::new(kafka::properties(&servers, args.client.client_properties.as_deref())?, topics);
+    let brokers = kafka::brokers(args.bootstrap_servers.as_deref(), &args.client, &settings(global)?)?;
+    let settings = Settings::new(brokers, topics);
     let packed = match args.packed {
         PackedName::None => Packed::Plain,
         PackedName::Gzip => Packed::Gzip,
@@ -56,14 +50,25 @@ pub(crate) fn run(ui: &Ui, args: &RecordArgs) -> Result<(), Failure> {
 }
 
 fn failure(error: RecordError) -> Failure {
-    match &error {
-        RecordError::Target(cause) if cause.is_usage() => Failure::usage(error),
-        RecordError::Source(SourceError::NoTopic { .. } | SourceError::Refused { .. }) => {
-            Failure::usage(error)
-        }
-        RecordError::Target(_) => {
-            Failure::running(error).mend("see to space and permissions; what was written is removed")
-        }
-        RecordError::Source(_) | RecordError::Stopped => Failure::running(error),
+    match error {
+        RecordError::Target(cause) => target_failure(cause),
+        RecordError::Source(cause) => source_failure(cause),
+        RecordError::Stopped => Failure::running(error),
+    }
+}
+
+/// A fixture could not be written.
+pub(crate) fn target_failure(cause: TargetError) -> Failure {
+    if cause.is_usage() {
+        return Failure::usage(cause);
+    }
+    Failure::running(cause).mend("see to space and permissions; what was written is removed")
+}
+
+/// Records could not be read.
+pub(crate) fn source_failure(cause: SourceError) -> Failure {
+    match cause {
+        SourceError::NoTopic { .. } | SourceError::Refused { .. } => Failure::usage(cause),
+        cause => Failure::running(cause),
     }
 }

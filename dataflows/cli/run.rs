@@ -119,15 +119,7 @@ fn targets(args: &RunArgs, settings: &Settings, name: &str, source: &dyn Source)
 
 /// How the brokers are reached.
 fn brokers(args: &RunArgs, settings: &Settings) -> Result<Properties, Failure> {
-    let servers = args.bootstrap_servers.as_ref().or(settings.kafka.bootstrap_servers.as_ref());
-    let Some(servers) = servers else {
-        return Err(Failure::usage("nobody says where the Kafka brokers are").mend(
-            "name them with --bootstrap-servers, KAFKA_BOOTSTRAP_SERVERS or kafka.bootstrap_servers; or read a \
-             recording with --fixture and write to embedded sinks with --out",
-        ));
-    };
-    let client = args.client.client_properties.as_ref().or(settings.kafka.client_properties.as_ref());
-    kafka::properties(servers, client.map(PathBuf::as_path))
+    kafka::brokers(args.bootstrap_servers.as_deref(), &args.client, settings)
 }
 
 fn kafka_source(args: &RunArgs, settings: &Settings, topics: &[String]) -> Result<Arc<dyn Source>, Failure> {

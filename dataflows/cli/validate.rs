@@ -2,20 +2,60 @@
 
 use std::fmt::Write;
 
+use serde_json::{Value, json};
+use tidegate_dataflows::settings::{Settings, variable_of};
+
 use super::args::{Global, ValidateArgs};
+use super::connect::{self, Finding, Grade};
 use super::failure::Failure;
-use super::settings;
 use super::ui::{Style, Ui};
+use super::{kafka, settings};
 
 /// Checks the settings, and shows what is in effect and who said so.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &ValidateArgs) -> Result<(), Failure> {
-    if args.connect {
-        return Err(Failure::comes_later(
-            "--connect",
-            "validate without it: nothing is connected to in a replay",
+    let settings = settings(global)?;
+    let findings = if args.connect { services(&settings, args)? } else { Vec::new() };
+    if args.json {
+        let text = serde_json::to_string_pretty(&as_json(&settings, &findings)).map_err(Failure::running)?;
+        ui.result(format!("{text}\n"))?;
+    } else {
+        ui.result(table(ui, &settings))?;
+        for finding in &findings {
+            ui.result(finding.text(ui))?;
+        }
+    }
+    let files: Vec<String> = settings.files.iter().map(|file| file.display().to_string()).collect();
+    let read = if files.is_empty() { "no file".to_owned() } else { files.join(", ") };
+    ui.note(format_args!("{} (read: {read})", ui.styled_err(Style::GOOD, "the configuration is valid")));
+    verdict(&findings)
+}
+
+/// Fails when something that was found is bad.
+pub(crate) fn verdict(findings: &[Finding]) -> Result<(), Failure> {
+    let bad = findings.iter().filter(|finding| finding.grade == Grade::Bad).count();
+    if bad == 0 {
+        return Ok(());
+    }
+    let what =
+        if bad == 1 { "1 thing does not work".to_owned() } else { format!("{bad} things do not work") };
+    Err(Failure::running(what).mend("see above: each says what to do"))
+}
+
+fn services(settings: &Settings, args: &ValidateArgs) -> Result<Vec<Finding>, Failure> {
+    let mut findings = connect::others(settings, &args.pipelines);
+    let named = args.bootstrap_servers.as_deref();
+    if named.or(settings.kafka.bootstrap_servers.as_deref()).is_some() {
+        let properties = kafka::brokers(named, &args.client, settings)?;
+        findings.extend(connect::kafka(&properties, settings, &args.pipelines));
+    } else if findings.is_empty() {
+        return Err(Failure::usage("there is no service to connect to").mend(
+            "name the brokers with --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS, a database with DB_HOST and so on",
         ));
     }
-    let settings = settings(global)?;
+    Ok(findings)
+}
+
+fn table(ui: &Ui, settings: &Settings) -> String {
     let mut text = String::new();
     let width = settings.effective.iter().map(|effective| effective.setting.len()).max().unwrap_or_default();
     for effective in &settings.effective {
@@ -24,9 +64,17 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ValidateArgs) -> Result<(), F
         // Writing to a string does not fail.
         writeln!(text, "{line:<60}  {}", ui.styled(Style::FAINT, &origin)).ok();
     }
-    ui.result(text)?;
-    let files: Vec<String> = settings.files.iter().map(|file| file.display().to_string()).collect();
-    let read = if files.is_empty() { "no file".to_owned() } else { files.join(", ") };
-    ui.note(format_args!("{} (read: {read})", ui.styled_err(Style::GOOD, "the configuration is valid")));
-    Ok(())
+    text
+}
+
+fn as_json(settings: &Settings, findings: &[Finding]) -> Value {
+    let effective = settings.effective.iter().map(|effective| {
+        json!({
+            "setting": effective.setting,
+            "value": effective.value,
+            "origin": effective.origin.as_ref().map_or("default".to_owned(), ToString::to_string),
+            "variable": variable_of(&effective.setting),
+        })
+    });
+    json!({"files": settings.files, "settings": effective.collect::<Vec<_>>(), "services": findings})
 }

@@ -15,6 +15,7 @@ mod hydraulic;
 mod hydraulic_kinds;
 mod iot;
 mod kinds;
+mod schema;
 mod secrets;
 mod section;
 mod sinks;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 pub use environment::variable_of;
 pub use fault::{Fault, Faults, Origin};
+pub use schema::json_schema;
 pub use secrets::Secrets;
 pub use section::Effective;
 
@@ -114,7 +116,7 @@ impl Layers {
     pub fn load(&self) -> Result<Settings, Faults> {
         let mut findings = Findings::default();
         let mut files = Vec::new();
-        let mut tree = Node::new(Origin::Whole(Path::new("").into()), Content::Map(Vec::new()));
+        let mut tree = nothing();
         let default = self.dir.join(DEFAULT_FILE);
         // The same file twice would say everything twice.
         let is_default = self.config.as_deref().is_some_and(|config| same_file(config, &default));
@@ -153,10 +155,14 @@ impl Layers {
 
 /// The dotted names of all settings.
 pub fn names() -> Vec<String> {
-    let nothing = Node::new(Origin::Whole(Path::new("").into()), Content::Map(Vec::new()));
     let mut findings = Findings::default();
-    interpret(&nothing, &mut findings);
+    interpret(&nothing(), &mut findings);
     findings.effective.into_iter().map(|effective| effective.setting).collect()
+}
+
+/// The configuration in which nobody says anything.
+fn nothing() -> Node {
+    Node::new(Origin::Whole(Path::new("").into()), Content::Map(Vec::new()))
 }
 
 fn interpret(tree: &Node, findings: &mut Findings) -> Settings {

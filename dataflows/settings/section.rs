@@ -2,6 +2,7 @@
 
 use super::fault::{Fault, Origin};
 use super::kinds::Kind;
+use super::schema::Shape;
 use super::tree::{Content, Entry, Node};
 
 /// A setting as it is in effect.
@@ -20,6 +21,8 @@ pub struct Effective {
 pub(super) struct Findings {
     pub(super) faults: Vec<Fault>,
     pub(super) effective: Vec<Effective>,
+    /// What each setting's reader takes, in the order of `effective`; only when somebody wants to know.
+    pub(super) shapes: Option<Vec<Shape>>,
 }
 
 /// A mapping of the configuration that is being read.
@@ -85,6 +88,9 @@ impl<'n> Section<'n> {
                 }
             }
             made = Some(&entry.node.origin);
+        }
+        if let Some(shapes) = &mut findings.shapes {
+            shapes.push(Shape::of(kind, &(kind.show)(value)));
         }
         findings.effective.push(Effective { setting, value: (kind.show)(value), origin: made.cloned() });
         made

@@ -1,5 +1,6 @@
 //! Questions about topics: which partitions they have, which identity, and making one.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::future::Future;
 use std::pin::pin;
@@ -8,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::bindings as ffi;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -180,6 +181,31 @@ pub fn create_topic(
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
         Some(Err((name, code))) => Err(format!("topic {name:?} cannot be made: {code}")),
         None => Err(format!("no answer about topic {:?}", spec.name)),
+    }
+}
+
+/// A topic's settings as the brokers have them in effect (`message.timestamp.type`, `retention.ms`, …); those that
+/// have no value, and secrets, are left out.
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn topic_settings(
+    properties: &Properties,
+    topic: &str,
+    timeout: Duration,
+) -> Result<BTreeMap<String, String>, String> {
+    let admin = admin(properties)?;
+    let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+    let wanted = [ResourceSpecifier::Topic(topic)];
+    let described =
+        block_on(admin.describe_configs(&wanted, &options)).map_err(|error| because(&admin, &error))?;
+    match described.into_iter().next() {
+        Some(Ok(resource)) => {
+            let entries = resource.entries.into_iter().filter(|entry| !entry.is_sensitive);
+            Ok(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+        }
+        Some(Err(code)) => Err(format!("the settings of topic {topic:?} cannot be read: {code}")),
+        None => Err(format!("no answer about topic {topic:?}")),
     }
 }
 

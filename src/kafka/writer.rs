@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use thiserror::Error;
 
 use super::{Hears, Properties, explain};
+use crate::record::{Partition, Record};
 
 /// Why records could not be written.
 #[derive(Debug, Error)]
@@ -55,8 +57,36 @@ impl Writer {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), WriteError> {
-        let mut record =
-            BaseRecord::to(topic).partition(partition).timestamp(timestamp_ms).key(key).payload(value);
+        self.send(BaseRecord::to(topic).partition(partition).timestamp(timestamp_ms).key(key).payload(value))
+    }
+
+    /// Hands on a record as it stands, with its timestamp and the headers that `keep` says yes to, and one more.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub fn write_record(
+        &self,
+        to: &Partition,
+        record: &Record<'_>,
+        keep: &dyn Fn(&[u8]) -> bool,
+        more: (&str, &str),
+    ) -> Result<(), WriteError> {
+        let mut headers = OwnedHeaders::new();
+        for (name, value) in record.headers.iter().filter(|(name, _)| keep(name)) {
+            // A header's name is text by Kafka's protocol.
+            if let Ok(key) = std::str::from_utf8(name) {
+                headers = headers.insert(Header { key, value });
+            }
+        }
+        headers = headers.insert(Header { key: more.0, value: Some(more.1) });
+        let mut outgoing = BaseRecord::to(&to.topic).partition(to.number).headers(headers);
+        outgoing.key = record.key;
+        outgoing.payload = record.value.map(|value| value.bytes());
+        outgoing.timestamp = record.kafka_time.ms();
+        self.send(outgoing)
+    }
+
+    fn send(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), WriteError> {
         let began = Instant::now();
         loop {
             match self.producer.send(record) {

@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 
 pub use self::config::{Config, Password, TlsMode};
 use self::error::Fault;
-pub use self::read::read_rows;
+pub use self::read::{read_rows, server_version};
 use self::session::{Session, runtime};
 use self::sql::{literal, quoted};
 use super::disk::{Disk, Durability};

@@ -53,3 +53,17 @@ pub fn read_rows(
     });
     read.map_err(|fault| fault.of("postgres", &config.place(), &format!("reading {:?}", schema.name)))
 }
+
+/// Asks the server for its version, as its role and in its database.
+///
+/// # Errors
+/// As for [`super::PostgresTables::open`]; nothing is created.
+pub fn server_version(config: &Config) -> Result<String, SinkError> {
+    let runtime = runtime().map_err(|error| failed("postgres", error))?;
+    let asked = runtime.block_on(async {
+        let session = Session::connect(config).await?;
+        session.rows("SHOW server_version").await
+    });
+    let rows = asked.map_err(|fault| fault.of("postgres", &config.place(), "asking for its version"))?;
+    Ok(rows.into_iter().flatten().flatten().next().unwrap_or_default())
+}

@@ -1,0 +1,208 @@
+//! The commands that look at what a run has left, and at what it will meet: dlq, late, tap, doctor, init, schema, man.
+
+use std::fs;
+
+use serde_json::Value;
+
+mod place;
+use place::{Place, tidegate};
+
+/// A replay of 5,000 events, some of them late, and some lines that are no events.
+fn replayed(place: &Place) {
+    place.fixture("f", "--late-every 20 --partitions 2");
+    let lines = [
+        r#"{"topic":"user_activity","partition":0,"offset":900000,"tstype":"create","ts":1767225600000,"headers":["trace","t1"],"key":"k","payload":"no JSON"}"#,
+        r#"{"topic":"user_activity","partition":1,"offset":900000,"tstype":"create","ts":1767225600000,"key":null,"payload":"{\"event_time\":\"2026-01-01T00:00:00Z\",\"user_id\":\"u\",\"page_url\":\"p\",\"event_type\":\"dance\"}"}"#,
+    ];
+    place.write("f/zz.jsonl", lines.join("\n") + "\n");
+    place.run("replay activity --fixture f").is(0);
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn dead_letters_are_listed_shown_and_replayed() {
+    let place = Place::new();
+    replayed(&place);
+    let list = place.run("dlq list").is(0).says(&["2 records (not_json 1, schema 1)"]).out;
+    assert!(list.contains("user_activity.dlq-0@0  not_json") && list.contains("\"dance\""), "{list}");
+    let list = json(&place.run("dlq list --json --reason schema").is(0).out);
+    assert_eq!((&list["total"], &list["by_reason"]["schema"]), (&Value::from(1), &Value::from(1)));
+    assert_eq!(list["records"][0]["offset"], 900_000);
+
+    let shown = json(&place.run("dlq show user_activity.dlq-0@0 --json").is(0).out);
+    assert_eq!((&shown["key"], &shown["payload"]), (&Value::from("k"), &Value::from("no JSON")));
+    place.run("dlq show user_activity.dlq-0@7").is(1).says(&["no record at user_activity.dlq-0@7"]);
+
+    place.run("dlq replay --dry-run").is(0).says(&["2 records", "nothing was written"]);
+    place.run("dlq replay").is(2).says(&["where to?", "--to-fixture"]);
+    place.run("dlq replay --reason schema --to-fixture again").is(0).says(&["1 records: again"]);
+    let again = json(&place.run("tap user_activity --fixture again --json").is(0).out);
+    assert_eq!((&again["partition"], &again["offset"], &again["key"]), (&1.into(), &0.into(), &Value::Null));
+    assert_eq!(again["ts"], 1_767_225_600_000_i64, "its own Kafka timestamp");
+    assert_eq!(again["headers"], serde_json::json!(["tidegate-replayed", "user_activity.dlq-1@0"]));
+    // It is refused again, as nothing was mended, and only it.
+    place.run("replay activity --fixture again --out second").is(0);
+    assert_eq!(place.results("second")["rejected"]["schema"], 1);
+}
+
+#[test]
+fn late_records_are_listed_and_make_a_fixture() {
+    let place = Place::new();
+    replayed(&place);
+    let late = json(&place.run("late list --json --limit 1").is(0).out);
+    let total = late["total"].as_u64().expect("a number");
+    assert!(total > 100, "{total}");
+    let first = &late["records"][0];
+    assert!(first["late_by_ms"].as_i64() > Some(0) && first["outputs"].as_str().is_some(), "{first}");
+    place.run("late replay --to-fixture again").is(0).says(&["records: again"]);
+    // Alone they are a log of their own, in which most are on time.
+    place.run("replay activity --fixture again --out second").is(0);
+    assert_eq!(place.results("second")["read"], total);
+}
+
+#[test]
+fn tap_shows_chosen_records_in_log_order() {
+    let place = Place::new();
+    place.fixture("f", "--partitions 2");
+    let lines = place.run("tap user_activity --fixture f --json -c 3 --partition 1 --every 10").is(0).out;
+    let offsets: Vec<Value> = lines.lines().map(|line| json(line)["offset"].clone()).collect();
+    assert_eq!(offsets, [0, 10, 20].map(Value::from));
+    let text = place.run("tap user_activity --fixture f -c 1 --holding session_start").is(0).out;
+    assert!(
+        text.starts_with("user_activity-") && text.contains("key user_") && text.contains("session_start"),
+        "{text}"
+    );
+    place.run("tap clicks --fixture f").is(1).says(&["nothing of topic \"clicks\"", "mend:"]);
+}
+
+#[test]
+fn doctor_finds_what_is_in_the_way() {
+    let place = Place::new();
+    let all = place.run("doctor --out results -w 64").is(0).out;
+    for text in ["good     settings", "good     results", "warning  cores", "Kafka: not asked"] {
+        assert!(all.contains(text), "{text:?} is not in:\n{all}");
+    }
+    assert!(!place.path("results").exists(), "it only looks");
+    place.write("my.yaml", "activity: {delai: 2m}");
+    let sick = place.run("doctor --config my.yaml --json").is(1).says(&["1 thing does not work"]);
+    let findings = json(&sick.out)["findings"].take();
+    let settings = findings.as_array().expect("a list").iter().find(|finding| finding["what"] == "settings");
+    let settings = settings.expect("settings are looked at");
+    assert_eq!(settings["grade"], "bad");
+    assert!(
+        settings["says"].as_str().is_some_and(|says| says.contains("did you mean \"delay\"?")),
+        "{settings}"
+    );
+}
+
+#[test]
+fn services_that_are_away_are_told_without_passwords() {
+    let place = Place::new();
+    let mut command = place.command(tidegate(), "validate --connect activity");
+    // A port that nobody listens on: it was free a moment ago.
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let (database, mongo) = (free(), free());
+    command
+        .env("DB_HOST", "127.0.0.1")
+        .env("DB_PORT", database.port().to_string())
+        .env("DB_PASSWORD", "hunter2");
+    command.env("MONGO_URI", format!("mongodb://admin:hunter2@{mongo}/"));
+    let ran = place::Ran::of(command.output().expect("starts")).is(1).says(&["2 things do not work"]);
+    assert!(
+        ran.out.contains("BAD      PostgreSQL at 127.0.0.1") && ran.out.contains("BAD      MongoDB at"),
+        "{}",
+        ran.out
+    );
+    assert!(!ran.out.contains("hunter2") && !ran.err.contains("hunter2"));
+}
+
+/// Answers one request with `answer`, and gives the request back.
+fn page(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a request");
+        let lines = BufReader::new(stream.try_clone().expect("cloned")).lines();
+        let request: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+        stream.write_all(answer.as_bytes()).expect("answered");
+        request.join("\n")
+    });
+    (url, served)
+}
+
+#[test]
+fn health_is_what_the_page_says() {
+    let place = Place::new();
+    place.write("token", "opensesame\n");
+    let (url, served) = page("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
+    assert_eq!(place.run(&format!("health --url {url} --token-file token")).is(0).out, "ok\n");
+    let request = served.join().expect("served");
+    assert!(
+        request.starts_with("GET /readyz HTTP/1.1") && request.contains("Bearer opensesame"),
+        "{request}"
+    );
+    let (url, served) = page("HTTP/1.1 503 Service Unavailable\r\n\r\nthe watermark stands still");
+    place.run(&format!("health --live --url {url}")).is(1).says(&[
+        "(503)",
+        "watermark stands still",
+        "mend:",
+    ]);
+    assert!(served.join().expect("served").starts_with("GET /livez "));
+    let (url, served) = page("HTTP/1.1 401 Unauthorized\r\n\r\n");
+    place.run(&format!("health --url {url}")).is(2).says(&["--token-file"]);
+    served.join().expect("served");
+    // Nobody listens there any more.
+    place.run(&format!("health --url {url}")).is(1).says(&["no answer from", "mend:"]);
+    place.run("health --url https://example.org").is(2).says(&["http://HOST:PORT"]);
+}
+
+#[test]
+fn init_writes_a_configuration_that_is_valid_and_overwrites_nothing() {
+    let place = Place::new();
+    place.write("mine/.gitignore", "thesis\n");
+    let made = place.run("init mine").is(0).out;
+    assert!(made.contains("mine/.gitignore  is there and stays as it is"), "{made}");
+    assert_eq!(fs::read_to_string(place.path("mine/.gitignore")).expect("there"), "thesis\n");
+    fs::copy(place.path("mine/.env.example"), place.path("mine/.env")).expect("copied");
+    let mut validate = place.command(tidegate(), "validate");
+    let ran = validate.current_dir(place.path("mine")).output().expect("starts");
+    place::Ran::of(ran).is(0).says(&["the configuration is valid", "config/dev.yaml", ".env"]);
+    let schema = fs::read_to_string(place.path("mine/config/tidegate.schema.json")).expect("there");
+    assert_eq!(json(&schema), json(&place.run("schema").is(0).out));
+}
+
+#[test]
+fn validate_and_checkpoints_speak_json() {
+    let place = Place::new();
+    let valid = json(&place.run("validate --json").is(0).out);
+    let delay =
+        valid["settings"].as_array().expect("a list").iter().find(|one| one["setting"] == "activity.delay");
+    let delay = delay.expect("is listed");
+    assert_eq!((&delay["value"], &delay["origin"]), (&"2m".into(), &"default".into()));
+    assert_eq!(delay["variable"], "TIDEGATE_ACTIVITY_DELAY");
+}
+
+#[test]
+fn manual_has_a_page_a_command() {
+    let place = Place::new();
+    assert!(place.run("man").is(0).out.contains(".TH tidegate 1"));
+    place.run("man --dir pages").is(0);
+    for page in ["tidegate.1", "tidegate-replay.1", "tidegate-dlq-replay.1", "tidegate-checkpoint-list.1"] {
+        assert!(place.path("pages").join(page).is_file(), "{page}");
+    }
+    assert!(!place.run("--help").is(0).out.contains("man "), "it is for packagers, and hidden");
+}
+
+#[test]
+fn no_color_and_no_terminal_mean_no_colours() {
+    let place = Place::new();
+    replayed(&place);
+    for line in ["dlq list", "doctor", "tap user_activity --fixture f", "late show user_activity.late-0@0"] {
+        let ran = place.run(line);
+        assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "{line}");
+    }
+}
