@@ -35,6 +35,7 @@ pub use topic_front::{Render, TopicFront, Unchanged};
 pub use validate::{AcceptAll, BadState, Validate};
 
 use crate::decode::Rejected;
+use crate::decode::json::{Decoded, JsonDecoder};
 use crate::record::Record;
 
 /// Makes typed events of records.
@@ -50,4 +51,19 @@ pub trait Decode: 'static {
 
     /// The event's own time, in microseconds since the epoch.
     fn event_time_us(event: &Self::Event<'_>) -> i64;
+}
+
+/// Documents as they are declared are events of their own.
+impl<const N: usize> Decode for JsonDecoder<N> {
+    type Event<'a> = Decoded<'a, N>;
+
+    #[inline(always)]
+    fn decode<'a>(&'a mut self, record: &Record<'a>) -> Result<Decoded<'a, N>, Rejected> {
+        JsonDecoder::decode(self, record.value)
+    }
+
+    #[inline(always)]
+    fn event_time_us(event: &Decoded<'_, N>) -> i64 {
+        event.event_time_us()
+    }
 }
