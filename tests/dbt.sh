@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# dbt's models and tests over what tidegate has just written. Called by tests/run.
+# usage: tests/dbt.sh     TIDEGATE_BINARY   the program (default: the release build)
+cd "$(dirname "$0")/.."
+. tests/services/lib.sh
+binary=${TIDEGATE_BINARY:-${CARGO_TARGET_DIR:-target}/release/tidegate}
+case $binary in /*) ;; *) binary=$PWD/$binary ;; esac
+root=$PWD work=$(mktemp -d) && chmod 755 "$work"
+export TIDEGATE_SERVICES_DIR=$work/services && mkdir -p "$TIDEGATE_SERVICES_DIR"
+PG_PORT=$(free_port 25533) && export PG_PORT PG_DATABASE=stream_data
+pg() { bash tests/services/postgres.sh "$@"; }
+finish() { pg wipe >/dev/null 2>&1 || :; rm -rf "$work"; }
+trap finish EXIT
+
+# dbt in an environment of its own. dbt-core from 1.11 on downloads a program; DuckDB's extensions are on PyPI for 1.5.5.
+venv=$TIDEGATE_CACHE/venv-dbt
+wanted="dbt-core<1.11 dbt-postgres==1.11.0 dbt-duckdb==1.11.1 duckdb==1.5.5 duckdb-extensions duckdb-extension-delta==1.5.5 duckdb-extension-parquet==1.5.5"
+if [ "$(cat "$venv/.packages" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv" || { apt_for python3-venv-is-missing python3-venv && rm -rf "$venv" && python3 -m venv "$venv"; }
+    # shellcheck disable=SC2086
+    "$venv/bin/pip" install -q --disable-pip-version-check $wanted || die "pip could not install dbt"
+    printf '%s' "$wanted" >"$venv/.packages"
+fi
+export DBT_SEND_ANONYMOUS_USAGE_STATS=false
+dbt() { # TARGET: builds all models of a target, and runs their tests
+    local log=$work/dbt-$1.log
+    "$venv/bin/dbt" build --project-dir dbt --profiles-dir dbt --target "$1" --target-path "$work/target" --log-path "$work" \
+        >"$log" 2>&1 || { cat "$log"; die "dbt build --target $1 failed"; }
+    grep -E 'Done\. PASS=[0-9]+ WARN=0 ERROR=0' "$log" || { cat "$log"; die "dbt has warned or built nothing"; }
+    ! grep -q 'PASS=0' "$log" || die "dbt has built nothing"
+}
+
+# PostgreSQL, written by a configured run.
+pg start
+export DB_HOST=localhost DB_PORT=$PG_PORT DB_USER=tidegate DB_PASSWORD=tidegate-secret DB_NAME=stream_data
+printf 'activity: {sinks: {topics: files}}\n' >"$work/run.yaml"
+(cd "$work" && env -u TIDEGATE_SERVICES_DIR -u TIDEGATE_CACHE -u TIDEGATE_BINARY "$binary" run activity \
+    --config "$work/run.yaml" --fixture "$root/fixtures/activity") || die "tidegate run failed"
+export DB_SSLMODE=verify-full DB_SSLROOTCERT=$TIDEGATE_SERVICES_DIR/tls/ca.crt
+dbt postgres
+
+# A view answers what the table holds.
+same=$(pg psql -qAt -c 'select (select sum(view_count) from public_analytics.page_views_hourly) = (select sum(view_count) from page_view_counts)' 2>/dev/null) ||
+    same=$(pg psql -qAt -c 'select (select sum(view_count) from analytics.page_views_hourly) = (select sum(view_count) from page_view_counts)')
+[ "$same" = t ] || die "the view page_views_hourly does not add up"
