@@ -2,9 +2,12 @@
 # Apache Kafka as one KRaft node (broker and controller), from Maven's central repository.
 # usage: kafka.sh install|start|stop|kill|wipe|status|env
 #   KAFKA_VERSION (4.3.1)   KAFKA_PORT (9092)   KAFKA_CONTROLLER_PORT (9093)   KAFKA_HEAP ("-Xms256m -Xmx768m")
+#   KAFKA_SASL_SSL_PORT, KAFKA_SSL_PORT   when set, further listeners: TLS with PLAIN or SCRAM for KAFKA_USER and
+#                                         KAFKA_PASSWORD, and TLS with client certificates (ca.crt, client.* in tls/)
 # `env` prints KAFKA_BOOTSTRAP and KAFKA_DATA (the broker's log directory) for eval.
 # kill: SIGKILL, for crash tests; start afterwards finds the same data. wipe: stop and remove the data.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+KAFKA_USER=${KAFKA_USER:-tidegate} KAFKA_PASSWORD=${KAFKA_PASSWORD:-tidegate-secret}
 KAFKA_VERSION=${KAFKA_VERSION:-4.3.1} SCALA=2.13 LOG4J_VERSION=2.25.4
 KAFKA_PORT=${KAFKA_PORT:-9092} KAFKA_CONTROLLER_PORT=${KAFKA_CONTROLLER_PORT:-9093}
 KAFKA_HEAP=${KAFKA_HEAP:--Xms256m -Xmx768m}
@@ -43,13 +46,18 @@ X
     java "-Dlog4j2.configurationFile=$DIR/log4j2-$level.yaml" -cp "$LIBS/*" "$@"
 }
 config() {
+    local listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
+    if is_secure; then
+        listeners=$listeners,SASL_SSL://$HOST:$KAFKA_SASL_SSL_PORT,SSL://$HOST:$KAFKA_SSL_PORT
+        ensure_tls
+    fi
     cat >"$DIR/server.properties" <<X
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=$HOST:$KAFKA_CONTROLLER_PORT
-listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
-advertised.listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=$listeners
+advertised.listeners=$listeners
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$DIR/data
@@ -63,7 +71,23 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 X
+    is_secure || return 0
+    cat "$TLS/server.key" "$TLS/server.crt" "$TLS/ca.crt" >"$DIR/broker.pem"
+    cat >>"$DIR/server.properties" <<X
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+ssl.keystore.type=PEM
+ssl.keystore.location=$DIR/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$TLS/ca.crt
+listener.name.ssl.ssl.client.auth=required
+listener.name.sasl_ssl.ssl.client.auth=none
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$KAFKA_USER="$KAFKA_PASSWORD";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+X
+    chmod 600 "$DIR/server.properties" "$DIR/broker.pem"
 }
+is_secure() { [ -n "${KAFKA_SASL_SSL_PORT:-}" ] && [ -n "${KAFKA_SSL_PORT:-}" ]; }
 ready() { grep -q 'Kafka Server started' "$LOG" && port_open "$KAFKA_PORT"; }
 start() {
     local pid port
@@ -73,13 +97,19 @@ start() {
     fi
     install
     mkdir -p "$DIR"
-    for port in "$KAFKA_PORT" "$KAFKA_CONTROLLER_PORT"; do
+    for port in "$KAFKA_PORT" "$KAFKA_CONTROLLER_PORT" ${KAFKA_SASL_SSL_PORT:-} ${KAFKA_SSL_PORT:-}; do
         ! port_open "$port" || die "port $port is taken by something else: set KAFKA_PORT and KAFKA_CONTROLLER_PORT"
     done
     config
     if [ ! -f "$DIR/data/meta.properties" ]; then
+        local users=() mechanism
+        if is_secure; then
+            for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+                users+=(--add-scram "$mechanism=[name=$KAFKA_USER,password=$KAFKA_PASSWORD]")
+            done
+        fi
         jvm WARN kafka.tools.StorageTool format --standalone -c "$DIR/server.properties" \
-            -t "$(jvm WARN kafka.tools.StorageTool random-uuid 2>/dev/null)" >"$DIR/format.log" 2>&1 ||
+            -t "$(jvm WARN kafka.tools.StorageTool random-uuid 2>/dev/null)" "${users[@]}" >"$DIR/format.log" 2>&1 ||
             { tail -n 20 "$DIR/format.log" >&2; die "could not format Kafka's storage"; }
     fi
     jvm INFO -version >/dev/null 2>&1 # writes the log4j file that the server is given

@@ -8,29 +8,6 @@
 PG_PORT=${PG_PORT:-5433} PG_USER=${PG_USER:-tidegate} PG_PASSWORD=${PG_PASSWORD:-tidegate-secret} PG_DATABASE=${PG_DATABASE:-tidegate}
 D=$TIDEGATE_SERVICES_DIR/postgres PID=$D/pid LOG=$D/log/postgres.log
 
-ensure_tls() {
-    TLS=$TIDEGATE_SERVICES_DIR/tls
-    if [ -s "$TLS/client.crt" ] && openssl x509 -checkend 86400 -noout -in "$TLS/server.crt" >/dev/null 2>&1; then return 0; fi
-    apt_for openssl openssl
-    mkdir -p "$TLS"
-    (
-        cd "$TLS"
-        openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=tidegate test CA" \
-            -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign \
-            -keyout ca.key -out ca.crt
-        for who in server client; do
-            openssl req -newkey rsa:2048 -nodes -subj "/CN=$([ $who = server ] && echo localhost || echo tidegate)" \
-                -keyout $who.key -out $who.csr
-            if [ $who = server ]; then eku=serverAuth; else eku=clientAuth; fi
-            printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=%s\nbasicConstraints=CA:FALSE\n' $eku >$who.ext
-            openssl x509 -req -days 30 -in $who.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile $who.ext -out $who.crt
-            cat $who.key $who.crt ca.crt >$who.pem
-            rm -f $who.csr $who.ext
-        done
-        chmod 600 ./*.key ./*.pem
-    ) >"$TLS.log" 2>&1 || { cat "$TLS.log" >&2; die "could not make the certificates"; }
-}
-
 # PgBouncer in transaction mode in front of it, without TLS, on BOUNCER_PORT.
 BOUNCER_PORT=${BOUNCER_PORT:-6433} BPID=$D/bouncer.pid
 bouncer_start() {
