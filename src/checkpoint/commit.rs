@@ -106,7 +106,25 @@ impl Pen {
             }
         }
         let Some(manifest) = self.decided.clone() else { return Ok(()) };
+        self.mend_copies(&manifest)?;
         self.commit(manifest.epoch, &manifest.staged)
+    }
+
+    /// Writes the copies of the decided manifest that are missing or damaged: what becomes visible now must not hang on
+    /// the one that was found.
+    fn mend_copies(&mut self, manifest: &Manifest) -> Result<(), CheckpointError> {
+        let epoch = manifest.epoch;
+        let [name, copy] = Manifest::names(epoch);
+        let mut places = vec![(Arc::clone(&self.store), name.clone()), (Arc::clone(&self.store), copy)];
+        places.extend(self.mirror.iter().map(|mirror| (Arc::clone(mirror), name.clone())));
+        for (store, name) in places {
+            let found = self.retried(|| store.read(&name))?;
+            if found.is_none_or(|bytes| super::unpack::<Manifest>(&bytes).is_err()) {
+                let bytes = pack(manifest).map_err(|damage| self.unwritable(epoch, &damage))?;
+                self.retried(|| store.write(&name, &bytes))?;
+            }
+        }
+        Ok(())
     }
 
     fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {

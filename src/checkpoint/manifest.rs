@@ -20,6 +20,8 @@ pub struct PartitionCut {
     pub watermark_us: i64,
     /// How many records were accepted.
     pub accepted: i64,
+    /// Whether it had ended by then, and held nothing back any more: an epoch that is repeated must close the same windows.
+    pub ended: bool,
     /// What the near ends of outputs remember of the partition.
     pub fronts: Vec<u8>,
     /// What the late and dead-letter topics remember of it.

@@ -74,6 +74,8 @@ struct PartitionState {
     skip: u64,
     /// Where to stop, in an epoch that is only repeated: after so many records, at this offset.
     until: Option<(u64, i64)>,
+    /// Whether it had ended there the first time.
+    ends_there: bool,
 }
 
 impl PartitionState {
@@ -181,16 +183,16 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                 capabilities.clear();
                 return;
             };
-            if !worker.epochs.has_begun(worker.epoch) {
-                // Woken when it has.
-                return;
-            }
             for capability in &mut capabilities {
                 // Of a restored run: nothing that is read belongs to the epoch of the restoring.
                 if capability.time().epoch < worker.epoch {
                     let now = *capability.time();
                     capability.downgrade(&Tick { epoch: worker.epoch, ..now });
                 }
+            }
+            if !worker.epochs.has_begun(worker.epoch) {
+                // Woken when it has.
+                return;
             }
             let outcome = worker.step(&probe);
             let edge = match worker.time_us() {
@@ -272,6 +274,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 seen: 0,
                 skip: 0,
                 until: None,
+                ends_there: false,
                 id,
             };
             let cut_of = |cuts: &[PartitionCut]| cuts.iter().find(|cut| cut.id == state.id).cloned();
@@ -279,6 +282,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 // A partition that was not there has nothing to repeat.
                 cut_of(cuts).map_or((0, 0), |cut| (cut.seen, cut.last_offset.map_or(0, |last| last + 1)))
             });
+            state.ends_there = plan.until.as_deref().and_then(cut_of).is_some_and(|cut| cut.ended);
             let start = cut_of(&plan.start);
             let mut from_offset = all[partition].from_offset;
             if let Some(start) = start {
@@ -348,7 +352,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     /// has come to its end.
     fn is_to_end(&self) -> bool {
         if self.repeats() {
-            return self.partitions.iter().flatten().all(|state| state.is_at_cut(self.by_offset));
+            // Where a lane had ended, its end is to be seen again.
+            let is_where_it_was = |lane: usize| self.lanes[lane].ended || !self.ended_there(lane);
+            return self.partitions.iter().flatten().all(|state| state.is_at_cut(self.by_offset))
+                && (0..self.lanes.len()).all(is_where_it_was);
         }
         self.epochs.has_checkpoints() && self.epochs.is_to_end(self.epoch)
     }
@@ -363,9 +370,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         if !self.epochs.has_checkpoints() {
             return;
         }
-        let Worker { partitions, fronts, side, validator, .. } = self;
+        let Worker { partitions, lanes, fronts, side, validator, .. } = self;
         let read = (0..).zip(partitions.iter()).filter_map(|(rank, state)| Some((rank, &state.as_ref()?.id)));
         self.epochs.hub().save(self.epoch, remembered::save(validator, read));
+        let ended = |index: usize| lanes.iter().any(|lane| lane.ended && lane.partitions.contains(&index));
         let cuts = partitions.iter().enumerate().filter_map(|(index, state)| {
             let (state, rank) = (state.as_ref()?, index as u32);
             Some(PartitionCut {
@@ -374,12 +382,19 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 last_offset: state.last_offset,
                 watermark_us: state.watermark.us(),
                 accepted: state.accepted,
+                ended: ended(index),
                 fronts: fronts.save_partition(rank),
                 side: side.save_partition(rank),
             })
         });
         let cuts = cuts.collect();
         self.epochs.note_cuts(cuts);
+    }
+
+    /// Whether the lane had ended when the epoch that is repeated was.
+    fn ended_there(&self, lane: usize) -> bool {
+        let mut states = self.lanes[lane].partitions.iter().filter_map(|p| self.partitions[*p].as_ref());
+        states.all(|state| state.ends_there)
     }
 
     /// The lane has ended: what is decided must have been in it.
@@ -397,7 +412,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     fn step(&mut self, probe: &ProbeHandle<Tick>) -> Step {
         let Some(time_us) = self.time_us() else { return Step::Busy };
         let frontier_us = probe.with_frontier(watermark_us).unwrap_or(i64::MIN);
-        if time_us.saturating_sub(self.settings.max_skew_us) > frontier_us {
+        // An epoch that is only repeated ends where it ended the first time, whoever is ahead there: one that waited for
+        // others, which have come to their end of it, would wait for ever.
+        let is_ahead = time_us.saturating_sub(self.settings.max_skew_us) > frontier_us;
+        if is_ahead && !self.repeats() {
             return Step::Wait(Duration::from_micros(200));
         }
         let (first, budget) = self.choose();
@@ -412,7 +430,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                     if let Err(error) = self.check_end(lane) {
                         self.run.fail(error.into());
                     }
-                    match self.repeats() {
+                    match self.repeats() && !self.ended_there(lane) {
                         true => self.lanes[lane].drained = true,
                         false => self.lanes[lane].ended = true,
                     }

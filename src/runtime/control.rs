@@ -20,6 +20,8 @@ use crate::state::StateBlock;
 /// What a worker tells worker 0.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Up {
+    /// The restored state is in its place.
+    Restored,
     /// Everything of an epoch has come to rest here.
     Report(Box<Report>),
     /// Somebody asked this process to stop.

@@ -78,8 +78,13 @@ impl Driver {
     pub fn new(worker: &mut Worker, run: &Run, epochs: &Epochs, lead: Option<Lead>) -> Self {
         let control = Control::lay(worker);
         let head = lead.map(|lead| Head::new(lead, epochs, worker.peers(), run.clock().now_us()));
-        let reporter =
-            Reporter { next: epochs.plan().first(), worker: worker.index(), told: false, done: false };
+        let reporter = Reporter {
+            next: epochs.plan().first(),
+            worker: worker.index(),
+            restoring: true,
+            told: false,
+            done: false,
+        };
         Driver { control, head, reporter }
     }
 
@@ -130,6 +135,7 @@ struct Reporter {
     /// The next epoch to report.
     next: u64,
     worker: usize,
+    restoring: bool,
     told: bool,
     done: bool,
 }
@@ -147,6 +153,13 @@ impl Reporter {
         }
         if run.is_asked_to_stop() && !std::mem::replace(&mut self.told, true) {
             control.tell(Up::Stop);
+        }
+        if self.restoring {
+            if !epochs.is_restored() {
+                return;
+            }
+            self.restoring = false;
+            control.tell(Up::Restored);
         }
         let open = epochs.open();
         let ended = open.is_none();
@@ -174,6 +187,8 @@ struct Head {
     began_us: i64,
     end_sent: bool,
     stopping: bool,
+    /// How many workers have their state.
+    restored: usize,
     reports: Vec<Option<Report>>,
     /// The epoch whose reports are all in and whose successor has not begun.
     complete: bool,
@@ -191,6 +206,7 @@ impl Head {
             began_us: now_us,
             end_sent: false,
             stopping: false,
+            restored: 0,
             reports: (0..peers).map(|_| None).collect(),
             complete: false,
             deciding: false,
@@ -223,6 +239,13 @@ impl Head {
             match up {
                 Up::Stop => self.stopping = true,
                 Up::Failed(what) => return self.over(control, Outcome::Failed(what)),
+                Up::Restored => {
+                    self.restored += 1;
+                    if self.restored == self.reports.len() {
+                        self.began_us = run.clock().now_us();
+                        control.order(Down::Begin(self.epoch));
+                    }
+                }
                 Up::Pong(worker) => self.ponged[worker] = true,
                 Up::Report(report) => {
                     let worker = report.worker;

@@ -79,14 +79,16 @@ impl Epochs {
     }
 
     fn make(plan: Arc<EpochPlan>, hub: StateHub, checkpoints: bool) -> Self {
-        let first = plan.first();
+        // Nothing is read before all workers have come out of the restoring: an operator that saw its frontier leap from there
+        // into the first epoch would give what closes on the way to the epoch of the restoring, which nobody delivers.
+        let begun = if plan.is_restored { Tick::FIRST_EPOCH } else { plan.first() };
         Epochs(Rc::new(Inner {
             plan,
             probe: ProbeHandle::new(),
             hub,
             checkpoints,
             end: Cell::new(0),
-            begun: Cell::new(first),
+            begun: Cell::new(begun),
             cuts: RefCell::default(),
             source: RefCell::default(),
         }))
@@ -105,6 +107,11 @@ impl Epochs {
     /// The probe that every last operator of the dataflow is to be attached to.
     pub fn probe(&self) -> &ProbeHandle<Tick> {
         &self.0.probe
+    }
+
+    /// Whether the restoring is over, everywhere as far as is known here.
+    pub(super) fn is_restored(&self) -> bool {
+        !self.0.plan.is_restored || self.open().is_none_or(|open| open > Tick::FIRST_EPOCH)
     }
 
     /// Whether epochs end before the input does.
