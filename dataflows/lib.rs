@@ -17,6 +17,7 @@
 //! | [`graph`] | what a pipeline consists of, as a picture |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
 //! | [`set_aside`] | late records and dead letters, read back and put before a pipeline again |
+//! | [`simulate`] | a run that is killed before any of its steps, in memory and by a seed |
 //! | [`verify`] | tables of a run against what the log gives |
 
 pub mod activity;
@@ -34,5 +35,6 @@ pub mod run;
 pub mod services;
 pub mod set_aside;
 pub mod settings;
+pub mod simulate;
 pub mod targets;
 pub mod verify;

@@ -316,9 +316,9 @@ impl Ground {
 /// Where a run begins.
 pub(crate) struct Start {
     pub(crate) decided: Option<Manifest>,
-    plan: EpochPlan,
+    pub(crate) plan: EpochPlan,
     restored: Option<Restored>,
-    counts: tidegate::ingest::Counts,
+    pub(crate) counts: tidegate::ingest::Counts,
     deltas: Vec<tidegate::checkpoint::StateFile>,
 }
 

@@ -2,7 +2,7 @@
 
 pub mod activity;
 pub mod hydraulic;
-mod random;
+pub(crate) mod random;
 mod target;
 
 pub use target::{Form, Packed, Target, TargetError};
