@@ -37,4 +37,5 @@ pub mod set_aside;
 pub mod settings;
 pub mod simulate;
 pub mod targets;
+mod told;
 pub mod verify;

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tidegate::checkpoint::{
-    CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, Store, Threaded, backoff,
-    claim_generation, recover,
+    CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, Store, backoff, claim_generation, recover,
 };
 use tidegate::delivery::{Deliver, Tallies};
 use tidegate::ingest::{Interleave, Ledger};
@@ -30,6 +29,7 @@ use crate::outputs::{Outputs, Plan};
 use crate::pipeline::{Pipeline, Site};
 use crate::replay::{ReplayError, summarise};
 use crate::targets::Targets;
+use crate::told::Told;
 
 /// What a run writes and runs on, for all of its pipelines.
 #[derive(Clone, Debug)]
@@ -404,7 +404,7 @@ fn work(
     let outcomes = tidegate::runtime::execute(&options.cluster, move |worker| {
         let (epochs, ledger) = stage.build(worker);
         let pen = if worker.index() == 0 { pen.lock().ok().and_then(|mut pen| pen.take()) } else { None };
-        let lead = pen.map(|pen| stage.lead(Box::new(Threaded::start(pen)), interval));
+        let lead = pen.map(|pen| stage.lead(Box::new(Told::start(pen, &*stage.pipeline)), interval));
         drive(worker, &stage.run, &epochs, &ledger, lead)
     })?;
     Ok(outcomes.into_iter().next().unwrap_or(Outcome::Finished))

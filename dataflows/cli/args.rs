@@ -15,6 +15,7 @@ use super::health::HealthArgs;
 use super::init::InitArgs;
 use super::set_aside::SetAsideCommand;
 use super::tap::TapArgs;
+use super::top::TopArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,6 +147,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Ask a run's page whether it is well; exits with 1 when it is not.
     Health(HealthArgs),
+    /// Watch a run that is under way, in a terminal.
+    Top(TopArgs),
     /// Write a starting configuration, with its schema for editors.
     Init(InitArgs),
     /// Print the JSON Schema of the configuration, for editors.

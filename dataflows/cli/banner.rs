@@ -1,8 +1,12 @@
 //! What a run tells before it begins: what it reads, what it makes of it, where that goes and what is promised.
 
+use std::path::Path;
+
 use tidegate::source::Source;
 use tidegate_dataflows::graph::{Format, Topology};
+use tidegate_dataflows::pipeline::Pipeline;
 use tidegate_dataflows::replay::Options;
+use tidegate_dataflows::settings::Settings;
 
 use super::ui::{Style, Ui, grouped};
 
@@ -37,4 +41,68 @@ pub(crate) fn show(ui: &Ui, options: &Options, pipeline: &Topology, source: &dyn
             grouped(records)
         ),
     ));
+}
+
+/// Shows the banner of a live run of `pipeline`: what it reads and makes, where that goes and what is promised, what
+/// becomes of records that do not count, and where its checkpoint lies.
+pub(crate) fn of_run(
+    ui: &Ui,
+    pipeline: &dyn Pipeline,
+    settings: &Settings,
+    embedded: Option<&Path>,
+    checkpoint: &Path,
+) {
+    let (name, inputs) = (pipeline.name(), pipeline.inputs());
+    let sinks = match embedded {
+        Some(out) => vec![format!("embedded sinks in {}, exactly once", out.display())],
+        None => sinks_of(settings, name),
+    };
+    let checkpoint = checkpoint.join(name);
+    let aside = match &inputs[..] {
+        [topic] => {
+            format!("late and idle records: {topic}.late; unusable ones: {topic}.dlq; all are counted")
+        }
+        _ => "late and idle records: <topic>.late; unusable ones: <topic>.dlq; all are counted".to_owned(),
+    };
+    if ui.is_json() {
+        let (inputs, sinks, checkpoint) = (inputs.join(","), sinks.join("; "), checkpoint.display());
+        tracing::info!(pipeline = name, inputs, sinks, aside, %checkpoint, "run");
+        return;
+    }
+    ui.note(ui.styled_err(Style::TITLE, &format!("tidegate {}  {name}", env!("CARGO_PKG_VERSION"))));
+    ui.note(pipeline.topology().draw(Format::Text).trim_end());
+    for line in sinks.into_iter().chain([aside, format!("checkpoint: {}", checkpoint.display())]) {
+        ui.note(ui.styled_err(Style::FAINT, &line));
+    }
+}
+
+/// A line a kind of output: the sinks that the settings name, and what they promise.
+fn sinks_of(settings: &Settings, pipeline: &str) -> Vec<String> {
+    let of_kind = |kind: &str| {
+        let setting = format!("{pipeline}.sinks.{kind}");
+        let value = &settings.effective.iter().find(|one| one.setting == setting)?.value;
+        let promised = |sink: &str| {
+            let promise = if sink.starts_with("console") { "at least once" } else { "exactly once" };
+            format!("{sink} ({promise})")
+        };
+        let sinks: Vec<String> = value.split(',').map(|sink| promised(sink.trim())).collect();
+        Some(format!("{kind} → {}", if value == "none" { "none".to_owned() } else { sinks.join(", ") }))
+    };
+    ["tables", "lake", "topics"].into_iter().filter_map(of_kind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_dataflows::settings::Layers;
+
+    use super::*;
+
+    #[test]
+    fn sinks_are_told_with_what_they_promise() {
+        let environment = vec![("TIDEGATE_ACTIVITY_SINKS_TABLES".into(), "sqlite, console".into())];
+        let settings = Layers { dir: "nowhere".into(), environment, ..Layers::default() }.load().unwrap();
+        let lines = sinks_of(&settings, "activity");
+        assert_eq!(lines[0], "tables → sqlite (exactly once), console (at least once)");
+        assert!(lines[2].starts_with("topics → kafka (exactly once)"), "{lines:?}");
+    }
 }

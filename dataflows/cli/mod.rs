@@ -23,6 +23,7 @@ mod run;
 mod set_aside;
 mod signals;
 mod tap;
+mod top;
 mod ui;
 mod validate;
 mod verify;
@@ -76,6 +77,7 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Tap(args)) => tap::run(ui, global, args),
         Some(Command::Doctor(args)) => doctor::run(ui, global, args),
         Some(Command::Health(args)) => health::run(ui, args),
+        Some(Command::Top(args)) => top::run(ui, args),
         Some(Command::Init(args)) => init::run(ui, args),
         Some(Command::Schema) => {
             let text = serde_json::to_string_pretty(&json_schema()).map_err(Failure::running)?;

@@ -1,0 +1,179 @@
+//! `tidegate top`: a run that is under way, in a terminal.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+use tidegate::time;
+
+use super::failure::Failure;
+use super::http::Page;
+use super::signals::Signals;
+use super::ui::{Style, Ui, grouped};
+
+/// How often it is asked whether to stop.
+const TICK: Duration = Duration::from_millis(100);
+/// A terminal shows about so many partitions of a pipeline.
+const PARTITIONS: usize = 12;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate top
+  tidegate top --url http://127.0.0.1:4041 --once")]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    page: Page,
+    /// How often it is drawn anew.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    every: Duration,
+    /// Draw it once and end, as where standard output is no terminal.
+    #[arg(long)]
+    once: bool,
+    /// The state document of the API, as it is.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the state of a run until a signal comes.
+pub(crate) fn run(ui: &Ui, args: &TopArgs) -> Result<(), Failure> {
+    if args.json {
+        return ui.result(format!("{}\n", ask(&args.page)?));
+    }
+    if args.once || !std::io::stdout().is_terminal() {
+        return ui.result(draw(ui, &args.page.url, &parse(&ask(&args.page)?)?));
+    }
+    let signals = Signals::listen(ui, 1)?;
+    // What is drawn over and over goes to the terminal's other screen, and is gone afterwards.
+    ui.result("\u{1b}[?1049h\u{1b}[?25l")?;
+    let mut outcome = Ok(());
+    while outcome.is_ok() && !signals.asked() {
+        outcome = ask(&args.page).and_then(|text| parse(&text)).and_then(|state| {
+            let text = draw(ui, &args.page.url, &state).replace('\n', "\u{1b}[K\n");
+            ui.result(format!("\u{1b}[H{text}\u{1b}[J"))
+        });
+        let mut left = args.every;
+        while outcome.is_ok() && !left.is_zero() && !signals.asked() {
+            std::thread::sleep(TICK.min(left));
+            left = left.saturating_sub(TICK);
+        }
+    }
+    ui.result("\u{1b}[?25h\u{1b}[?1049l")?;
+    outcome
+}
+
+fn ask(page: &Page) -> Result<String, Failure> {
+    let answer = page.get("/api/v1/state")?;
+    match answer.status {
+        200 => Ok(answer.body),
+        401 | 403 => Err(Failure::usage("the page wants a token").mend("name its file with --token-file")),
+        status => Err(Failure::running(format!("the page answers {status}"))
+            .mend("see that --url is the page of a run of this version")),
+    }
+}
+
+fn parse(text: &str) -> Result<Value, Failure> {
+    serde_json::from_str(text)
+        .map_err(|error| Failure::running(format!("the page's state is not JSON: {error}")))
+}
+
+/// The state as text.
+fn draw(ui: &Ui, url: &str, state: &Value) -> String {
+    let mut text = String::new();
+    let process = &state["process"];
+    let title = ui.styled(Style::TITLE, &format!("tidegate {}", process["version"].as_str().unwrap_or("")));
+    let memory = process["resident_bytes"].as_u64().unwrap_or(0) >> 20;
+    let uptime = humantime::format_duration(Duration::from_secs(
+        process["uptime_seconds"].as_f64().unwrap_or(0.0) as u64,
+    ));
+    // Writing to a string does not fail, here and below.
+    writeln!(text, "{title}  {url}  up {uptime}  {memory} MiB").ok();
+    for pipeline in list(&state["pipelines"]) {
+        draw_pipeline(ui, &mut text, pipeline);
+    }
+    text
+}
+
+fn draw_pipeline(ui: &Ui, text: &mut String, pipeline: &Value) {
+    let name = ui.styled(Style::TITLE, pipeline["pipeline"].as_str().unwrap_or("?"));
+    let phase = pipeline["phase"].as_str().unwrap_or("?");
+    let style = if phase == "failed" { Style::ERROR } else { Style::GOOD };
+    let rates = &pipeline["rates"];
+    writeln!(
+        text,
+        "\n{name}  {}  {} records  {}/s in  {}/s processed  event time {}",
+        ui.styled(style, phase),
+        count(&pipeline["records"]),
+        rate(&rates["input"]),
+        rate(&rates["processed"]),
+        instant(&pipeline["frontier_us"]),
+    )
+    .ok();
+    let epochs = &pipeline["epochs"];
+    let balance = match pipeline["balanced"].as_bool() {
+        Some(true) => ui.styled(Style::GOOD, "balanced"),
+        Some(false) => ui.styled(Style::ERROR, "NOT BALANCED"),
+        None => "not yet known".to_owned(),
+    };
+    writeln!(
+        text,
+        "  epoch {} decided  {} checkpoint bytes  ledger {balance}  late {}/s  rejected {}/s",
+        count(&epochs["decided"]),
+        count(&epochs["checkpoint_bytes"]),
+        rate(&rates["late"]),
+        rate(&rates["rejected"]),
+    )
+    .ok();
+    let partitions = list(&pipeline["partitions"]);
+    let width = partitions.iter().map(|one| place(one).len()).max().unwrap_or(0);
+    for partition in partitions.iter().take(PARTITIONS) {
+        let holds = if partition["holds_frontier"] == true { "  ◄ holds event time" } else { "" };
+        let standing = partition["standing"].as_str().unwrap_or("");
+        writeln!(
+            text,
+            "  {:<width$}  lag {:>10}  watermark {}  {standing}{holds}",
+            place(partition),
+            count(&partition["lag"]),
+            instant(&partition["watermark_us"]),
+        )
+        .ok();
+    }
+    if partitions.len() > PARTITIONS {
+        writeln!(text, "  … and {} more partitions", partitions.len() - PARTITIONS).ok();
+    }
+    for sink in list(&pipeline["sinks"]) {
+        let trouble = sink["trouble"]
+            .as_str()
+            .map_or(String::new(), |what| format!("  {}", ui.styled(Style::ERROR, what)));
+        let name = sink["name"].as_str().unwrap_or("?");
+        writeln!(
+            text,
+            "  sink {name}  {} rows  {} retries{trouble}",
+            count(&sink["rows"]),
+            count(&sink["retries"])
+        )
+        .ok();
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn place(partition: &Value) -> String {
+    format!("{}-{}", partition["topic"].as_str().unwrap_or("?"), partition["partition"])
+}
+
+fn count(value: &Value) -> String {
+    value.as_u64().map_or("-".to_owned(), grouped)
+}
+
+fn rate(value: &Value) -> String {
+    value.as_f64().map_or("-".to_owned(), |rate| grouped(rate.round().max(0.0) as u64))
+}
+
+fn instant(value: &Value) -> String {
+    value.as_i64().map_or("-".to_owned(), |us| String::from_utf8_lossy(&time::format(us)).into_owned())
+}
