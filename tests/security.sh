@@ -59,6 +59,8 @@ for way in plain scram256 scram512; do
 done
 run 0 generate activity --bootstrap-servers "$ssl" --client-properties "$work/certificate" --topic user_activity --records 3000 --partitions 2
 run 0 tap user_activity --bootstrap-servers "$ssl" --client-properties "$work/certificate" -c 2
+database=(DB_HOST=localhost "DB_PORT=$PG_PORT" DB_USER=tidegate DB_NAME=stream_data "DB_PASSWORD=$secret" TIDEGATE_LOG=trace)
+with=("${database[@]}")
 run 0 validate --connect activity --bootstrap-servers "$sasl" --client-properties "$work/scram512"
 says 'topic user_activity'
 
@@ -75,7 +77,6 @@ done
 # A whole live run: SCRAM over TLS in, PostgreSQL over TLS out, verified.
 printf 'kafka: {bootstrap_servers: "%s", client_properties: "%s"}\nactivity: {sinks: {topics: files, postgres: {tls: verify-full, ca_file: "%s"}}}\n' \
     "$sasl" "$work/scram512" "$tls/ca.crt" >"$work/live.yaml"
-with=(DB_HOST=localhost "DB_PORT=$PG_PORT" DB_USER=tidegate DB_NAME=stream_data "DB_PASSWORD=$secret" TIDEGATE_LOG=trace)
 run 0 run activity --config "$work/live.yaml" --until-end
 rows=$(pg psql -qAt -c 'select coalesce(sum(view_count), 0) from page_view_counts')
 [ "$rows" -gt 0 ] || die "no page views arrived in PostgreSQL"

@@ -161,6 +161,36 @@ fn health_is_what_the_page_says() {
 }
 
 #[test]
+fn top_draws_the_state_of_a_run() {
+    let place = Place::new();
+    let state = concat!(
+        "HTTP/1.1 200 OK\r\n\r\n",
+        r#"{"taken_us":0,"process":{"resident_bytes":73400320,"uptime_seconds":61.2,"version":"0.1.0"},"pipelines":[{"#,
+        r#""pipeline":"activity","phase":"running","records":1234567,"frontier_us":1767225600000000,"balanced":false,"#,
+        r#""rates":{"input":1000.4,"processed":999.6,"late":0,"rejected":2},"epochs":{"decided":7,"checkpoint_bytes":4096},"#,
+        r#""partitions":[{"topic":"user_activity","partition":3,"lag":12,"watermark_us":1767225600000000,"standing":"open","holds_frontier":true}],"#,
+        r#""sinks":[{"name":"tables","rows":9,"retries":1,"trouble":"connection refused"}]}]}"#
+    );
+    let (url, served) = page(state);
+    let text = place.run(&format!("top --url {url}")).is(0).out;
+    assert!(served.join().expect("served").starts_with("GET /api/v1/state "));
+    for part in [
+        "activity  running  1,234,567 records  1,000/s in  1,000/s processed  event time 2026-01-01T00:00:00.000000Z",
+        "epoch 7 decided",
+        "NOT BALANCED",
+        "user_activity-3  lag         12",
+        "holds event time",
+        "sink tables  9 rows  1 retries  connection refused",
+        "70 MiB",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    let (url, served) = page("HTTP/1.1 404 Not Found\r\n\r\n");
+    place.run(&format!("top --url {url}")).is(1).says(&["answers 404"]);
+    served.join().expect("served");
+}
+
+#[test]
 fn init_writes_a_configuration_that_is_valid_and_overwrites_nothing() {
     let place = Place::new();
     place.write("mine/.gitignore", "thesis\n");
