@@ -19,6 +19,7 @@
 //! | [`set_aside`] | late records and dead letters, read back and put before a pipeline again |
 //! | [`simulate`] | a run that is killed before any of its steps, in memory and by a seed |
 //! | [`verify`] | tables of a run against what the log gives |
+//! | [`web`] | what a run shows of itself: metrics, health, an API and a page |
 
 pub mod activity;
 pub mod generate;
@@ -39,3 +40,4 @@ pub mod simulate;
 pub mod targets;
 mod told;
 pub mod verify;
+pub mod web;

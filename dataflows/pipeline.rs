@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use tidegate::ingest::Ledger;
 use tidegate::rows::Schema;
-use tidegate::runtime::{Epochs, Run};
+use tidegate::runtime::{Cluster, Epochs, Run};
 use tidegate::source::fixture::FixtureSource;
+use tidegate::telemetry::{Family, Identity};
 use tidegate::tick::Tick;
 use timely::dataflow::Scope;
 
@@ -22,6 +23,19 @@ use crate::{activity, hydraulic, iot};
 
 /// The names of the pipelines, in the order of the contract.
 pub const PIPELINES: [&str; 3] = ["activity", "iot", "hydraulic"];
+
+/// The pipelines' own metrics, beside those of the engine.
+pub const METRICS: &[Family] = hydraulic::METRICS;
+
+/// Whose board the facts of `pipeline` are stated on, in a process of `cluster`.
+pub(crate) fn identity(pipeline: &dyn Pipeline, cluster: &Cluster) -> Identity {
+    Identity {
+        pipeline: pipeline.name().to_owned(),
+        process: cluster.process,
+        workers: cluster.threads,
+        outputs: pipeline.outputs(),
+    }
+}
 
 /// A pipeline under its settings.
 pub trait Pipeline: Send + Sync {

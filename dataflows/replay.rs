@@ -17,8 +17,8 @@ use tidegate::source::{Source, SourceError};
 use tidegate::summary::{OutputSummary, PipelineSummary, Summary};
 
 use crate::outputs::{Outputs, Plan};
-use crate::pipeline::execute;
 pub use crate::pipeline::{PIPELINES, Pipeline, Pipelines};
+use crate::pipeline::{execute, identity};
 use crate::targets::{Opened, Targets};
 
 /// Records per activation where nobody says otherwise.
@@ -211,10 +211,15 @@ fn run_pipeline(
     let began = Instant::now();
     let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();
     let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace));
+    run.board().identify(identity(&**pipeline, &options.cluster));
     started(&**pipeline, &run, expected);
     let targets = Targets::embedded(Durability::Process);
     let sinks = out.map(|out| targets.open(out, &**pipeline, &|| run.is_asked_to_stop())).transpose()?;
+    if let Some(sinks) = &sinks {
+        sinks.show(run.board());
+    }
     let tallies = Arc::new(Tallies::new(pipeline.outputs().len()));
+    run.board().tallied(&tallies);
     let outputs = match &sinks {
         Some(sinks) => sinks.outputs(&tallies),
         None => Outputs::counted(pipeline.outputs().len()),

@@ -26,7 +26,7 @@ use tidegate::summary::{PipelineSummary, Summary};
 use timely::worker::Worker;
 
 use crate::outputs::{Outputs, Plan};
-use crate::pipeline::{Pipeline, Site};
+use crate::pipeline::{Pipeline, Site, identity};
 use crate::replay::{ReplayError, summarise};
 use crate::targets::Targets;
 use crate::told::Told;
@@ -144,7 +144,22 @@ pub fn run(options: &Options, jobs: &[Job], started: Started<'_>) -> Result<Ende
                 run.ask_to_stop();
             }
         };
+        let board = Mutex::new(None);
+        let begins = |pipeline: &dyn Pipeline, run: &Arc<Run>, decided: Option<&Manifest>| {
+            begins(pipeline, run, decided);
+            if let Ok(mut board) = board.lock() {
+                *board = Some(Arc::clone(run.board()));
+            }
+        };
         let ended = run_job(options, job, begins);
+        let phase = match &ended {
+            Err(_) => "failed",
+            Ok(JobEnded::Stopped(_)) => "stopped",
+            Ok(_) => "finished",
+        };
+        if let Some(board) = board.lock().ok().and_then(|mut board| board.take()) {
+            board.over(phase);
+        }
         if ended.is_err() {
             failed.store(true, Ordering::SeqCst);
             stop_all();
@@ -195,6 +210,7 @@ fn run_job(
     let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep: options.keep.max(1) };
     let run = Arc::new(Run::new(Arc::clone(&job.source), clock, options.pace).with_checkpoints());
     let start = ground.recover(&**pipeline, &*job.source)?;
+    run.board().identify(identity(&**pipeline, &options.cluster));
     started(&**pipeline, &run, start.decided.as_ref());
 
     let compactions = Arc::new(Compactions::default());
@@ -204,12 +220,15 @@ fn run_job(
         let opened = job.targets.open(&options.out, &**pipeline, &|| run.is_asked_to_stop())?;
         let stopping = Arc::clone(&run);
         let retry = backoff(move || stopping.stopping());
-        let pen = ground.lead(&**pipeline, &start, opened.deliver(), &compactions, retry)?;
+        let mut pen = ground.lead(&**pipeline, &start, opened.deliver(), &compactions, retry)?;
+        pen.board = Arc::clone(run.board());
+        opened.show(run.board());
         lead = Some(pen);
         sinks = Some(opened);
     }
     let names = pipeline.outputs();
     let tallies = Arc::new(start.tallies(names.len()));
+    run.board().tallied(&tallies);
     let is_finished = start.decided.as_ref().is_some_and(|decided| decided.finished);
     let (outcome, pen) = if is_finished {
         (Outcome::Finished, lead)
@@ -306,6 +325,8 @@ impl Ground {
             compactions: Arc::clone(compactions),
             keep: self.keep,
             clock: Arc::clone(&self.clock),
+            // Whoever shows the run puts its own here.
+            board: Arc::default(),
             retry,
         };
         pen.commit_decided()?;

@@ -16,6 +16,7 @@ use tidegate::sink::retry::{Backoff, retry};
 use tidegate::sink::sqlite::SqliteTables;
 use tidegate::sink::topic::TopicFiles;
 use tidegate::sink::{AnySink, Durability, SinkError};
+use tidegate::telemetry::Board;
 
 use crate::outputs::{Outputs, Sinks};
 use crate::pipeline::Pipeline;
@@ -192,6 +193,15 @@ impl Opened {
             lake: self.lake.clone(),
             topics: self.topics.clone(),
             tallies: Arc::clone(tallies),
+        }
+    }
+
+    /// Says on `board` which sinks get the rows of which stream.
+    pub fn show(&self, board: &Board) {
+        let kinds = [("Tables", self.tables.len()), ("Lake", self.lake.len()), ("Topics", self.topics.len())];
+        let mut names = self.all.iter().map(|(name, _)| &**name);
+        for (stream, sinks) in kinds {
+            board.feeds(stream, names.by_ref().take(sinks));
         }
     }
 

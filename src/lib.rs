@@ -24,6 +24,7 @@ pub mod source;
 pub mod spill;
 pub mod state;
 pub mod summary;
+pub mod telemetry;
 pub mod tick;
 pub mod time;
 pub mod topic_lines;

@@ -190,6 +190,9 @@ pub(crate) struct ReplayArgs {
     /// The idle decisions of a live run, to repeat it bit for bit (comes with live runs).
     #[arg(long, value_name = "FILE")]
     pub(crate) idle: Option<PathBuf>,
+    /// Serve the page, the metrics and the API at this ADDRESS:PORT, or off.
+    #[arg(long, value_name = "ADDRESS", default_value = "off")]
+    pub(crate) web: String,
     /// Records per activation, at most. Results do not depend on it.
     #[arg(long, value_name = "N", default_value_t = BATCH, value_parser = at_least_1, hide = true)]
     pub(crate) batch: usize,
@@ -230,6 +233,10 @@ pub(crate) struct RunArgs {
     /// How long an epoch lasts: how often output becomes visible, and how much is read again after a crash.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(crate) epoch: Duration,
+    /// Where the page, the metrics and the API are served: ADDRESS:PORT, or off; web.address of the settings by default,
+    /// 127.0.0.1:4040. Process p of several is on the port plus p; a port that is taken is the next free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) web: Option<String>,
     /// How many checkpoints stay.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_1)]
     pub(crate) keep: usize,
@@ -298,6 +305,7 @@ impl Default for ReplayArgs {
             out: PathBuf::from("out"),
             speed: Pace::Max,
             idle: None,
+            web: "off".to_owned(),
             batch: BATCH,
             shuffle: None,
         }

@@ -27,6 +27,7 @@ mod top;
 mod ui;
 mod validate;
 mod verify;
+mod web;
 
 use std::process::ExitCode;
 

@@ -9,12 +9,14 @@ use tidegate::sink::out_dir::OutDirError;
 use tidegate::source::SourceError;
 use tidegate_dataflows::replay::{Options, PIPELINES, Pipeline, ReplayError, replay};
 
+use tidegate_dataflows::settings::Settings;
+
 use super::args::{Global, ReplayArgs};
 use super::failure::Failure;
 use super::progress::Progress;
 use super::signals::Signals;
 use super::ui::{Style, Ui};
-use super::{banner, places, settings};
+use super::{banner, places, settings, web};
 
 /// Replays, and shows the summary.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Failure> {
@@ -24,7 +26,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
             "replay without it: recorded fixtures have no idle decisions",
         ));
     }
-    let pipelines = settings(global)?.pipelines;
+    let Settings { pipelines, web: web_settings, .. } = settings(global)?;
     let options = Options {
         fixture: places::fixture(args.fixture.as_deref())?,
         out: args.out.clone(),
@@ -38,10 +40,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
     let signals = Signals::listen(ui, options.cluster.processes)?;
     // A worker that panics must not leave the others waiting, nor a half-dead process writing.
     exit_on_panic();
+    let page = web::start(ui, &web_settings, Some(&args.web), options.cluster.process)?;
     let shown: RefCell<Option<Progress>> = RefCell::default();
     let replayed: RefCell<Vec<&'static str>> = RefCell::default();
     let started = |pipeline: &dyn Pipeline, run: &Arc<Run>, expected: u64| {
         signals.stops(run);
+        page.show(pipeline, run);
         replayed.borrow_mut().push(pipeline.name());
         banner::show(ui, &options, &pipeline.topology(), run.source(), expected);
         // Of several processes each reads a part, which it does not know.

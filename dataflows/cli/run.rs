@@ -26,7 +26,7 @@ use super::progress::Progress;
 use super::replay::{cluster, failure as replay_failure};
 use super::signals::Signals;
 use super::ui::Ui;
-use super::{banner, kafka, settings};
+use super::{banner, kafka, settings, web};
 
 /// The environment name of the file that a supervisor watches for signs of life.
 pub(crate) const HEARTBEAT: &str = "SUPERVISOR_HEARTBEAT_FILE";
@@ -69,11 +69,13 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
     // Of several processes any may hear a signal: worker 0 stops them all.
     let signals = Signals::listen(ui, 1)?;
     exit_on_panic();
+    let page = web::start(ui, &settings.web, args.web.as_deref(), options.cluster.process)?;
     let shown: Mutex<Vec<Progress>> = Mutex::default();
     let beating = Arc::new(AtomicBool::new(true));
     let started = |pipeline: &dyn Pipeline, run: &Arc<Run>, decided: Option<&Manifest>| {
         signals.stops(run);
         banner::of_run(ui, pipeline, &settings, args.out.as_deref(), &options.checkpoint);
+        page.show(pipeline, run);
         tell_start(ui, &options, pipeline.name(), decided);
         heartbeat(run, &beating);
         let expected = run.source().partitions().iter().map(|partition| partition.records_hint).sum();

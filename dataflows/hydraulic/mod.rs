@@ -20,6 +20,7 @@ mod expression;
 mod features;
 mod fronts;
 mod hold;
+mod metrics;
 mod rules;
 mod sensors;
 mod tables;
@@ -38,13 +39,14 @@ use tidegate::tick::Tick;
 use tidegate::topic_lines::TopicLines;
 use tidegate::window::ClosedWindow;
 use timely::dataflow::operators::vec::{Filter, Map};
-use timely::dataflow::operators::{Concat, Concatenate};
+use timely::dataflow::operators::{Concat, Concatenate, Inspect};
 use timely::dataflow::{Scope, StreamVec};
 
 pub use config::{Config, PartitionColumn, SilentPolicy};
 pub use event::{Reading, ReadingDecoder};
 pub use expression::Expression;
 pub use features::{Derived, SensorRow, Stats, SyncRow};
+pub use metrics::METRICS;
 pub use rules::{Finding, FindingKind, Pair, Rule, RuleKind, Severity, Side, default_rules};
 pub use sensors::{SENSOR_COUNT, SENSORS, SensorSet, rate_hz, sensor_called};
 pub use tables::{JUDGED, LAKE, TABLES, outputs, table_schemas, topics};
@@ -102,7 +104,7 @@ pub fn build(
     rows.push(features.clone().table_rows(SENSOR_FEATURES as u32, sensor_features, tables::sensor_features));
 
     // All sensors of a (second, cycle).
-    let synced = synchronize(features.clone(), config, epochs.hub());
+    let synced = synchronize(features.clone(), config, epochs.hub()).inspect(metrics::newest(run.board()));
     rows.push(synced.clone().table_rows(SYNCHRONIZED as u32, synchronized, tables::synchronized));
     let lake = synced.clone().map(tables::lake_block(config));
 
@@ -113,7 +115,10 @@ pub fn build(
         .flat_map(move |row| rules::of_sensor_row(&by_sensor, &row))
         .concat(synced.flat_map(move |row| rules::of_sync_row(&by_row, &row)))
         .ordered("Rules", rules::RuleMachine::new(config.rules.clone()), epochs.hub());
-    let detected = findings.clone().filter(|finding| matches!(finding.kind, FindingKind::Detected { .. }));
+    let detected = findings
+        .clone()
+        .filter(|finding| matches!(finding.kind, FindingKind::Detected { .. }))
+        .inspect(metrics::detections(run.board(), config.rules.clone()));
     rows.push(detected.table_rows(ANOMALIES as u32, anomalies, tables::anomalies(config.rules.clone())));
     let alerts = findings.filter(|finding| finding.kind != FindingKind::Detected { alert: false }).ordered(
         "Alerts",

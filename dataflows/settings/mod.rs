@@ -20,6 +20,7 @@ mod secrets;
 mod section;
 mod sinks;
 mod tree;
+mod web;
 mod yaml;
 
 use std::ffi::OsString;
@@ -32,6 +33,7 @@ pub use fault::{Fault, Faults, Origin};
 pub use schema::json_schema;
 pub use secrets::Secrets;
 pub use section::Effective;
+pub use web::address as web_address;
 
 use tidegate::sink::postgres;
 
@@ -59,6 +61,8 @@ pub struct Settings {
     pub sinks: Vec<(&'static str, SinkSettings)>,
     /// What only the environment may say.
     pub secrets: Secrets,
+    /// The web server; section `web`.
+    pub web: crate::web::Config,
     /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
     /// Every setting, its value, and who made it.
@@ -191,6 +195,9 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
         settings.sinks.push((name, of_sinks));
         section.finish(findings);
     }
+    let mut section = root.section("web", findings);
+    web::read(&mut section, &mut settings.web, findings);
+    section.finish(findings);
     root.finish(findings);
     settings
 }

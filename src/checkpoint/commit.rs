@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -23,6 +23,7 @@ use crate::ingest::Counts;
 use crate::runtime::Clock;
 use crate::sink::Staged;
 use crate::state::{Compactions, StateBlock};
+use crate::telemetry::Board;
 
 /// Deltas are folded into one file when there are more of them.
 const MOST_DELTAS: usize = 32;
@@ -87,6 +88,8 @@ pub struct Pen {
     pub keep: usize,
     /// The time for manifests.
     pub clock: Arc<dyn Clock>,
+    /// Where facts are stated for those who watch.
+    pub board: Arc<Board>,
     /// Waits before another try; says whether to try at all.
     pub retry: Box<dyn FnMut(u32) -> bool + Send>,
 }
@@ -118,10 +121,10 @@ impl Pen {
         let mut places = vec![(Arc::clone(&self.store), name.clone()), (Arc::clone(&self.store), copy)];
         places.extend(self.mirror.iter().map(|mirror| (Arc::clone(mirror), name.clone())));
         for (store, name) in places {
-            let found = self.retried(|| store.read(&name))?;
+            let found = self.retried(None, || store.read(&name))?;
             if found.is_none_or(|bytes| super::unpack::<Manifest>(&bytes).is_err()) {
                 let bytes = pack(manifest).map_err(|damage| self.unwritable(epoch, &damage))?;
-                self.retried(|| store.write(&name, &bytes))?;
+                self.retried(None, || store.write(&name, &bytes))?;
             }
         }
         Ok(())
@@ -129,6 +132,7 @@ impl Pen {
 
     fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {
         let Decision { epoch, finished, .. } = decision;
+        let began = Instant::now();
         let known = self.decided.clone().filter(|manifest| manifest.epoch >= epoch);
         let staged = match &known {
             // Computed again to rebuild its state: what came out the first time stands.
@@ -158,9 +162,11 @@ impl Pen {
             self.write(&name, &bytes)?;
         }
         if let Some(mirror) = self.mirror.clone() {
-            self.retried(|| mirror.write(&Manifest::names(epoch)[0], &bytes))?;
+            self.retried(None, || mirror.write(&Manifest::names(epoch)[0], &bytes))?;
         }
         self.commit(epoch, &manifest.staged)?;
+        let size = bytes.len() as u64 + manifest.state.iter().map(|file| file.bytes).sum::<u64>();
+        self.board.epoch_decided(&manifest, began.elapsed(), size, self.clock.now_us());
         self.decided = Some(manifest);
         self.clean()?;
         Ok(Decided { epoch, finished })
@@ -169,7 +175,10 @@ impl Pen {
     fn prepare(&mut self, epoch: u64) -> Result<Vec<(String, Staged)>, CheckpointError> {
         let mut staged = Vec::new();
         for (name, sink) in self.sinks.clone() {
-            staged.push((name, self.retried(|| Ok(sink.prepare(epoch)?))?));
+            let began = Instant::now();
+            let part = self.retried(Some(&name), || Ok(sink.prepare(epoch)?))?;
+            self.board.sink_prepared(&name, began.elapsed());
+            staged.push((name, part));
         }
         Ok(staged)
     }
@@ -180,7 +189,9 @@ impl Pen {
             // A sink that was added since has nothing in an older epoch.
             let nothing = Staged::default();
             let part = staged.iter().find(|(of, _)| *of == name).map_or(&nothing, |(_, part)| part);
-            self.retried(|| Ok(sink.commit(epoch, generation, part)?))?;
+            let began = Instant::now();
+            self.retried(Some(&name), || Ok(sink.commit(epoch, generation, part)?))?;
+            self.board.sink_committed(&name, epoch, began.elapsed());
         }
         Ok(())
     }
@@ -191,6 +202,7 @@ impl Pen {
         watermark_us: i64,
         blocks: Vec<StateBlock>,
     ) -> Result<Vec<StateFile>, CheckpointError> {
+        self.board.saved(&blocks);
         let (deltas, whole): (Vec<_>, Vec<_>) = blocks.into_iter().partition(StateBlock::is_delta);
         let generation = self.generation;
         let state = self.write_blocks(epoch, format!("state-{epoch:010}-{generation}.tg"), &whole)?;
@@ -214,6 +226,7 @@ impl Pen {
             blocks.extend(more);
         }
         let folded = self.compactions.fold(blocks, watermark_us, true);
+        self.board.folded(&folded);
         let name = format!("delta-{epoch:010}-{}-folded.tg", self.generation);
         self.deltas = vec![self.write_blocks(epoch, name, &folded)?];
         Ok(())
@@ -232,7 +245,7 @@ impl Pen {
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         let store = Arc::clone(&self.store);
-        self.retried(|| store.write(name, bytes))
+        self.retried(None, || store.write(name, bytes))
     }
 
     /// Removes what no kept checkpoint needs, once the newest has been read back.
@@ -271,15 +284,16 @@ impl Pen {
         Ok(())
     }
 
-    /// Tries until it works, where trying again can help.
+    /// Tries until it works, where trying again can help. `sink` names the one that is tried, if it is one.
     fn retried<T>(
         &mut self,
+        sink: Option<&str>,
         mut step: impl FnMut() -> Result<T, CheckpointError>,
     ) -> Result<T, CheckpointError> {
         let mut tries = 0;
         loop {
             match step() {
-                Err(error) if can_wait(&error) && (self.retry)(tries) => {
+                Err(error) if can_wait(&error) && self.tell_failure(sink, &error) && (self.retry)(tries) => {
                     if tries == 0 {
                         warn!(%error, "waiting for it, and trying again");
                     }
@@ -293,6 +307,15 @@ impl Pen {
                 }
             }
         }
+    }
+
+    /// States that something is tried again, which is `true`.
+    fn tell_failure(&self, sink: Option<&str>, error: &CheckpointError) -> bool {
+        match sink {
+            Some(name) => self.board.sink_failed(name, &error.to_string()),
+            None => self.board.checkpoint_failed(),
+        }
+        true
     }
 
     fn unwritable(&self, epoch: u64, cause: &dyn std::fmt::Display) -> CheckpointError {

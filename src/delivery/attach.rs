@@ -51,6 +51,7 @@ pub fn deliver<B, S, A, M>(
     let to_worker = Exchange::new(move |_: &B| worker as u64);
     let probe = epochs.probe().clone();
     let epochs = epochs.clone();
+    let fed = run.board().fed_by(name);
     let done = stream.unary::<Nothing, _, _, _>(to_worker, name, move |_capability, _info| {
         move |input, _output| {
             input.for_each(|time, blocks| {
@@ -63,6 +64,7 @@ pub fn deliver<B, S, A, M>(
                 for block in blocks.drain(..) {
                     let (output, rows, digest) = about(&block);
                     tallies.add(output, rows, digest);
+                    fed.rows(rows.unsigned_abs());
                     let Some((last, others)) = sinks.split_last() else { continue };
                     let batch = batch(block);
                     let copies = others.iter().map(|sink| write(sink, epoch, batch.clone()));

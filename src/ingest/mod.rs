@@ -18,6 +18,7 @@ mod partition;
 mod quality;
 mod range;
 mod remembered;
+mod shown;
 mod side;
 mod topic_front;
 mod validate;

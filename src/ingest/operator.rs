@@ -11,6 +11,7 @@ use timely::dataflow::{Scope, StreamVec};
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
+use super::shown::Shown;
 use super::validate::{AcceptAll, Validate};
 use super::{Decode, SideTopics, remembered};
 use crate::checkpoint::PartitionCut;
@@ -76,6 +77,8 @@ struct PartitionState {
     until: Option<(u64, i64)>,
     /// Whether it had ended there the first time.
     ends_there: bool,
+    /// What is stated of it for those who watch.
+    shown: Shown,
 }
 
 impl PartitionState {
@@ -275,6 +278,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 skip: 0,
                 until: None,
                 ends_there: false,
+                shown: Shown::new(run.board().partition(&id), all[partition].records_hint),
                 id,
             };
             let cut_of = |cuts: &[PartitionCut]| cuts.iter().find(|cut| cut.id == state.id).cloned();
@@ -412,6 +416,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     fn step(&mut self, probe: &ProbeHandle<Tick>) -> Step {
         let Some(time_us) = self.time_us() else { return Step::Busy };
         let frontier_us = probe.with_frontier(watermark_us).unwrap_or(i64::MIN);
+        self.run.board().frontier(frontier_us);
         // An epoch that is only repeated ends where it ended the first time, whoever is ahead there: one that waited for
         // others, which have come to their end of it, would wait for ever.
         let is_ahead = time_us.saturating_sub(self.settings.max_skew_us) > frontier_us;
@@ -425,7 +430,9 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             if self.lanes[lane].ended || self.lanes[lane].drained {
                 continue;
             }
-            match self.poll(lane, budget) {
+            let polled = self.poll(lane, budget);
+            self.show(lane, matches!(polled, Ok((Poll::End, _))));
+            match polled {
                 Ok((Poll::End, taken)) => {
                     if let Err(error) = self.check_end(lane) {
                         self.run.fail(error.into());
@@ -487,6 +494,21 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         self.partitions.iter().flatten().map(|state| state.watermark.us()).max().unwrap_or(i64::MIN)
     }
 
+    /// States what the last poll of `lane` changed, for those who watch.
+    fn show(&mut self, lane: usize, ended: bool) {
+        let status = self.reader.status(lane);
+        for index in &self.lanes[lane].partitions {
+            let Some(state) = self.partitions[*index].as_mut() else { continue };
+            let batch = state.shown.state(state.watermark.us(), state.last_offset, state.seen, status);
+            if let Some((time_us, records)) = batch {
+                self.epochs.note_batch(time_us, records);
+            }
+            if ended {
+                state.shown.ended();
+            }
+        }
+    }
+
     fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), crate::source::SourceError> {
         let repeats = self.repeats();
         let Worker {
@@ -528,21 +550,23 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 }
             }
             ledger.read();
+            state.shown.read();
             if repeated {
                 ledger.duplicate_offset();
+                state.shown.duplicate_offset();
                 return Visit::Taken;
             }
             let rank = index as u32;
             match decoder.decode(record) {
                 Err(why) => {
                     validator.refused(None, &why);
-                    set_aside(ledger, side, rank, &state.id, record, &why);
+                    set_aside(ledger, side, rank, state, record, &why, run);
                 }
                 Ok(event) => {
                     let time_us = D::event_time_us(&event);
                     if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
                         validator.refused(Some(&event), &why);
-                        set_aside(ledger, side, rank, &state.id, record, &why);
+                        set_aside(ledger, side, rank, state, record, &why, run);
                         return Visit::Taken;
                     }
                     let at = Position {
@@ -554,7 +578,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                         accepted: state.accepted,
                     };
                     if let Err(why) = validator.check(&at, &event) {
-                        set_aside(ledger, side, rank, &state.id, record, &why);
+                        set_aside(ledger, side, rank, state, record, &why, run);
                         return Visit::Taken;
                     }
                     ledger.accepted();
@@ -563,8 +587,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                     fronts.observe(&at, &event, &mut verdicts);
                     if verdicts.late() != 0 {
                         side.late(&at, verdicts.late());
+                        state.shown.late(run.board(), record, at.watermark_us.saturating_sub(time_us));
                     }
                     state.watermark.observe(time_us);
+                    state.shown.accepted(time_us);
                 }
             }
             Visit::Taken
@@ -579,12 +605,14 @@ fn set_aside(
     ledger: &Ledger,
     side: &mut SideTopics,
     rank: u32,
-    partition: &Partition,
+    state: &PartitionState,
     record: &Record<'_>,
     why: &Rejected,
+    run: &Run,
 ) {
     ledger.rejected(why.reason);
-    side.dead(rank, partition, record, why);
+    state.shown.rejected(run.board(), record, why);
+    side.dead(rank, &state.id, record, why);
 }
 
 /// One bad clock must not make everybody else late: an event time too far after its own Kafka timestamp.

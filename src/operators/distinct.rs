@@ -132,6 +132,16 @@ impl DistinctCounter {
         }
     }
 
+    /// How many windows that end after `watermark_us` have a key.
+    pub fn open_windows(&self, watermark_us: i64) -> u64 {
+        let open = |(index, word): (&i64, &Word)| {
+            let is_open =
+                |(bit, count): (i64, &u64)| *count > 0 && self.spec.end((index << 6) + bit) > watermark_us;
+            (0..).zip(&word.counts).filter(|each| is_open(*each)).count() as u64
+        };
+        self.words.iter().map(open).sum()
+    }
+
     /// Takes back what was saved at a place, without the windows that had closed when event time was at `watermark_us`.
     pub fn restore(&mut self, hash: u64, place: &[u8], bits: u64, watermark_us: i64) {
         let Some((index, key)) = place.split_first_chunk() else { return };
@@ -241,7 +251,9 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
                 counter.close(watermark_us(frontier), &mut |window, count| {
                     output.session(&capability_at(&held, spec.end(window) - 1)).give((window, count));
                 });
+                let windows = saver.windows();
                 saver.passed(open_epoch(frontier), |written| {
+                    windows(counter.open_windows(watermark_us(frontier).unwrap_or(i64::MAX)));
                     counter
                         .save(&mut |hash, place, until_us, bits| written.put(hash, place, until_us, &bits));
                 });

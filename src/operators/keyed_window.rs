@@ -194,7 +194,9 @@ where
                         output.session(&at).give(changed);
                     });
                 }
+                let windows = saver.windows();
                 saver.passed(open_epoch(frontier), |written| {
+                    windows(closer.open_windows());
                     closer.save(&mut |hash, place, until_us, partial| {
                         written.put(hash, place, until_us, partial);
                     });

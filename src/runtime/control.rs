@@ -16,6 +16,7 @@ use timely::worker::Worker;
 use crate::checkpoint::PartitionCut;
 use crate::ingest::Counts;
 use crate::state::StateBlock;
+use crate::telemetry::Snapshot;
 
 /// What a worker tells worker 0.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,8 +29,8 @@ pub(super) enum Up {
     Stop,
     /// Something failed in this process.
     Failed(String),
-    /// The answer to a ping.
-    Pong(usize),
+    /// The answer to a ping, with what a process shows of itself from its first worker.
+    Pong(usize, Option<Box<Snapshot>>),
 }
 
 /// A worker's part of an epoch.
@@ -41,6 +42,10 @@ pub(super) struct Report {
     pub(super) cuts: Vec<PartitionCut>,
     pub(super) counts: Counts,
     pub(super) blocks: Vec<StateBlock>,
+    /// Open windows by operator.
+    pub(super) windows: Vec<(String, u64)>,
+    /// Event times of batches, and their records.
+    pub(super) batches: Vec<(i64, u64)>,
     /// Whether the whole input has ended and nothing is under way.
     pub(super) ended: bool,
 }

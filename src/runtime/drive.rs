@@ -71,6 +71,8 @@ pub struct Driver {
     control: Control,
     head: Option<Head>,
     reporter: Reporter,
+    /// Whether this worker says for its process what that shows of itself.
+    speaks: bool,
 }
 
 impl Driver {
@@ -85,12 +87,14 @@ impl Driver {
             told: false,
             done: false,
         };
-        Driver { control, head, reporter }
+        // Worker 0 listens.
+        let speaks = run.board().speaks() && head.is_none();
+        Driver { control, head, reporter, speaks }
     }
 
     /// What is done between two steps of the worker; the outcome, once the run is over.
     pub fn turn(&mut self, worker: &Worker, run: &Run, epochs: &Epochs, ledger: &Ledger) -> Option<Outcome> {
-        let Driver { control, head, reporter } = self;
+        let Driver { control, head, reporter, speaks } = self;
         reporter.report(run, epochs, ledger, control);
         if let Some(head) = head {
             head.lead(run, epochs, control);
@@ -112,7 +116,8 @@ impl Driver {
             Down::Over(outcome) => Some(outcome),
         });
         if pinged {
-            control.tell(Up::Pong(worker.index()));
+            let told = speaks.then(|| Box::new(run.board().snapshot(run.clock().now_us())));
+            control.tell(Up::Pong(worker.index(), told));
             // Worker 0 shows life when all have answered.
             if head.is_none() {
                 run.beat();
@@ -173,6 +178,8 @@ impl Reporter {
             cuts: epochs.cuts(),
             counts: ledger.counts(),
             blocks: epochs.hub().take(self.next),
+            windows: epochs.hub().open_windows(),
+            batches: epochs.batches(),
             ended,
         })));
         self.next += 1;
@@ -196,6 +203,8 @@ struct Head {
     over: bool,
     pinged_us: i64,
     ponged: Vec<bool>,
+    /// Event times and records of the batches in the epoch that is being decided.
+    batches: Vec<(i64, u64)>,
 }
 
 impl Head {
@@ -213,6 +222,7 @@ impl Head {
             over: false,
             pinged_us: i64::MIN,
             ponged: vec![true; peers],
+            batches: Vec::new(),
         }
     }
 
@@ -225,6 +235,7 @@ impl Head {
             match answer {
                 Err(error) => return self.over(control, Outcome::Failed(error.to_string())),
                 Ok(decided) => {
+                    self.tell_latency(run);
                     if decided.finished {
                         return self.over(control, Outcome::Finished);
                     }
@@ -246,7 +257,12 @@ impl Head {
                         control.order(Down::Begin(self.epoch));
                     }
                 }
-                Up::Pong(worker) => self.ponged[worker] = true,
+                Up::Pong(worker, snapshot) => {
+                    self.ponged[worker] = true;
+                    if let Some(snapshot) = snapshot {
+                        run.board().hear(*snapshot);
+                    }
+                }
                 Up::Report(report) => {
                     let worker = report.worker;
                     self.reports[worker] = Some(*report);
@@ -256,7 +272,15 @@ impl Head {
         self.ping(run, control);
         self.time_to_end(run, epochs, control);
         if !self.complete && !self.deciding && self.reports.iter().all(Option::is_some) {
-            self.decide(epochs, control, run.clock().now_us());
+            self.decide(run, epochs, control);
+        }
+    }
+
+    /// What was read in the epoch just decided is visible now.
+    fn tell_latency(&mut self, run: &Run) {
+        let now_us = run.clock().now_us();
+        for (time_us, records) in self.batches.drain(..) {
+            run.board().latency(now_us.saturating_sub(time_us).max(0) as f64 / 1e6, records);
         }
     }
 
@@ -298,16 +322,21 @@ impl Head {
         }
     }
 
-    fn decide(&mut self, epochs: &Epochs, control: &mut Control, now_us: i64) {
+    fn decide(&mut self, run: &Run, epochs: &Epochs, control: &mut Control) {
+        let now_us = run.clock().now_us();
         let mut counts = self.lead.counts.clone();
         let (mut partitions, mut blocks, mut finished) = (Vec::new(), Vec::new(), true);
+        let mut windows = Vec::new();
         for report in self.reports.iter_mut().filter_map(Option::take) {
             counts.merge(&report.counts);
             partitions.extend(report.cuts);
             blocks.extend(report.blocks);
+            windows.extend(report.windows);
+            self.batches.extend(report.batches);
             finished &= report.ended;
         }
         partitions.sort_by(|a, b| a.id.cmp(&b.id));
+        self.tell_epoch(run, now_us, &windows);
         let decision = Decision {
             epoch: epochs.plan().epoch(self.epoch),
             watermark_us: epochs.watermark_us().unwrap_or(i64::MAX),
@@ -325,9 +354,18 @@ impl Head {
             return;
         }
         self.epoch += 1;
+        run.board().epoch_began(epochs.plan().epoch(self.epoch));
         self.began_us = now_us;
         self.end_sent = false;
         control.order(Down::Begin(self.epoch));
+    }
+
+    fn tell_epoch(&self, run: &Run, now_us: i64, windows: &[(String, u64)]) {
+        let age = Duration::from_micros(now_us.saturating_sub(self.began_us).max(0).unsigned_abs());
+        // An epoch that repeats what is decided, or the last of the input, has a length of its own.
+        let waited = if self.end_sent { age.saturating_sub(self.lead.interval) } else { Duration::ZERO };
+        run.board().epoch_ended(age, waited);
+        run.board().open_windows(windows);
     }
 
     fn over(&mut self, control: &mut Control, outcome: Outcome) {

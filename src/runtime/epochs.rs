@@ -48,6 +48,9 @@ impl EpochPlan {
     }
 }
 
+/// How many batches of an epoch are told apart for the latency's sake.
+const MOST_BATCHES: usize = 1_024;
+
 struct Inner {
     plan: Arc<EpochPlan>,
     /// Behind all operators.
@@ -60,6 +63,7 @@ struct Inner {
     /// The last epoch that sources may work in.
     begun: Cell<u64>,
     cuts: RefCell<Vec<PartitionCut>>,
+    batches: RefCell<Vec<(i64, u64)>>,
     source: RefCell<Vec<Activator>>,
 }
 
@@ -90,6 +94,7 @@ impl Epochs {
             end: Cell::new(0),
             begun: Cell::new(begun),
             cuts: RefCell::default(),
+            batches: RefCell::default(),
             source: RefCell::default(),
         }))
     }
@@ -137,6 +142,26 @@ impl Epochs {
     /// Where the worker's partitions stood when the source last ended an epoch, or its input.
     pub(super) fn cuts(&self) -> Vec<PartitionCut> {
         self.0.cuts.borrow().clone()
+    }
+
+    /// Notes a batch of `records` accepted records by the event time of the last of them, so that their latency is known
+    /// when their epoch is visible. Nothing is kept where epochs are not decided one by one.
+    pub(crate) fn note_batch(&self, time_us: i64, records: u64) {
+        if !self.0.checkpoints {
+            return;
+        }
+        let mut batches = self.0.batches.borrow_mut();
+        let is_full = batches.len() >= MOST_BATCHES;
+        match batches.last_mut() {
+            // An epoch of very many batches is told by its first ones.
+            Some(last) if is_full => last.1 += records,
+            _ => batches.push((time_us, records)),
+        }
+    }
+
+    /// Takes out the batches noted since the last call.
+    pub(super) fn batches(&self) -> Vec<(i64, u64)> {
+        self.0.batches.take()
     }
 
     /// Wakes `source` when an epoch is to be ended or begun.

@@ -10,6 +10,7 @@ use crate::record::KafkaTime;
 use crate::sink::SinkError;
 use crate::source::{Source, SourceError};
 use crate::state::StateError;
+use crate::telemetry::Board;
 
 /// Why a run failed. None of them can be mended by going on: the run stops, and commits nothing more.
 #[derive(Debug, Error)]
@@ -52,6 +53,7 @@ pub struct Run {
     failure: Mutex<Option<RunError>>,
     records: AtomicU64,
     beats: AtomicU64,
+    board: Arc<Board>,
 }
 
 impl Run {
@@ -68,12 +70,18 @@ impl Run {
             failure: Mutex::new(None),
             records: AtomicU64::new(0),
             beats: AtomicU64::new(0),
+            board: Arc::default(),
         }
     }
 
     /// The same run with checkpoints: asked to stop, it ends its epoch first.
     pub fn with_checkpoints(self) -> Self {
         Run { has_checkpoints: true, ..self }
+    }
+
+    /// Where facts of the run are stated for those who watch it.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// The clock.

@@ -84,7 +84,7 @@ impl StateBlock {
     }
 
     /// Bytes of keys and values.
-    pub(super) fn byte_len(&self) -> usize {
+    pub fn byte_len(&self) -> usize {
         self.keys.byte_len() + self.bytes.len()
     }
 

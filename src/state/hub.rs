@@ -38,6 +38,8 @@ struct Inner {
     first: u64,
     compactions: Arc<Compactions>,
     saved: RefCell<BTreeMap<u64, Vec<StateBlock>>>,
+    /// How many windows of an operator were open when it saved last.
+    windows: RefCell<BTreeMap<String, u64>>,
     failure: RefCell<Option<StateError>>,
 }
 
@@ -59,8 +61,9 @@ impl StateHub {
         first: u64,
         compactions: Arc<Compactions>,
     ) -> Self {
-        let (saved, failure) = (RefCell::default(), RefCell::default());
-        StateHub(Some(Rc::new(Inner { restored, index, peers, first, compactions, saved, failure })))
+        let (saved, windows, failure) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let inner = Inner { restored, index, peers, first, compactions, saved, windows, failure };
+        StateHub(Some(Rc::new(inner)))
     }
 
     /// Calls `each` with every entry of `operator` whose key this worker owns. One that cannot be read is kept as the
@@ -172,6 +175,12 @@ impl StateHub {
         self.0.as_ref().and_then(|inner| inner.saved.borrow_mut().remove(&epoch)).unwrap_or_default()
     }
 
+    /// How many windows of each operator that has windows were open here when it saved last.
+    pub fn open_windows(&self) -> Vec<(String, u64)> {
+        let windows = self.0.as_ref().map(|inner| inner.windows.borrow().clone());
+        windows.unwrap_or_default().into_iter().collect()
+    }
+
     /// What could not be restored, if anything.
     pub fn failure(&self) -> Option<StateError> {
         self.0.as_ref().and_then(|inner| inner.failure.borrow().clone())
@@ -203,6 +212,17 @@ impl Saver {
             let mut written = StateWriter::delta(&self.operator);
             save(&mut written);
             self.hub.save(open - 1, written);
+        }
+    }
+
+    /// To be called within [`Saver::passed`]'s `save` by an operator that has windows: states how many are open, for those
+    /// who watch.
+    pub fn windows(&self) -> impl FnOnce(u64) + use<> {
+        let (hub, operator) = (self.hub.clone(), self.operator.clone());
+        move |open| {
+            if let Some(inner) = &hub.0 {
+                inner.windows.borrow_mut().insert(operator, open);
+            }
         }
     }
 }

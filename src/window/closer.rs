@@ -120,6 +120,23 @@ impl<A: Retract> WindowCloser<A> {
         }
     }
 
+    /// How many windows have parts and are not closed.
+    pub fn open_windows(&self) -> u64 {
+        let spec = self.store.spec();
+        let entered = self.leaving.keys().next_back().map(|last| (self.next, *last));
+        let stored = self.store.iter().map(|(at, _)| (at.class, spec.last_window(at.pane)));
+        let (mut open, mut counted) = (0, i64::MIN);
+        // In the order of their first windows: what has entered is before what waits.
+        for (first, last) in entered.into_iter().chain(stored) {
+            let first = first.max(counted);
+            if first <= last {
+                open += (last - first + 1).unsigned_abs();
+                counted = last + 1;
+            }
+        }
+        open
+    }
+
     fn is_open(&self, window: i64, watermark_us: Option<i64>) -> bool {
         watermark_us.is_some_and(|us| self.store.spec().end(window) > us)
     }

@@ -183,6 +183,9 @@ fn run(events: &[Event], (size, slide): (i64, i64), steps: &Steps, update_mode: 
             last_start = block.start_us;
             insert_new(&mut closed, rows(block, &spec));
         });
+        let open: BTreeSet<i64> =
+            expected.keys().map(|at| at.0).filter(|start| start + size > watermark).collect();
+        assert_eq!(closer.open_windows(), open.len() as u64, "open windows at {watermark}");
         let due = |at: &(i64, u8)| at.0 + size <= watermark && !finals.contains_key(at);
         let wanted = expected.into_iter().filter(|(at, _)| due(at)).collect::<Table>();
         assert_eq!(closed, wanted, "final rows at {watermark}");
@@ -196,6 +199,7 @@ fn run(events: &[Event], (size, slide): (i64, i64), steps: &Steps, update_mode: 
     closed.into_iter().for_each(|(at, row)| insert_new(&mut finals, vec![(at, row)]));
     closer.changed(&mut |block| panic!("{block:?} after the end"));
     assert_eq!((closer.entries(), closer.keys()), (0, 0), "closed windows are freed");
+    assert_eq!(closer.open_windows(), 0);
     assert_eq!(upserted, finals, "in the end both modes leave the same rows");
     finals
 }
