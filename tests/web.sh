@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# The web page in a real browser, Prometheus' rules, real scrapes by every dashboard, and an alert that arrives and is resolved.
+# usage: tests/web.sh [SCREENSHOT.png]
+#   TIDEGATE_BINARY   the program (default target/release/tidegate)   TIDEGATE_SERVICES_DIR   a folder that the account postgres can reach
+cd "$(dirname "$0")/.."
+. tests/services/lib.sh
+binary=${TIDEGATE_BINARY:-$PWD/target/release/tidegate}
+[ -x "$binary" ] || die "there is no $binary"
+unset TIDEGATE_BINARY
+screenshot=${1:-}
+work=$(mktemp -d) && chmod 755 "$work"
+TIDEGATE_SERVICES_DIR=$work/services && mkdir -p "$TIDEGATE_SERVICES_DIR" && chmod 755 "$TIDEGATE_SERVICES_DIR"
+export TIDEGATE_SERVICES_DIR
+PG_PORT=$(free_port 5533) PROM_PORT=$(free_port 9590) ALERTMANAGER_PORT=$(free_port 9690) web=$(free_port 4540)
+slack=$(free_port 9790) mail=$(free_port 9890)
+export PG_PORT PROM_PORT ALERTMANAGER_PORT
+export PROM_CONFIG=$work/prometheus.yml ALERTMANAGER_CONFIG=$work/alertmanager.yml
+pg() { bash tests/services/postgres.sh "$@"; }
+finish() {
+    code=$?
+    trap - EXIT
+    [ "$code" = 0 ] || { say "the run said:"; tail -n 15 "$work/run.log" >&2 || :; }
+    stop_pid "$work/run.pid" TERM 20 || :
+    stop_pid "$work/receiver.pid" TERM 5 || :
+    bash tests/services/prometheus.sh stop || :
+    pg stop || :
+    rm -rf "$work"
+    exit "$code"
+}
+trap finish EXIT
+
+# Rules and dashboards, without anything running.
+bash tests/services/prometheus.sh install
+promtool test rules docker/monitoring/rules/tests.yml >"$work/rules.log" 2>&1 || { cat "$work/rules.log"; die "a rule does not do what its test says"; }
+alerts=$(grep -c -- '- alert:' docker/monitoring/rules/alerts.yml)
+tested=$(grep -o 'alertname: [A-Za-z]*' docker/monitoring/rules/tests.yml | sort -u | wc -l)
+[ "$alerts" = "$tested" ] || die "$alerts alerts, of which $tested are tested"
+say "$alerts alerts, each with a unit test"
+bash tests/services/grafana-check.sh check docker/monitoring/grafana/dashboards/*.json
+
+# A run that moves for a minute and a half and then stands still, into PostgreSQL and files.
+pg start >/dev/null
+python3 tests/web/fixture.py "$work/fixture" 75
+cat >"$work/config.yaml" <<X
+data: $work/data
+checkpoint: $work/checkpoint
+activity:
+  sinks:
+    tables: postgres
+    lake: embedded
+    topics: files
+    postgres: {host: localhost, port: $PG_PORT, user: tidegate, database: tidegate, tls: prefer}
+X
+# Somebody's settings must not reach the run.
+spawn "$work/run.pid" "$work/run.log" env -u TIDEGATE_SERVICES_DIR -u TIDEGATE_CACHE DB_PASSWORD=tidegate-secret \
+    "$binary" run activity --config "$work/config.yaml" --fixture "$work/fixture" --speed 1x --epoch 500ms --web "127.0.0.1:$web"
+wait_until 60 "$work/run.pid" "$work/run.log" curl -fsS "http://127.0.0.1:$web/readyz"
+
+# The rules as they are, but for their patience.
+mkdir "$work/rules" && cp docker/monitoring/rules/recording.yml "$work/rules/"
+sed 's/^\( *for: \).*/\11s/' docker/monitoring/rules/alerts.yml >"$work/rules/alerts.yml"
+sed -e 's/scrape_interval: .*/scrape_interval: 1s/; s/evaluation_interval: .*/evaluation_interval: 1s/' \
+    -e "s|/etc/prometheus/rules|$work/rules|; s|alertmanager:9093|127.0.0.1:$ALERTMANAGER_PORT|; s|localhost:9090|127.0.0.1:$PROM_PORT|" \
+    -e "s|- activity:4040|- 127.0.0.1:$web|; /- \(iot\|hydraulic\|transit\):4040/d; /authorization:/d; /credentials_file:/d" \
+    docker/monitoring/prometheus.yml >"$PROM_CONFIG"
+printf 'http://127.0.0.1:%s/services/T/B/secret' "$slack" >"$work/slack_webhook_url"
+sed -e "s|/run/secrets|$work|; s|/etc/alertmanager|$PWD/docker/monitoring/alertmanager|; s|mail:587|127.0.0.1:$mail|" \
+    -e 's/group_wait: .*/group_wait: 1s/; s/group_interval: .*/group_interval: 1s/' \
+    -e '/smtp_auth/d; s/^\(  smtp_from: .*\)/\1\n  smtp_require_tls: false/' \
+    docker/monitoring/alertmanager/alertmanager.yml >"$ALERTMANAGER_CONFIG"
+spawn "$work/receiver.pid" "$work/receiver.log" python3 tests/web/receiver.py "$slack" "$mail" "$work/alerts.jsonl"
+bash tests/services/prometheus.sh start
+
+# In a browser, while it moves.
+bash tests/services/chromium.sh install
+NODE_PATH=$(bash tests/services/chromium.sh modules) && export NODE_PATH
+node tests/web/page.js moving "http://127.0.0.1:$web/"
+say "the page follows, stands while paused, and comes back after the connection was lost"
+
+python3 tests/web/dashboards.py "http://127.0.0.1:$PROM_PORT" docker/monitoring/grafana/dashboards/*.json
+
+# A sink that is stopped is told, and so is that it works again.
+arrived() { # KIND TEXT
+    python3 - "$work/alerts.jsonl" "$1" "$2" <<'X'
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+sys.exit(not any(line["kind"] == sys.argv[2] and sys.argv[3] in json.dumps(line["what"], ensure_ascii=False) for line in lines))
+X
+}
+pg stop
+wait_until 40 "$work/run.pid" "$work/receiver.log" arrived slack '1 firing: TidegateSinkFailing (activity)'
+wait_until 10 "$work/run.pid" "$work/receiver.log" arrived mail 'TidegateSinkFailing'
+arrived slack 'sink postgres of activity fails and is tried again' || die "the message does not say which sink"
+arrived slack '"color": "danger"' || die "the message is not as Slack wants it"
+pg start >/dev/null
+wait_until 60 "$work/run.pid" "$work/receiver.log" arrived slack 'resolved: TidegateSinkFailing (activity)'
+say "a stopped sink is told in Slack and by mail, and that it works again"
+! grep -rq tidegate-secret "$work/run.log" || die "the password is in the log"
+for path in metrics api/v1/state api/v1/history ''; do
+    ! curl -fsS "http://127.0.0.1:$web/$path" | grep -q tidegate-secret || die "the password is in /$path"
+done
+
+# In a browser, once nothing moves any more.
+read_so_far() { curl -fsS "http://127.0.0.1:$web/metrics" | awk '/^tidegate_source_records_read_total/ {sum += $NF} END {print sum}'; }
+stands() { local before; before=$(read_so_far) && sleep 2 && [ "$before" = "$(read_so_far)" ]; }
+wait_until 60 "$work/run.pid" "$work/run.log" stands
+node tests/web/page.js still "http://127.0.0.1:$web/" $screenshot
+kill -TERM "$(pid_of "$work/run.pid")"
+for _ in $(seq 100); do pid_of "$work/run.pid" >/dev/null || break; sleep 0.2; done
+grep -q 'stopped after epoch' "$work/run.log" || die "the run did not stop at a checkpoint"
+say "web: all well"
