@@ -38,4 +38,5 @@ pub mod settings;
 pub mod simulate;
 pub mod targets;
 mod told;
+pub mod transit;
 pub mod verify;

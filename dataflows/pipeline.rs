@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tidegate::ingest::Ledger;
 use tidegate::rows::Schema;
 use tidegate::runtime::{Epochs, Run};
+use tidegate::sink::delta::DeltaTable;
 use tidegate::source::fixture::FixtureSource;
 use tidegate::tick::Tick;
 use timely::dataflow::Scope;
@@ -18,10 +19,10 @@ use crate::outputs::{Outputs, Plan};
 pub use crate::parts::Outcome;
 use crate::parts::on_workers;
 use crate::replay::ReplayError;
-use crate::{activity, hydraulic, iot};
+use crate::{activity, hydraulic, iot, transit};
 
 /// The names of the pipelines, in the order of the contract.
-pub const PIPELINES: [&str; 3] = ["activity", "iot", "hydraulic"];
+pub const PIPELINES: [&str; 4] = ["activity", "iot", "hydraulic", "transit"];
 
 /// A pipeline under its settings.
 pub trait Pipeline: Send + Sync {
@@ -35,6 +36,11 @@ pub trait Pipeline: Send + Sync {
     fn tables(&self) -> Vec<Arc<Schema>>;
     /// The lake's directory below the output directory, for a pipeline that has one.
     fn lake(&self) -> Option<&'static str>;
+    /// The Delta tables that take the lake's rows, for a pipeline whose lake they are; the tables become Delta tables
+    /// beside them too.
+    fn delta(&self) -> Vec<DeltaTable> {
+        Vec::new()
+    }
     /// The embedded topics, by their number.
     fn topics(&self) -> Vec<Arc<str>>;
     /// What it consists of.
@@ -56,6 +62,8 @@ pub struct Pipelines {
     pub iot: iot::Config,
     /// Those of `hydraulic`.
     pub hydraulic: hydraulic::Config,
+    /// Those of `transit`.
+    pub transit: transit::Config,
 }
 
 impl Pipelines {
@@ -64,6 +72,7 @@ impl Pipelines {
         match name {
             "iot" => Arc::new(Iot { config: self.iot.clone(), stage: iot::Stage::Both }),
             "hydraulic" => Arc::new(self.hydraulic.clone()),
+            "transit" => Arc::new(self.transit.clone()),
             _ => Arc::new(self.activity.clone()),
         }
     }
@@ -225,5 +234,42 @@ impl Pipeline for hydraulic::Config {
     }
     fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
         hydraulic::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
+    }
+}
+
+impl Pipeline for transit::Config {
+    fn name(&self) -> &'static str {
+        PIPELINES[3]
+    }
+    fn inputs(&self) -> Vec<String> {
+        vec![self.topic.clone()]
+    }
+    fn outputs(&self) -> Vec<String> {
+        transit::outputs(&self.topic).to_vec()
+    }
+    fn tables(&self) -> Vec<Arc<Schema>> {
+        transit::table_schemas().to_vec()
+    }
+    fn lake(&self) -> Option<&'static str> {
+        Some(transit::DELTA)
+    }
+    fn delta(&self) -> Vec<DeltaTable> {
+        let dated = |schema| DeltaTable { schema, partition_columns: vec![transit::DATE.to_owned()] };
+        transit::feed_schemas().map(dated).to_vec()
+    }
+    fn topics(&self) -> Vec<Arc<str>> {
+        transit::topics(&self.topic).map(|(_, name)| name).to_vec()
+    }
+    fn topology(&self) -> Topology {
+        transit::topology(self)
+    }
+    fn judged(&self) -> usize {
+        transit::JUDGED
+    }
+    fn state_schema(&self) -> String {
+        format!("{self:?}")
+    }
+    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
+        transit::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
     }
 }

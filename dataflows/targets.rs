@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use tidegate::delivery::{Deliver, SharedSink, Tallies};
 use tidegate::kafka::Properties;
+use tidegate::rows::Schema;
 use tidegate::sink::console::{Console, ConsoleFormat};
+use tidegate::sink::delta::{DeltaRows, DeltaTable, DeltaTables};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
 use tidegate::sink::lake::ParquetLake;
 use tidegate::sink::postgres::{self, PostgresTables};
@@ -104,8 +106,24 @@ impl Targets {
                     LakeTarget::Embedded => ("lake", out.join(dir)),
                     LakeTarget::Dir(root) => ("lake at a path", root.clone()),
                 };
-                let sink = ParquetLake::open(&root, pipeline.name(), self.durability)?;
-                opened.add(name, Box::new(sink), |opened| &mut opened.lake);
+                let delta = pipeline.delta();
+                if delta.is_empty() {
+                    let sink = ParquetLake::open(&root, pipeline.name(), self.durability)?;
+                    opened.add(name, Box::new(sink), |opened| &mut opened.lake);
+                    continue;
+                }
+                let open = |tables| {
+                    DeltaTables::open(&root, pipeline.name(), tables, Default::default(), self.durability)
+                };
+                opened.add(name, Box::new(open(delta)?), |opened| &mut opened.lake);
+                let schemas = pipeline.tables();
+                let plain = |schema: &Arc<Schema>| DeltaTable {
+                    schema: Arc::clone(schema),
+                    partition_columns: Vec::new(),
+                };
+                let tables = open(schemas.iter().map(plain).collect())?;
+                let sink = DeltaRows::new(schemas, tables);
+                opened.add(&format!("tables in {name}"), Box::new(sink), |opened| &mut opened.tables);
             }
         }
         for target in &self.topics {

@@ -12,7 +12,7 @@ use super::front::{Edge, FrontSet, Port, Position, Verdicts};
 use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
 use super::validate::{AcceptAll, Validate};
-use super::{Decode, SideTopics, remembered};
+use super::{Decode, Part, SideTopics, remembered};
 use crate::checkpoint::PartitionCut;
 use crate::decode::{Reason, Rejected};
 use crate::record::{KafkaTime, Partition, Record};
@@ -527,46 +527,48 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                     return Visit::Taken;
                 }
             }
-            ledger.read();
             if repeated {
+                ledger.read();
                 ledger.duplicate_offset();
                 return Visit::Taken;
             }
             let rank = index as u32;
-            match decoder.decode(record) {
-                Err(why) => {
-                    validator.refused(None, &why);
-                    set_aside(ledger, side, rank, &state.id, record, &why);
+            // All events of a record are judged by the watermark before it.
+            let watermark_us = state.watermark.us();
+            decoder.decode_each(record, |part, event| {
+                ledger.read();
+                let event = match event {
+                    Ok(event) => event,
+                    Err(why) => {
+                        validator.refused(None, &why);
+                        return set_aside(ledger, side, rank, &state.id, record, part, &why);
+                    }
+                };
+                let time_us = D::event_time_us(&event);
+                if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
+                    validator.refused(Some(&event), &why);
+                    return set_aside(ledger, side, rank, &state.id, record, part, &why);
                 }
-                Ok(event) => {
-                    let time_us = D::event_time_us(&event);
-                    if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
-                        validator.refused(Some(&event), &why);
-                        set_aside(ledger, side, rank, &state.id, record, &why);
-                        return Visit::Taken;
-                    }
-                    let at = Position {
-                        record,
-                        time_us,
-                        watermark_us: state.watermark.us(),
-                        rank,
-                        partition: &state.id,
-                        accepted: state.accepted,
-                    };
-                    if let Err(why) = validator.check(&at, &event) {
-                        set_aside(ledger, side, rank, &state.id, record, &why);
-                        return Visit::Taken;
-                    }
-                    ledger.accepted();
-                    state.accepted += 1;
-                    let mut verdicts = Verdicts::new(ledger);
-                    fronts.observe(&at, &event, &mut verdicts);
-                    if verdicts.late() != 0 {
-                        side.late(&at, verdicts.late());
-                    }
-                    state.watermark.observe(time_us);
+                let at = Position {
+                    record,
+                    time_us,
+                    watermark_us,
+                    rank,
+                    partition: &state.id,
+                    accepted: state.accepted,
+                };
+                if let Err(why) = validator.check(&at, &event) {
+                    return set_aside(ledger, side, rank, &state.id, record, part, &why);
                 }
-            }
+                ledger.accepted();
+                state.accepted += 1;
+                let mut verdicts = Verdicts::new(ledger);
+                fronts.observe(&at, &event, &mut verdicts);
+                if verdicts.late() != 0 {
+                    side.late(&at, part, verdicts.late());
+                }
+                state.watermark.observe(time_us);
+            });
             Visit::Taken
         })?;
         Ok((poll, taken))
@@ -575,16 +577,18 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
 
 #[cold]
 #[inline(never)]
+#[allow(clippy::too_many_arguments)] // What a dead letter says.
 fn set_aside(
     ledger: &Ledger,
     side: &mut SideTopics,
     rank: u32,
     partition: &Partition,
     record: &Record<'_>,
+    part: Part<'_>,
     why: &Rejected,
 ) {
     ledger.rejected(why.reason);
-    side.dead(rank, partition, record, why);
+    side.dead(rank, partition, record, part, why);
 }
 
 /// One bad clock must not make everybody else late: an event time too far after its own Kafka timestamp.
