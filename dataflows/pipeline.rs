@@ -36,9 +36,12 @@ pub trait Pipeline: Send + Sync {
     fn tables(&self) -> Vec<Arc<Schema>>;
     /// The lake's directory below the output directory, for a pipeline that has one.
     fn lake(&self) -> Option<&'static str>;
-    /// The Delta tables that take the lake's rows, for a pipeline whose lake they are; the tables become Delta tables
-    /// beside them too.
+    /// The Delta tables that take the lake's rows, for a pipeline whose lake they are.
     fn delta(&self) -> Vec<DeltaTable> {
+        Vec::new()
+    }
+    /// The Delta tables beside those, by the tables' numbers.
+    fn delta_rows(&self) -> Vec<DeltaTable> {
         Vec::new()
     }
     /// The embedded topics, by their number.
@@ -254,8 +257,17 @@ impl Pipeline for transit::Config {
         Some(transit::DELTA)
     }
     fn delta(&self) -> Vec<DeltaTable> {
-        let dated = |schema| DeltaTable { schema, partition_columns: vec![transit::DATE.to_owned()] };
+        let partition_columns = vec![transit::DATE.to_owned()];
+        let dated =
+            |schema| DeltaTable { schema, partition_columns: partition_columns.clone(), replaces: false };
         transit::feed_schemas().map(dated).to_vec()
+    }
+    fn delta_rows(&self) -> Vec<DeltaTable> {
+        let plain = |schema: Arc<Schema>| {
+            let replaces = schema.name == "route_totals";
+            DeltaTable { schema, partition_columns: Vec::new(), replaces }
+        };
+        transit::table_schemas().map(plain).to_vec()
     }
     fn topics(&self) -> Vec<Arc<str>> {
         transit::topics(&self.topic).map(|(_, name)| name).to_vec()

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use tidegate::delivery::{Deliver, SharedSink, Tallies};
 use tidegate::kafka::Properties;
-use tidegate::rows::Schema;
 use tidegate::sink::console::{Console, ConsoleFormat};
-use tidegate::sink::delta::{DeltaRows, DeltaTable, DeltaTables};
+use tidegate::sink::delta::{DeltaRows, DeltaTables};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
 use tidegate::sink::lake::ParquetLake;
 use tidegate::sink::postgres::{self, PostgresTables};
@@ -116,13 +115,8 @@ impl Targets {
                     DeltaTables::open(&root, pipeline.name(), tables, Default::default(), self.durability)
                 };
                 opened.add(name, Box::new(open(delta)?), |opened| &mut opened.lake);
-                let schemas = pipeline.tables();
-                let plain = |schema: &Arc<Schema>| DeltaTable {
-                    schema: Arc::clone(schema),
-                    partition_columns: Vec::new(),
-                };
-                let tables = open(schemas.iter().map(plain).collect())?;
-                let sink = DeltaRows::new(schemas, tables);
+                let tables = pipeline.delta_rows();
+                let sink = DeltaRows::new(tables.clone(), open(tables)?);
                 opened.add(&format!("tables in {name}"), Box::new(sink), |opened| &mut opened.tables);
             }
         }

@@ -23,6 +23,7 @@ mod action;
 mod checkpoint;
 mod log;
 mod maintain;
+mod read;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +43,7 @@ use super::lake::epoch::{OpenEpoch, StagedFile};
 use super::lake::{BOOKS, LakeBatch, Limits, buffer, directory};
 use super::staged::{Books, Description, Turn, is_plain, nonce, turn};
 use super::{Sink, SinkError, Staged};
-use crate::rows::Schema;
+use crate::rows::{RowBatch, Schema};
 use crate::runtime::{Clock, SystemClock};
 
 const KIND: &str = "delta";
@@ -81,6 +82,9 @@ pub struct DeltaTable {
     pub schema: Arc<Schema>,
     /// The columns that rows are partitioned by, all of them dates.
     pub partition_columns: Vec<String>,
+    /// Whether an epoch's files take the place of all that are there, as [`DeltaRows`] makes them of rows that replace
+    /// others by key. Older versions keep what they had.
+    pub replaces: bool,
 }
 
 /// A staged file, and whose it is.
@@ -159,6 +163,22 @@ impl DeltaTables {
         Ok(DeltaTables { app, options, books, tables, open: BTreeMap::new(), prepared: BTreeMap::new() })
     }
 
+    /// The rows that are in the table called `name`, which has no directories.
+    ///
+    /// # Errors
+    /// When its log or a file of it cannot be read.
+    pub fn rows(&self, name: &str) -> Result<RowBatch, SinkError> {
+        let table = self.tables.iter().find(|table| table.of.schema.name == name);
+        let table = table.ok_or_else(|| self.books.failed(format!("there is no Delta table {name:?}")))?;
+        let mut rows = table.of.schema.batch();
+        for path in table.log.snapshot(None)?.files.into_keys() {
+            let path = table.dir.join(path);
+            read::append(&path, &table.of.schema, &mut rows)
+                .map_err(|cause| self.books.failed(format!("{path:?}: {cause}")))?;
+        }
+        Ok(rows)
+    }
+
     /// Puts a staged file under its name, whatever an earlier try has done of it.
     fn publish(&self, staged: &Path, published: &Path, file: &StagedFile, verify: bool) -> Result<(), SinkError> {
         let lift = |error| self.books.lift(error);
@@ -206,6 +226,11 @@ impl DeltaTables {
         }
         for dir in touched.iter().rev() {
             self.books.disk.force_dir(dir).map_err(|error| self.books.lift(error))?;
+        }
+        if table.of.replaces && !adds.is_empty() {
+            let out = |path: String| Remove { path, deletion_timestamp: Some(now_ms), data_change: true };
+            let there = table.log.snapshot(None)?.files;
+            adds.extend(there.into_keys().map(|path| Action::Remove(out(path))));
         }
         let DeltaTables { app, options, books, tables, .. } = self;
         tables[index].commit(app, *options, books, epoch, generation, adds, now_ms)
@@ -351,8 +376,12 @@ impl Table {
             actions.push(Action::CommitInfo(json!({
                 "timestamp": now_ms,
                 "operation": "STREAMING UPDATE",
-                "operationParameters": {"outputMode": "Append", "queryId": app, "epochId": epoch.to_string()},
-                "isBlindAppend": true,
+                "operationParameters": {
+                    "outputMode": if self.of.replaces { "Complete" } else { "Append" },
+                    "queryId": app,
+                    "epochId": epoch.to_string(),
+                },
+                "isBlindAppend": !self.of.replaces,
                 "engineInfo": concat!("tidegate/", env!("CARGO_PKG_VERSION")),
             })));
             if self.tip.version.is_none() {
