@@ -10,6 +10,7 @@ use tidegate::source::kafka::Start;
 use tidegate_dataflows::record::Until;
 use tidegate_dataflows::replay::{BATCH, PIPELINES};
 
+use super::delta::DeltaCommand;
 use super::doctor::DoctorArgs;
 use super::health::HealthArgs;
 use super::init::InitArgs;
@@ -141,6 +142,9 @@ pub(crate) enum Command {
     /// Late records: listed, shown, and put before a pipeline again.
     #[command(subcommand)]
     Late(SetAsideCommand),
+    /// Look after Delta tables: their history, and files that nobody needs any more.
+    #[command(subcommand)]
+    Delta(DeltaCommand),
     /// Show records of a topic or a fixture.
     Tap(TapArgs),
     /// Look at this machine, the settings and the services, and say what will be in a run's way.
@@ -323,7 +327,9 @@ pub(crate) enum Generate {
     /// faults that were injected are told in faults.json.
     Hydraulic(GenerateHydraulic),
     /// A transit feed: vehicles on routes, their trips and alerts, as Protobuf and as JSON.
-    #[command(after_help = "Examples:\n  tidegate generate transit --fixture feed --form kcat-zst          160 polls of 40 vehicles")]
+    #[command(
+        after_help = "Examples:\n  tidegate generate transit --fixture feed --form kcat-zst          160 polls of 40 vehicles"
+    )]
     Transit(GenerateTransit),
 }
 

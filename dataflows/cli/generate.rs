@@ -12,7 +12,9 @@ use tidegate_dataflows::generate::hydraulic::{self, Rig};
 use tidegate_dataflows::generate::transit::{self, Feed};
 use tidegate_dataflows::generate::{Form, Packed, Target, TargetError};
 
-use super::args::{CodecName, FormName, Generate, GenerateActivity, GenerateArgs, GenerateHydraulic, GenerateTransit, Global};
+use super::args::{
+    CodecName, FormName, Generate, GenerateActivity, GenerateArgs, GenerateHydraulic, GenerateTransit, Global,
+};
 use super::failure::Failure;
 use super::kafka;
 use super::settings;

@@ -173,7 +173,11 @@ impl Feed {
         let route = vehicle % self.spec.routes;
         // A vehicle has a new trip every quarter of an hour or so.
         let trip = self.poll / 60 * 1000 + vehicle;
-        node(vec![(1, text(&format!("trip-{trip}"))), (5, text(&format!("R{route}"))), (6, Node::Int((vehicle % 2).into()))])
+        node(vec![
+            (1, text(&format!("trip-{trip}"))),
+            (5, text(&format!("R{route}"))),
+            (6, Node::Int((vehicle % 2).into())),
+        ])
     }
 
     fn vehicle(&mut self, vehicle: u32, now_s: i64) -> Node {
@@ -255,14 +259,12 @@ struct Names {
     fields: &'static [(u32, &'static str, bool, Option<&'static Names>)],
 }
 
-const fn field(
-    number: u32,
-    name: &'static str,
-) -> (u32, &'static str, bool, Option<&'static Names>) {
+const fn field(number: u32, name: &'static str) -> (u32, &'static str, bool, Option<&'static Names>) {
     (number, name, false, None)
 }
 
-static FEED: Names = Names { fields: &[(1, "header", false, Some(&HEADER)), (2, "entity", true, Some(&ENTITY))] };
+static FEED: Names =
+    Names { fields: &[(1, "header", false, Some(&HEADER)), (2, "entity", true, Some(&ENTITY))] };
 static HEADER: Names = Names { fields: &[field(1, "gtfsRealtimeVersion"), field(3, "timestamp")] };
 static ENTITY: Names = Names {
     fields: &[
@@ -288,10 +290,15 @@ static VEHICLE: Names = Names {
     ],
 };
 static STOP_EVENT: Names = Names { fields: &[field(1, "delay"), field(2, "time")] };
-static STOP: Names =
-    Names { fields: &[field(1, "stopSequence"), (2, "arrival", false, Some(&STOP_EVENT)), field(4, "stopId")] };
+static STOP: Names = Names {
+    fields: &[field(1, "stopSequence"), (2, "arrival", false, Some(&STOP_EVENT)), field(4, "stopId")],
+};
 static UPDATE: Names = Names {
-    fields: &[(1, "trip", false, Some(&TRIP)), (2, "stopTimeUpdate", true, Some(&STOP)), field(4, "timestamp")],
+    fields: &[
+        (1, "trip", false, Some(&TRIP)),
+        (2, "stopTimeUpdate", true, Some(&STOP)),
+        field(4, "timestamp"),
+    ],
 };
 static PERIOD: Names = Names { fields: &[field(1, "start"), field(2, "end")] };
 static SELECTOR: Names = Names { fields: &[field(2, "routeId")] };

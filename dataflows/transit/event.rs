@@ -177,7 +177,12 @@ impl Reads<'_> {
         let header = header.ok_or_else(|| schema("not a FeedMessage: it has no header"))?;
         let message = wire::read(&HEADER, header, met);
         let message = message.map_err(|error| schema(format!("the FeedMessage's header: {error}")))?;
-        Ok(Feed { form: Form::Wire, header_us: self.time_of(&message, 3, "header.timestamp")?, header, entities })
+        Ok(Feed {
+            form: Form::Wire,
+            header_us: self.time_of(&message, 3, "header.timestamp")?,
+            header,
+            entities,
+        })
     }
 
     fn feed_of_json<'a>(
@@ -186,14 +191,20 @@ impl Reads<'_> {
         entities: &'a [u8],
         met: &mut Unknown,
     ) -> Result<Feed<'a>, Rejected> {
-        let json = serde_json::from_slice(header).map_err(|error| schema(format!("member \"header\": {error}")))?;
+        let json =
+            serde_json::from_slice(header).map_err(|error| schema(format!("member \"header\": {error}")))?;
         let message = json::read(&HEADER, &json, met);
         let message = message.map_err(|error| schema(format!("the FeedMessage's header: {error}")))?;
         let entities = match entities {
             b"null" => Vec::new(),
             entities => elements(entities).ok_or_else(|| schema("member \"entity\" must be an array"))?,
         };
-        Ok(Feed { form: Form::Json, header_us: self.time_of(&message, 3, "header.timestamp")?, header, entities })
+        Ok(Feed {
+            form: Form::Json,
+            header_us: self.time_of(&message, 3, "header.timestamp")?,
+            header,
+            entities,
+        })
     }
 
     fn entities<'a>(
@@ -210,10 +221,14 @@ impl Reads<'_> {
             let alone = || feed.alone(bytes);
             let alone: Option<&dyn Fn() -> Vec<u8>> = if several { Some(&alone) } else { None };
             let message = match feed.form {
-                Form::Wire => wire::read(&ENTITY, bytes, met).map_err(|error| schema(format!("the entity: {error}"))),
+                Form::Wire => {
+                    wire::read(&ENTITY, bytes, met).map_err(|error| schema(format!("the entity: {error}")))
+                }
                 Form::Json => serde_json::from_slice(bytes)
                     .map_err(|error| schema(format!("the entity: {error}")))
-                    .and_then(|json| json::read(&ENTITY, &json, met).map_err(|error| schema(error.to_string()))),
+                    .and_then(|json| {
+                        json::read(&ENTITY, &json, met).map_err(|error| schema(error.to_string()))
+                    }),
             };
             let entity = message.map_err(|why| (id_of(feed.form, bytes), why)).and_then(|message| {
                 self.entity(message, feed.header_us).map_err(|why| (id_of(feed.form, bytes), why))

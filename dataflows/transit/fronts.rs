@@ -33,7 +33,8 @@ impl<'e> Observation<'e> {
         let TransitEvent::Entity(entity) = event else { return None };
         let position = entity.vehicle()?;
         let trip = position.message(1);
-        let named = |message: Option<&'e Message<'e>>, field| message?.text(field).filter(|text| !text.is_empty());
+        let named =
+            |message: Option<&'e Message<'e>>, field| message?.text(field).filter(|text| !text.is_empty());
         let vehicle = named(position.message(8), 1).or(named(trip, 1)).unwrap_or(entity.id());
         Some(Observation { position, vehicle, route: named(trip, 5) })
     }

@@ -1,6 +1,8 @@
 //! GTFS-Realtime, version 2.0 with its experimental fields: the official schema as tables.
 
-use tidegate::decode::protobuf::Kind::{self, Bool, Double, Enum, Float, Int32, Int64, Opaque, Text, Uint32, Uint64};
+use tidegate::decode::protobuf::Kind::{
+    self, Bool, Double, Enum, Float, Int32, Int64, Opaque, Text, Uint32, Uint64,
+};
 use tidegate::decode::protobuf::{Descriptor, Enumeration, Field};
 
 const fn one(number: u32, name: &'static str, kind: Kind) -> Field {

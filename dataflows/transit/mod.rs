@@ -44,8 +44,8 @@ pub use event::{Entity, TransitDecoder, TransitEvent};
 use fronts::{ByRoute, ByVehicle, FeedRows, RouteCounts};
 /// How many outputs records meet.
 pub use tables::JUDGED;
-use tables::{DEAD, FEED, JUDGED_NAMES, LATE, ROUTE_ACTIVITY, ROUTE_TOTALS, VEHICLE_SESSIONS};
 pub use tables::{DATE, DELTA, OUTPUTS, TABLES, feed_schemas, outputs, table_schemas, topics};
+use tables::{DEAD, FEED, JUDGED_NAMES, LATE, ROUTE_ACTIVITY, ROUTE_TOTALS, VEHICLE_SESSIONS};
 pub use topology::topology;
 
 /// A worker this far ahead of the others in event time waits for them.

@@ -142,7 +142,8 @@ pub fn feed_schemas() -> [Arc<Schema>; 4] {
     let schema = |name: &'static str, parts: &[&[(&'static str, tidegate::rows::ColumnType)]]| {
         let columns: Vec<_> = parts.iter().copied().flatten().chain(&ORIGIN).copied().collect();
         let given = ["event_time", "entity_id", "payload", "kafka_topic", "kafka_partition", "kafka_offset"];
-        let absent: Vec<&str> = columns.iter().map(|(name, _)| *name).filter(|name| !given.contains(name)).collect();
+        let absent: Vec<&str> =
+            columns.iter().map(|(name, _)| *name).filter(|name| !given.contains(name)).collect();
         Arc::new(Schema::new(name, &columns, &[]).nullable(&absent))
     };
     [

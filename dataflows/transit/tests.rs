@@ -35,14 +35,19 @@ fn entity_has_its_own_time_else_the_headers_else_kafkas() {
         {"id":"a","vehicle":{"timestamp":"9"}},{"id":"b","vehicle":{"timestamp":0}},{"id":"c","alert":{}}]}"#;
     assert_eq!(times(payload), [Ok(9_000_000), Ok(7_000_000), Ok(7_000_000)]);
     assert_eq!(times(br#"{"header":{"timestamp":0},"entity":[{"id":"b","vehicle":{}}]}"#), [Ok(5_000_000)]);
-    assert_eq!(times(br#"{"header":{},"entity":[{"id":"b","tripUpdate":{"timestamp":3}}]}"#), [Ok(3_000_000)]);
+    assert_eq!(
+        times(br#"{"header":{},"entity":[{"id":"b","tripUpdate":{"timestamp":3}}]}"#),
+        [Ok(3_000_000)]
+    );
 }
 
 #[test]
 fn entity_that_cannot_be_used_is_alone_in_that() {
-    let payload = br#"{"header":{"timestamp":7}, "entity":[{"id":"a"}, {"id":"b","vehicle":[]}, {"vehicle":{}}]}"#;
+    let payload =
+        br#"{"header":{"timestamp":7}, "entity":[{"id":"a"}, {"id":"b","vehicle":[]}, {"vehicle":{}}]}"#;
     let seen = all(&Config::default(), payload);
-    let alone = |entity: &str| Some(format!(r#"{{"header":{{"timestamp":7}},"entity":[{entity}]}}"#).into_bytes());
+    let alone =
+        |entity: &str| Some(format!(r#"{{"header":{{"timestamp":7}},"entity":[{entity}]}}"#).into_bytes());
     assert_eq!(seen[0], (Some("a".into()), alone(r#"{"id":"a"}"#), Ok(7_000_000)));
     assert_eq!(seen[1], (Some("b".into()), alone(r#"{"id":"b","vehicle":[]}"#), Err(Reason::Schema)));
     assert_eq!(seen[2], (Some(String::new()), alone(r#"{"vehicle":{}}"#), Err(Reason::Schema)));
@@ -73,7 +78,12 @@ fn feed_without_entities_is_one_event_that_moves_nothing() {
 
 #[test]
 fn time_beyond_the_calendar_is_unreadable() {
-    let of = |text: &str| times(format!(r#"{{"header":{{}},"entity":[{{"id":"a","vehicle":{{"timestamp":{text}}}}}]}}"#).as_bytes());
+    let of = |text: &str| {
+        times(
+            format!(r#"{{"header":{{}},"entity":[{{"id":"a","vehicle":{{"timestamp":{text}}}}}]}}"#)
+                .as_bytes(),
+        )
+    };
     assert_eq!(of("253402300799"), [Ok(253_402_300_799_000_000)]);
     assert_eq!(of("253402300800"), [Err(Reason::Time)]);
     assert_eq!(of("\"18446744073709551615\""), [Err(Reason::Time)]);

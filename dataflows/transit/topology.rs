@@ -1,7 +1,9 @@
 //! What the pipeline consists of under given settings, for `tidegate graph` and the start-up banner.
 
 use super::config::{Config, Format};
-use super::tables::{DATE, DEAD, DELTA, FEED, LATE, ROUTE_ACTIVITY, ROUTE_TOTALS, VEHICLE_SESSIONS, outputs, topics};
+use super::tables::{
+    DATE, DEAD, DELTA, FEED, LATE, ROUTE_ACTIVITY, ROUTE_TOTALS, VEHICLE_SESSIONS, outputs, topics,
+};
 use crate::graph::Topology;
 
 const EXACTLY_ONCE: &str = "exactly once";

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::front::{Edge, Position, unreadable};
 use super::Part;
+use super::front::{Edge, Position, unreadable};
 use crate::decode::Rejected;
 use crate::record::{Partition, Record};
 use crate::state::StateError;
@@ -53,14 +53,14 @@ impl SideTopics {
         let (mut late_by, mut number, mut offset) =
             (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
         let headers: [(&str, &[u8]); 7] = [
-                ("reason", b"late"),
-                ("outputs", names.as_bytes()),
-                ("late_by_ms", late_by.format(late_by_ms).as_bytes()),
-                ("topic", at.partition.topic.as_bytes()),
-                ("partition", number.format(at.partition.number).as_bytes()),
-                ("offset", offset.format(at.record.offset).as_bytes()),
-                ("entity_id", part.id.unwrap_or_default()),
-            ];
+            ("reason", b"late"),
+            ("outputs", names.as_bytes()),
+            ("late_by_ms", late_by.format(late_by_ms).as_bytes()),
+            ("topic", at.partition.topic.as_bytes()),
+            ("partition", number.format(at.partition.number).as_bytes()),
+            ("offset", offset.format(at.record.offset).as_bytes()),
+            ("entity_id", part.id.unwrap_or_default()),
+        ];
         let headers = if part.id.is_some() { &headers[..] } else { &headers[..6] };
         let alone = part.alone.map(|alone| alone());
         let payload = alone.as_deref().or(at.record.value.map(|value| value.bytes()));
@@ -81,13 +81,13 @@ impl SideTopics {
         }
         let (mut number, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
         let headers: [(&str, &[u8]); 6] = [
-                ("reason", why.reason.as_str().as_bytes()),
-                ("detail", why.detail.as_bytes()),
-                ("topic", partition.topic.as_bytes()),
-                ("partition", number.format(partition.number).as_bytes()),
-                ("offset", offset.format(record.offset).as_bytes()),
-                ("entity_id", part.id.unwrap_or_default()),
-            ];
+            ("reason", why.reason.as_str().as_bytes()),
+            ("detail", why.detail.as_bytes()),
+            ("topic", partition.topic.as_bytes()),
+            ("partition", number.format(partition.number).as_bytes()),
+            ("offset", offset.format(record.offset).as_bytes()),
+            ("entity_id", part.id.unwrap_or_default()),
+        ];
         let headers = if part.id.is_some() { &headers[..] } else { &headers[..5] };
         let alone = part.alone.map(|alone| alone());
         let payload = alone.as_deref().or(record.value.map(|value| value.bytes()));

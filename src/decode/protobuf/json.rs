@@ -38,7 +38,11 @@ pub struct JsonError {
 ///     assert_eq!(stop.int(1), Some(7));
 /// }
 /// ```
-pub fn read(of: &'static Descriptor, json: &Json, unknown: &mut Unknown) -> Result<Message<'static>, JsonError> {
+pub fn read(
+    of: &'static Descriptor,
+    json: &Json,
+    unknown: &mut Unknown,
+) -> Result<Message<'static>, JsonError> {
     let Json::Object(members) = json else {
         return Err(JsonError { member: of.name, expected: "an object", found: kind_of(json) });
     };
@@ -189,7 +193,8 @@ fn float(json: &Json) -> Option<f64> {
 
 /// Whether a text is what JSON writes as a number.
 fn is_number(text: &str) -> bool {
-    text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && serde_json::from_str::<serde_json::Number>(text).is_ok()
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && serde_json::from_str::<serde_json::Number>(text).is_ok()
 }
 
 /// Whether `name` is the field's, as the schema has it or in `lowerCamelCase`.

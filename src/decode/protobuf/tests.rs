@@ -47,8 +47,7 @@ fn both_forms_and_styles_give_the_same_message() {
     }
     let mut text = String::new();
     json::write(&OUTER, &of_wire.unwrap(), &mut text);
-    let written =
-        r#"{"id":"x","at_time":7,"delay":-1,"colour":"BLUE","inner":[{"short_name":"a","speed":0.5}],"is_on":true}"#;
+    let written = r#"{"id":"x","at_time":7,"delay":-1,"colour":"BLUE","inner":[{"short_name":"a","speed":0.5}],"is_on":true}"#;
     assert_eq!(text, written);
 }
 
@@ -92,7 +91,17 @@ fn wrong_types_in_json_name_the_member() {
 
 #[test]
 fn broken_wire_is_an_error() {
-    for bytes in [&b"\x0a"[..], b"\x0a\x02x", b"\x80", b"\x00", b"\x07", b"\x0a\x01\xff", b"\x1b", b"\x24", b"\x15\x00"] {
+    for bytes in [
+        &b"\x0a"[..],
+        b"\x0a\x02x",
+        b"\x80",
+        b"\x00",
+        b"\x07",
+        b"\x0a\x01\xff",
+        b"\x1b",
+        b"\x24",
+        b"\x15\x00",
+    ] {
         assert!(of_wire(bytes).0.is_err(), "{bytes:?}");
     }
 }

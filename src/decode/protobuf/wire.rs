@@ -159,7 +159,11 @@ impl<'a> Iterator for Fields<'a> {
 /// let person = wire::read(&PERSON, b"\x0a\x03Ada\x10\x24", &mut unknown).unwrap();
 /// assert_eq!((person.text(1), unknown.fields), (Some("Ada"), 1));
 /// ```
-pub fn read<'a>(of: &'static Descriptor, bytes: &'a [u8], unknown: &mut Unknown) -> Result<Message<'a>, WireError> {
+pub fn read<'a>(
+    of: &'static Descriptor,
+    bytes: &'a [u8],
+    unknown: &mut Unknown,
+) -> Result<Message<'a>, WireError> {
     read_at(of, bytes, unknown, 0)
 }
 

@@ -130,9 +130,7 @@ impl Action {
 
 /// The columns of a table as Delta writes them, with its partition columns, which are dates, at the end.
 pub(super) fn schema_json(schema: &Schema, partition_columns: &[String]) -> Value {
-    let field = |name: &str, kind: &str, nullable: bool| {
-        json!({"name": name, "type": kind, "nullable": nullable, "metadata": {}})
-    };
+    let field = |name: &str, kind: &str, nullable: bool| json!({"name": name, "type": kind, "nullable": nullable, "metadata": {}});
     let columns = schema.columns.iter().map(|column| {
         let kind = match column.kind {
             ColumnType::Int => "long",
@@ -163,7 +161,10 @@ pub(super) fn merged(theirs: &Value, ours: &Value) -> Result<Option<Value>, Stri
                 all.push(new);
             }
             Some(other) if other["type"] != field["type"] => {
-                return Err(format!("column {} is {} there and {} here", field["name"], other["type"], field["type"]));
+                return Err(format!(
+                    "column {} is {} there and {} here",
+                    field["name"], other["type"], field["type"]
+                ));
             }
             Some(_) => {}
         }

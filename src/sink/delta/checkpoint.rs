@@ -111,7 +111,9 @@ fn leaf(action: &Action, path: &str) -> Leaf {
         (Action::Add(_), "add.dataChange") => flag(false),
         (Action::Add(it), "add.stats") => maybe_text(&it.stats),
         (Action::Remove(it), "remove.path") => text(&it.path),
-        (Action::Remove(it), "remove.deletionTimestamp") => Leaf::One(it.deletion_timestamp.map(Scalar::Long)),
+        (Action::Remove(it), "remove.deletionTimestamp") => {
+            Leaf::One(it.deletion_timestamp.map(Scalar::Long))
+        }
         (Action::Remove(_), "remove.dataChange") => flag(false),
         (Action::MetaData(it), "metaData.id") => text(&it.id),
         (Action::MetaData(it), "metaData.name") => maybe_text(&it.name),
@@ -125,8 +127,12 @@ fn leaf(action: &Action, path: &str) -> Leaf {
         (Action::MetaData(it), "metaData.configuration.key_value.key") => keys(&it.configuration),
         (Action::MetaData(it), "metaData.configuration.key_value.value") => values(&it.configuration),
         (Action::MetaData(it), "metaData.createdTime") => Leaf::One(it.created_time.map(Scalar::Long)),
-        (Action::Protocol(it), "protocol.minReaderVersion") => Leaf::One(Some(Scalar::Int(it.min_reader_version))),
-        (Action::Protocol(it), "protocol.minWriterVersion") => Leaf::One(Some(Scalar::Int(it.min_writer_version))),
+        (Action::Protocol(it), "protocol.minReaderVersion") => {
+            Leaf::One(Some(Scalar::Int(it.min_reader_version)))
+        }
+        (Action::Protocol(it), "protocol.minWriterVersion") => {
+            Leaf::One(Some(Scalar::Int(it.min_writer_version)))
+        }
         _ => Leaf::Absent,
     }
 }

@@ -112,12 +112,14 @@ impl Log {
         let names = self.disk.names(&self.dir).map_err(|error| self.lift(error))?;
         let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
         let within = |found: &u64| version.is_none_or(|version| *found <= version);
-        let number = |name: &str, end: &str| name.strip_suffix(end).filter(|n| n.len() == 20)?.parse::<u64>().ok();
+        let number =
+            |name: &str, end: &str| name.strip_suffix(end).filter(|n| n.len() == 20)?.parse::<u64>().ok();
         let checkpoints = names.iter().filter_map(|name| number(name, ".checkpoint.parquet"));
         let mut snapshot = Snapshot::default();
         if let Some(at) = checkpoints.filter(within).max() {
             let name = checkpoint_name(at);
-            let actions = checkpoint::read(&self.dir.join(&name)).map_err(|cause| self.damaged(&name, cause))?;
+            let actions =
+                checkpoint::read(&self.dir.join(&name)).map_err(|cause| self.damaged(&name, cause))?;
             actions.into_iter().for_each(|action| snapshot.apply(action));
             snapshot.version = Some(at);
         }
@@ -188,7 +190,10 @@ impl Log {
         let there = self.disk.len(&self.dir.join(&name)).map_err(|error| self.lift(error))?;
         match there {
             Some(_) => Ok(Put::Taken),
-            None => Err(self.damaged(&name, "the file system gives no second name to a file, which a commit needs")),
+            None => {
+                Err(self
+                    .damaged(&name, "the file system gives no second name to a file, which a commit needs"))
+            }
         }
     }
 

@@ -8,9 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::action::Action;
 use super::log::Log;
 use crate::runtime::{Clock, SystemClock};
+use crate::sink::SinkError;
 use crate::sink::disk::{Disk, Durability};
 use crate::sink::staged::failed;
-use crate::sink::SinkError;
 
 /// A version of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,5 +123,7 @@ pub fn vacuum(dir: &Path, retention: Duration, dry_run: bool) -> Result<Vacuumed
 /// The newest version of the table in `dir`, which must be one.
 fn newest(log: &Log, dir: &Path) -> Result<u64, SinkError> {
     let version = log.snapshot(None)?.version;
-    version.ok_or_else(|| failed("delta", format!("{dir:?} is no Delta table: it has no _delta_log with commits")))
+    version.ok_or_else(|| {
+        failed("delta", format!("{dir:?} is no Delta table: it has no _delta_log with commits"))
+    })
 }

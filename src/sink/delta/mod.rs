@@ -180,7 +180,13 @@ impl DeltaTables {
     }
 
     /// Puts a staged file under its name, whatever an earlier try has done of it.
-    fn publish(&self, staged: &Path, published: &Path, file: &StagedFile, verify: bool) -> Result<(), SinkError> {
+    fn publish(
+        &self,
+        staged: &Path,
+        published: &Path,
+        file: &StagedFile,
+        verify: bool,
+    ) -> Result<(), SinkError> {
         let lift = |error| self.books.lift(error);
         if !is_plain(&file.path) || !is_plain(&file.name) {
             return Err(self.books.failed(format!("{:?} is not a path below the table", file.path)));
@@ -189,10 +195,12 @@ impl DeltaTables {
         let waits = disk.len(staged).map_err(lift)?;
         let lies_in = if waits.is_some() { staged } else { published };
         let len = if waits.is_some() { waits } else { disk.len(published).map_err(lift)? };
-        let intact =
-            len == Some(file.bytes) && (!verify || checksum(lies_in, file.bytes).map_err(lift)? == file.crc32);
+        let intact = len == Some(file.bytes)
+            && (!verify || checksum(lies_in, file.bytes).map_err(lift)? == file.crc32);
         if !intact {
-            return Err(self.books.failed(format!("{lies_in:?} is not the file that the manifest describes")));
+            return Err(self
+                .books
+                .failed(format!("{lies_in:?} is not the file that the manifest describes")));
         }
         if waits.is_none() {
             return Ok(());
@@ -490,7 +498,8 @@ impl Sink for DeltaTables {
                 of_tables.resize_with(self.tables.len(), Vec::new);
                 for TableFile { table, file } in files {
                     let index = self.tables.iter().position(|known| known.of.schema.name == *table);
-                    let index = index.ok_or_else(|| self.books.failed(format!("there is no Delta table {table:?}")))?;
+                    let index = index
+                        .ok_or_else(|| self.books.failed(format!("there is no Delta table {table:?}")))?;
                     of_tables[index].push(file);
                 }
                 for (index, files) in of_tables.into_iter().enumerate() {

@@ -16,7 +16,8 @@ pub(super) fn append(path: &Path, schema: &Schema, rows: &mut RowBatch) -> Resul
         let row = row.map_err(|error| error.to_string())?;
         let mut cells = Vec::with_capacity(schema.columns.len());
         for column in &schema.columns {
-            let field = row.get_column_iter().find(|(name, _)| **name == *column.name).map(|(_, field)| field);
+            let field =
+                row.get_column_iter().find(|(name, _)| **name == *column.name).map(|(_, field)| field);
             let cell = match (field, column.kind) {
                 (None | Some(Field::Null), _) => Some(Cell::Null),
                 (Some(Field::Long(value)), ColumnType::Int) => Some(Cell::Int(*value)),

@@ -67,7 +67,8 @@ impl Sink for DeltaRows {
     }
 
     fn prepare(&mut self, epoch: u64) -> Result<Staged, SinkError> {
-        let tables: Vec<usize> = self.waiting.keys().filter(|(of, _)| *of == epoch).map(|(_, table)| *table).collect();
+        let tables: Vec<usize> =
+            self.waiting.keys().filter(|(of, _)| *of == epoch).map(|(_, table)| *table).collect();
         for table in tables {
             let schema = Arc::clone(&self.of[table].schema);
             if let Some(waiting) = self.waiting.remove(&(epoch, table)).filter(|rows| !rows.is_empty()) {

@@ -5,11 +5,17 @@ use crate::rows::{Cell, ColumnType};
 use crate::sink::tables::TableBatch;
 
 fn schema(name: &'static str) -> Arc<Schema> {
-    Arc::new(Schema::new(name, &[("n", ColumnType::Int), ("name", ColumnType::Text)], &[]).nullable(&["name"]))
+    Arc::new(
+        Schema::new(name, &[("n", ColumnType::Int), ("name", ColumnType::Text)], &[]).nullable(&["name"]),
+    )
 }
 
 fn tables() -> Vec<DeltaTable> {
-    let dated = DeltaTable { schema: schema("dated"), partition_columns: vec!["event_date".to_owned()], replaces: false };
+    let dated = DeltaTable {
+        schema: schema("dated"),
+        partition_columns: vec!["event_date".to_owned()],
+        replaces: false,
+    };
     vec![dated, DeltaTable { schema: schema("plain"), partition_columns: Vec::new(), replaces: false }]
 }
 
@@ -167,16 +173,17 @@ fn rows_that_replace_others_by_key_leave_one_each() {
     let root = tempfile::tempdir().unwrap();
     let columns = [("route", ColumnType::Text), ("n", ColumnType::Int)];
     let schema = Arc::new(Schema::new("totals", &columns, &["route"]));
-    let of = || {
-        vec![DeltaTable { schema: Arc::clone(&schema), partition_columns: Vec::new(), replaces: true }]
-    };
+    let of =
+        || vec![DeltaTable { schema: Arc::clone(&schema), partition_columns: Vec::new(), replaces: true }];
     let open = || {
         let tables =
             DeltaTables::open(root.path(), "test", of(), Options::default(), Durability::Process).unwrap();
         DeltaRows::new(of(), tables)
     };
     let mut sink = open();
-    for (epoch, totals) in [(1, vec![("a", 1), ("b", 2)]), (2, vec![("b", 5)]), (3, vec![]), (4, vec![("c", 9), ("a", 3)])] {
+    for (epoch, totals) in
+        [(1, vec![("a", 1), ("b", 2)]), (2, vec![("b", 5)]), (3, vec![]), (4, vec![("c", 9), ("a", 3)])]
+    {
         let mut rows = schema.batch();
         totals.iter().for_each(|(route, n)| rows.push(&[Cell::Text(route.as_bytes()), Cell::Int(*n)]));
         sink.write(epoch, TableBatch { table: 0, rows }).unwrap();
@@ -187,7 +194,8 @@ fn rows_that_replace_others_by_key_leave_one_each() {
     }
     let snapshot = snapshot(root.path(), "totals");
     assert_eq!((snapshot.version, snapshot.files.len(), snapshot.removed.len()), (Some(2), 1, 2));
-    let tables = DeltaTables::open(root.path(), "test", of(), Options::default(), Durability::Process).unwrap();
+    let tables =
+        DeltaTables::open(root.path(), "test", of(), Options::default(), Durability::Process).unwrap();
     let rows = tables.rows("totals").unwrap();
     let mut expected = schema.batch();
     for (route, n) in [("a", 3), ("b", 5), ("c", 9)] {
