@@ -136,7 +136,7 @@ impl Feed {
         for partition in 0..partitions {
             let mine: Vec<u32> = (0..vehicles).filter(|vehicle| vehicle % partitions == partition).collect();
             let mut entities: Vec<Node> = mine.iter().map(|vehicle| self.vehicle(*vehicle, now_s)).collect();
-            if self.poll % 4 == 0 {
+            if self.poll.is_multiple_of(4) {
                 entities.extend(mine.iter().step_by(3).map(|vehicle| self.trip_update(*vehicle, now_s)));
             }
             if self.poll % 16 == 5 {
@@ -443,7 +443,7 @@ mod tests {
                 TransitEvent::Nothing => panic!("no feed is empty"),
             });
         }
-        assert_eq!(vehicles, 40 * 40 + 2 * 1);
+        assert_eq!(vehicles, 40 * 40 + 2);
         assert_eq!(others, 2 * 4);
         assert!((15..60).contains(&late), "{late}");
         assert_eq!(decoder.unknown().get(), Default::default());

@@ -119,7 +119,10 @@ impl Decode for TransitDecoder {
             }
         } else {
             match objects.read(record.value, limits) {
-                Err(why) => each(Part::WHOLE, Err(why)),
+                Err(why) => match reads.feed_in_disguise(*format, source, &mut met) {
+                    Some(feed) => reads.entities(feed, &mut met, &mut each),
+                    None => each(Part::WHOLE, Err(why)),
+                },
                 Ok(object) => match (object.member("header"), object.member("entity")) {
                     (Some(header), Some(entities)) => match reads.feed_of_json(header, entities, &mut met) {
                         Err(why) => each(Part::WHOLE, Err(why)),
@@ -165,6 +168,12 @@ struct Reads<'a> {
 }
 
 impl Reads<'_> {
+    /// A feed on the wire whose first bytes look like white space and a brace, and which is no JSON: one with a header
+    /// of 123 bytes.
+    fn feed_in_disguise<'a>(&self, format: Format, source: &'a [u8], met: &mut Unknown) -> Option<Feed<'a>> {
+        (format == Format::Auto && source.starts_with(b"\n{")).then(|| self.feed_of_wire(source, met).ok())?
+    }
+
     fn feed_of_wire<'a>(&self, source: &'a [u8], met: &mut Unknown) -> Result<Feed<'a>, Rejected> {
         let (mut header, mut entities) = (None, Vec::new());
         for field in Fields::of(source) {

@@ -70,6 +70,15 @@ fn both_forms_are_told_apart_by_the_first_byte_and_read_the_same() {
 }
 
 #[test]
+fn feed_with_a_header_of_123_bytes_is_not_taken_for_json() {
+    let mut wire = b"\x0a\x7b\x0a\x772".to_vec();
+    wire.extend_from_slice(&[b'.'; 118]);
+    wire.extend_from_slice(b"\x18\x07\x12\x03\x0a\x01a");
+    assert_eq!(times(&wire), [Ok(7_000_000)]);
+    assert_eq!(times(b"\n{\"a\":"), [Err(Reason::NotJson)]);
+}
+
+#[test]
 fn feed_without_entities_is_one_event_that_moves_nothing() {
     for payload in [&br#"{"header":{},"entity":[]}"#[..], b"\x0a\x00"] {
         assert_eq!(times(payload), [Ok(i64::MIN)]);
