@@ -18,6 +18,7 @@
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
 //! | [`set_aside`] | late records and dead letters, read back and put before a pipeline again |
 //! | [`simulate`] | a run that is killed before any of its steps, in memory and by a seed |
+//! | [`transit`] | GTFS-Realtime feeds, entity by entity, into Delta tables |
 //! | [`verify`] | tables of a run against what the log gives |
 //! | [`web`] | what a run shows of itself: metrics, health, an API and a page |
 
@@ -39,5 +40,6 @@ pub mod settings;
 pub mod simulate;
 pub mod targets;
 mod told;
+pub mod transit;
 pub mod verify;
 pub mod web;

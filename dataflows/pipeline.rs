@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tidegate::ingest::Ledger;
 use tidegate::rows::Schema;
 use tidegate::runtime::{Cluster, Epochs, Run};
+use tidegate::sink::delta::DeltaTable;
 use tidegate::source::fixture::FixtureSource;
 use tidegate::telemetry::{Family, Identity};
 use tidegate::tick::Tick;
@@ -19,10 +20,10 @@ use crate::outputs::{Outputs, Plan};
 pub use crate::parts::Outcome;
 use crate::parts::on_workers;
 use crate::replay::ReplayError;
-use crate::{activity, hydraulic, iot};
+use crate::{activity, hydraulic, iot, transit};
 
 /// The names of the pipelines, in the order of the contract.
-pub const PIPELINES: [&str; 3] = ["activity", "iot", "hydraulic"];
+pub const PIPELINES: [&str; 4] = ["activity", "iot", "hydraulic", "transit"];
 
 /// The pipelines' own metrics, beside those of the engine.
 pub const METRICS: &[Family] = hydraulic::METRICS;
@@ -49,6 +50,14 @@ pub trait Pipeline: Send + Sync {
     fn tables(&self) -> Vec<Arc<Schema>>;
     /// The lake's directory below the output directory, for a pipeline that has one.
     fn lake(&self) -> Option<&'static str>;
+    /// The Delta tables that take the lake's rows, for a pipeline whose lake they are.
+    fn delta(&self) -> Vec<DeltaTable> {
+        Vec::new()
+    }
+    /// The Delta tables beside those, by the tables' numbers.
+    fn delta_rows(&self) -> Vec<DeltaTable> {
+        Vec::new()
+    }
     /// The embedded topics, by their number.
     fn topics(&self) -> Vec<Arc<str>>;
     /// What it consists of.
@@ -70,6 +79,8 @@ pub struct Pipelines {
     pub iot: iot::Config,
     /// Those of `hydraulic`.
     pub hydraulic: hydraulic::Config,
+    /// Those of `transit`.
+    pub transit: transit::Config,
 }
 
 impl Pipelines {
@@ -78,6 +89,7 @@ impl Pipelines {
         match name {
             "iot" => Arc::new(Iot { config: self.iot.clone(), stage: iot::Stage::Both }),
             "hydraulic" => Arc::new(self.hydraulic.clone()),
+            "transit" => Arc::new(self.transit.clone()),
             _ => Arc::new(self.activity.clone()),
         }
     }
@@ -239,5 +251,51 @@ impl Pipeline for hydraulic::Config {
     }
     fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
         hydraulic::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
+    }
+}
+
+impl Pipeline for transit::Config {
+    fn name(&self) -> &'static str {
+        PIPELINES[3]
+    }
+    fn inputs(&self) -> Vec<String> {
+        vec![self.topic.clone()]
+    }
+    fn outputs(&self) -> Vec<String> {
+        transit::outputs(&self.topic).to_vec()
+    }
+    fn tables(&self) -> Vec<Arc<Schema>> {
+        transit::table_schemas().to_vec()
+    }
+    fn lake(&self) -> Option<&'static str> {
+        Some(transit::DELTA)
+    }
+    fn delta(&self) -> Vec<DeltaTable> {
+        let partition_columns = vec![transit::DATE.to_owned()];
+        let dated =
+            |schema| DeltaTable { schema, partition_columns: partition_columns.clone(), replaces: false };
+        transit::feed_schemas().map(dated).to_vec()
+    }
+    fn delta_rows(&self) -> Vec<DeltaTable> {
+        let plain = |schema: Arc<Schema>| {
+            let replaces = schema.name == "route_totals";
+            DeltaTable { schema, partition_columns: Vec::new(), replaces }
+        };
+        transit::table_schemas().map(plain).to_vec()
+    }
+    fn topics(&self) -> Vec<Arc<str>> {
+        transit::topics(&self.topic).map(|(_, name)| name).to_vec()
+    }
+    fn topology(&self) -> Topology {
+        transit::topology(self)
+    }
+    fn judged(&self) -> usize {
+        transit::JUDGED
+    }
+    fn state_schema(&self) -> String {
+        format!("{self:?}")
+    }
+    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
+        transit::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use tidegate::delivery::{Deliver, SharedSink, Tallies};
 use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
+use tidegate::sink::delta::{DeltaRows, DeltaTables};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
 use tidegate::sink::lake::ParquetLake;
 use tidegate::sink::postgres::{self, PostgresTables};
@@ -105,8 +106,19 @@ impl Targets {
                     LakeTarget::Embedded => ("lake", out.join(dir)),
                     LakeTarget::Dir(root) => ("lake at a path", root.clone()),
                 };
-                let sink = ParquetLake::open(&root, pipeline.name(), self.durability)?;
-                opened.add(name, Box::new(sink), |opened| &mut opened.lake);
+                let delta = pipeline.delta();
+                if delta.is_empty() {
+                    let sink = ParquetLake::open(&root, pipeline.name(), self.durability)?;
+                    opened.add(name, Box::new(sink), |opened| &mut opened.lake);
+                    continue;
+                }
+                let open = |tables| {
+                    DeltaTables::open(&root, pipeline.name(), tables, Default::default(), self.durability)
+                };
+                opened.add(name, Box::new(open(delta)?), |opened| &mut opened.lake);
+                let tables = pipeline.delta_rows();
+                let sink = DeltaRows::new(tables.clone(), open(tables)?);
+                opened.add(&format!("tables in {name}"), Box::new(sink), |opened| &mut opened.tables);
             }
         }
         for target in &self.topics {

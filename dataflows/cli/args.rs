@@ -10,6 +10,7 @@ use tidegate::source::kafka::Start;
 use tidegate_dataflows::record::Until;
 use tidegate_dataflows::replay::{BATCH, PIPELINES};
 
+use super::delta::DeltaCommand;
 use super::doctor::DoctorArgs;
 use super::health::HealthArgs;
 use super::init::InitArgs;
@@ -141,6 +142,9 @@ pub(crate) enum Command {
     /// Late records: listed, shown, and put before a pipeline again.
     #[command(subcommand)]
     Late(SetAsideCommand),
+    /// Look after Delta tables: their history, and files that nobody needs any more.
+    #[command(subcommand)]
+    Delta(DeltaCommand),
     /// Show records of a topic or a fixture.
     Tap(TapArgs),
     /// Look at this machine, the settings and the services, and say what will be in a run's way.
@@ -330,6 +334,11 @@ pub(crate) enum Generate {
     /// 43,680 readings a cycle, about 85 bytes each. Some come up to 2 s out of order, late ones 12 to 30 s. The
     /// faults that were injected are told in faults.json.
     Hydraulic(GenerateHydraulic),
+    /// A transit feed: vehicles on routes, their trips and alerts, as Protobuf and as JSON.
+    #[command(
+        after_help = "Examples:\n  tidegate generate transit --fixture feed --form kcat-zst          160 polls of 40 vehicles"
+    )]
+    Transit(GenerateTransit),
 }
 
 #[derive(Args, Debug)]
@@ -387,6 +396,47 @@ pub(crate) struct GenerateActivity {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) interval: Option<Duration>,
     /// One event in so many is a straggler, on average; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) late_every: u32,
+}
+
+/// Settings of a transit feed.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateTransit {
+    /// Where the fixture is written; a directory that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// A Kafka broker to write to instead (comes with live runs).
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "fixture")]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// The form of the fixture.
+    #[arg(long, default_value = "kcat")]
+    pub(crate) form: FormName,
+    /// How batches of log segments are packed.
+    #[arg(long, value_name = "CODEC")]
+    pub(crate) codec: Option<CodecName>,
+    /// The same seed makes the same bytes.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many polls of the feed.
+    #[arg(long, value_name = "N", default_value_t = 160)]
+    pub(crate) polls: u32,
+    /// The time from one poll to the next.
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
+    pub(crate) interval: std::time::Duration,
+    /// How many partitions; every second one takes whole feeds, the others an entity a record.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) partitions: u32,
+    /// How many vehicles.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) vehicles: u32,
+    /// How many routes.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) routes: u32,
+    /// When the first poll is.
+    #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00Z", value_parser = instant_ms)]
+    pub(crate) start: i64,
+    /// One position in so many is late, on average; 0: none.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) late_every: u32,
 }

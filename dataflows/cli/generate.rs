@@ -9,9 +9,12 @@ use tidegate::runtime::{Clock, SystemClock};
 use tidegate::source::fixture::Codec;
 use tidegate_dataflows::generate::activity::{Clickstream, Generated, Spec};
 use tidegate_dataflows::generate::hydraulic::{self, Rig};
+use tidegate_dataflows::generate::transit::{self, Feed};
 use tidegate_dataflows::generate::{Form, Packed, Target, TargetError};
 
-use super::args::{CodecName, FormName, Generate, GenerateActivity, GenerateArgs, GenerateHydraulic, Global};
+use super::args::{
+    CodecName, FormName, Generate, GenerateActivity, GenerateArgs, GenerateHydraulic, GenerateTransit, Global,
+};
 use super::failure::Failure;
 use super::kafka;
 use super::settings;
@@ -29,6 +32,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GenerateArgs) -> Result<(), F
     match &args.what {
         Generate::Activity(args) => activity(ui, global, args),
         Generate::Hydraulic(args) => rig(ui, global, args),
+        Generate::Transit(args) => feed(ui, global, args),
     }
 }
 
@@ -183,6 +187,36 @@ fn rig(ui: &Ui, global: &Global, args: &GenerateHydraulic) -> Result<(), Failure
     target.finish().map_err(failure)?;
     written
         .end(dir, &format!("{} topics, with {} faults in faults.json", config.sensors.len(), faults.len()));
+    Ok(())
+}
+
+fn feed(ui: &Ui, global: &Global, args: &GenerateTransit) -> Result<(), Failure> {
+    let dir = place(args.fixture.as_deref(), args.bootstrap_servers.as_deref())?;
+    let form = form(args.form, args.codec)?;
+    if form == Form::Ndjson {
+        return Err(
+            Failure::usage("bare payloads are for the bench of activity").mend("write another --form")
+        );
+    }
+    let topic = settings(global)?.pipelines.transit.topic;
+    let mut feed = Feed::new(transit::Spec {
+        seed: args.seed,
+        polls: args.polls,
+        every: args.interval,
+        partitions: args.partitions,
+        vehicles: args.vehicles,
+        routes: args.routes,
+        start_ms: args.start,
+        late_every: args.late_every,
+    })
+    .map_err(Failure::usage)?;
+    let mut written = Written::begin(ui, u64::from(args.polls) * u64::from(args.vehicles))?;
+    let mut target = Target::create(dir, &topic, args.partitions, form).map_err(failure)?;
+    while let Some(event) = feed.next_event() {
+        written.write(&mut target, &event)?;
+    }
+    target.finish().map_err(failure)?;
+    written.end(dir, &format!("{} partitions of {topic}", args.partitions));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `tidegate graph`.
 
 use tidegate_dataflows::graph::Format;
-use tidegate_dataflows::{activity, hydraulic, iot};
+use tidegate_dataflows::{activity, hydraulic, iot, transit};
 
 use super::args::{FormatName, Global, GraphArgs};
 use super::failure::Failure;
@@ -20,6 +20,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GraphArgs) -> Result<(), Fail
         activity::topology(&settings.pipelines.activity),
         iot::topology(&settings.pipelines.iot, iot::Stage::Both),
         hydraulic::topology(&settings.pipelines.hydraulic),
+        transit::topology(&settings.pipelines.transit),
     ];
     let chosen = |pipeline: &str| args.pipeline.as_deref().is_none_or(|name| name == pipeline);
     let drawn: Vec<String> = all

@@ -143,6 +143,7 @@ fn where_to_look(ui: &Ui, options: &Options, replayed: &[&str]) -> String {
         (activity && on.sessions, "user_sessions"),
         (replayed.contains(&"iot"), "real_time_aggregates"),
         (replayed.contains(&"hydraulic"), "anomalies ORDER BY window_start"),
+        (replayed.contains(&"transit"), "route_activity"),
     ];
     let mut text = format!("\n{}\n", ui.styled(Style::TITLE, "look at it"));
     if let Some((_, table)) = tables.into_iter().find(|(on, _)| *on) {

@@ -4,5 +4,6 @@ pub mod activity;
 pub mod hydraulic;
 pub(crate) mod random;
 mod target;
+pub mod transit;
 
 pub use target::{Form, Packed, Target, TargetError};

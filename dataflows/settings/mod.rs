@@ -19,6 +19,7 @@ mod schema;
 mod secrets;
 mod section;
 mod sinks;
+mod transit;
 mod tree;
 mod web;
 mod yaml;
@@ -185,6 +186,7 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
         match name {
             "activity" => activity::read(&mut section, &mut pipelines.activity, findings),
             "iot" => iot::read(&mut section, &mut pipelines.iot, findings),
+            "transit" => transit::read(&mut section, &mut pipelines.transit, findings),
             _ => hydraulic::read(&mut section, &mut pipelines.hydraulic, findings),
         }
         let mut of_sinks = SinkSettings::of(name);

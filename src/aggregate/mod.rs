@@ -53,6 +53,7 @@ mod fixed;
 mod hll;
 mod limbs;
 mod moments;
+mod optional;
 mod tuple;
 
 #[cfg(test)]
@@ -69,6 +70,7 @@ pub use extremes::{Extreme, Max, Min, Multiset};
 pub use finite::{Finite, NotFinite};
 pub use hll::Hll;
 pub use moments::Moments;
+pub use optional::IfPresent;
 
 /// A commutative monoid over inputs; what a pane keeps per key.
 ///

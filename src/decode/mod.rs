@@ -3,6 +3,7 @@
 //! Reasons are checked in the order of [`Reason`]'s variants; the first that holds is the one given.
 
 pub mod json;
+pub mod protobuf;
 mod simd;
 pub mod text;
 

@@ -18,6 +18,7 @@ mod partition;
 mod quality;
 mod range;
 mod remembered;
+mod rows_front;
 mod shown;
 mod side;
 mod topic_front;
@@ -31,6 +32,7 @@ pub use operator::{Ingested, Interleave, Settings, ingest, ingest_validated};
 pub use partition::PartitionWatermark;
 pub use quality::{Breach, QualityCounts, QualityFront};
 pub use range::{BadRange, Range};
+pub use rows_front::{EventRows, RowsBlock, RowsFront};
 pub use side::SideTopics;
 pub use topic_front::{Render, TopicFront, Unchanged};
 pub use validate::{AcceptAll, BadState, Validate};
@@ -50,6 +52,23 @@ pub trait Decode: 'static {
     /// Why there is none; the record goes to the dead letters.
     fn decode<'a>(&'a mut self, record: &Record<'a>) -> Result<Self::Event<'a>, Rejected>;
 
+    /// Shows every event of `record` to `each`, at least one, or why there is none; by default the one that
+    /// [`decode`](Self::decode) gives.
+    ///
+    /// The events of a record are judged one by one against the watermark before the record, which then moves to
+    /// the largest event time among those that were accepted. The ledger counts events: a record with three is
+    /// three read.
+    #[inline(always)]
+    fn decode_each<'a>(
+        &'a mut self,
+        record: &Record<'a>,
+        mut each: impl FnMut(Part<'_>, Result<Self::Event<'a>, Rejected>),
+    ) where
+        Self: Sized,
+    {
+        each(Part::WHOLE, self.decode(record));
+    }
+
     /// The event's own time, in microseconds since the epoch.
     fn event_time_us(event: &Self::Event<'_>) -> i64;
 }
@@ -67,4 +86,18 @@ impl<const N: usize> Decode for JsonDecoder<N> {
     fn event_time_us(event: &Decoded<'_, N>) -> i64 {
         event.event_time_us()
     }
+}
+
+/// What a late or dead letter says of an event that is a part of its record.
+#[derive(Clone, Copy, Default)]
+pub struct Part<'a> {
+    /// The event's name within its record: the header `entity_id`.
+    pub id: Option<&'a [u8]>,
+    /// Makes a payload of the event alone; without it the letter has the record's.
+    pub alone: Option<&'a dyn Fn() -> Vec<u8>>,
+}
+
+impl Part<'_> {
+    /// All of a record.
+    pub const WHOLE: Part<'static> = Part { id: None, alone: None };
 }

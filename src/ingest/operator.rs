@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
 use super::shown::Shown;
 use super::validate::{AcceptAll, Validate};
-use super::{Decode, SideTopics, remembered};
+use super::{Decode, Part, SideTopics, remembered};
 use crate::checkpoint::PartitionCut;
 use crate::decode::{Reason, Rejected};
 use crate::record::{KafkaTime, Partition, Record};
@@ -549,50 +549,53 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                     return Visit::Taken;
                 }
             }
-            ledger.read();
-            state.shown.read();
             if repeated {
+                ledger.read();
+                state.shown.read();
                 ledger.duplicate_offset();
                 state.shown.duplicate_offset();
                 return Visit::Taken;
             }
             let rank = index as u32;
-            match decoder.decode(record) {
-                Err(why) => {
-                    validator.refused(None, &why);
-                    set_aside(ledger, side, rank, state, record, &why, run);
+            // All events of a record are judged by the watermark before it.
+            let watermark_us = state.watermark.us();
+            decoder.decode_each(record, |part, event| {
+                ledger.read();
+                state.shown.read();
+                let event = match event {
+                    Ok(event) => event,
+                    Err(why) => {
+                        validator.refused(None, &why);
+                        return set_aside(ledger, side, rank, state, record, part, &why, run);
+                    }
+                };
+                let time_us = D::event_time_us(&event);
+                if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
+                    validator.refused(Some(&event), &why);
+                    return set_aside(ledger, side, rank, state, record, part, &why, run);
                 }
-                Ok(event) => {
-                    let time_us = D::event_time_us(&event);
-                    if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
-                        validator.refused(Some(&event), &why);
-                        set_aside(ledger, side, rank, state, record, &why, run);
-                        return Visit::Taken;
-                    }
-                    let at = Position {
-                        record,
-                        time_us,
-                        watermark_us: state.watermark.us(),
-                        rank,
-                        partition: &state.id,
-                        accepted: state.accepted,
-                    };
-                    if let Err(why) = validator.check(&at, &event) {
-                        set_aside(ledger, side, rank, state, record, &why, run);
-                        return Visit::Taken;
-                    }
-                    ledger.accepted();
-                    state.accepted += 1;
-                    let mut verdicts = Verdicts::new(ledger);
-                    fronts.observe(&at, &event, &mut verdicts);
-                    if verdicts.late() != 0 {
-                        side.late(&at, verdicts.late());
-                        state.shown.late(run.board(), record, at.watermark_us.saturating_sub(time_us));
-                    }
-                    state.watermark.observe(time_us);
-                    state.shown.accepted(time_us);
+                let at = Position {
+                    record,
+                    time_us,
+                    watermark_us,
+                    rank,
+                    partition: &state.id,
+                    accepted: state.accepted,
+                };
+                if let Err(why) = validator.check(&at, &event) {
+                    return set_aside(ledger, side, rank, state, record, part, &why, run);
                 }
-            }
+                ledger.accepted();
+                state.accepted += 1;
+                let mut verdicts = Verdicts::new(ledger);
+                fronts.observe(&at, &event, &mut verdicts);
+                if verdicts.late() != 0 {
+                    side.late(&at, part, verdicts.late());
+                    state.shown.late(run.board(), record, watermark_us.saturating_sub(time_us));
+                }
+                state.watermark.observe(time_us);
+                state.shown.accepted(time_us);
+            });
             Visit::Taken
         })?;
         Ok((poll, taken))
@@ -601,18 +604,20 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
 
 #[cold]
 #[inline(never)]
+#[allow(clippy::too_many_arguments)] // What a dead letter says.
 fn set_aside(
     ledger: &Ledger,
     side: &mut SideTopics,
     rank: u32,
     state: &PartitionState,
     record: &Record<'_>,
+    part: Part<'_>,
     why: &Rejected,
     run: &Run,
 ) {
     ledger.rejected(why.reason);
     state.shown.rejected(run.board(), record, why);
-    side.dead(rank, &state.id, record, why);
+    side.dead(rank, &state.id, record, part, why);
 }
 
 /// One bad clock must not make everybody else late: an event time too far after its own Kafka timestamp.

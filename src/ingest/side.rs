@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::Part;
 use super::front::{Edge, Position, unreadable};
 use crate::decode::Rejected;
 use crate::record::{Partition, Record};
@@ -34,7 +35,7 @@ impl SideTopics {
     }
 
     /// Keeps a record that is late for the outputs in the bit set `late`.
-    pub(super) fn late(&mut self, at: &Position<'_>, late: u32) {
+    pub(super) fn late(&mut self, at: &Position<'_>, part: Part<'_>, late: u32) {
         if self.count_only {
             return;
         }
@@ -51,41 +52,46 @@ impl SideTopics {
         let late_by_ms = late_by_us.div_euclid(1000) + i128::from(late_by_us.rem_euclid(1000) != 0);
         let (mut late_by, mut number, mut offset) =
             (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
-        self.late.push(
-            at.rank,
-            at.partition,
-            at.record,
-            &[
-                ("reason", b"late"),
-                ("outputs", names.as_bytes()),
-                ("late_by_ms", late_by.format(late_by_ms).as_bytes()),
-                ("topic", at.partition.topic.as_bytes()),
-                ("partition", number.format(at.partition.number).as_bytes()),
-                ("offset", offset.format(at.record.offset).as_bytes()),
-            ],
-            at.record.value.map(|value| value.bytes()),
-        );
+        let headers: [(&str, &[u8]); 7] = [
+            ("reason", b"late"),
+            ("outputs", names.as_bytes()),
+            ("late_by_ms", late_by.format(late_by_ms).as_bytes()),
+            ("topic", at.partition.topic.as_bytes()),
+            ("partition", number.format(at.partition.number).as_bytes()),
+            ("offset", offset.format(at.record.offset).as_bytes()),
+            ("entity_id", part.id.unwrap_or_default()),
+        ];
+        let headers = if part.id.is_some() { &headers[..] } else { &headers[..6] };
+        let alone = part.alone.map(|alone| alone());
+        let payload = alone.as_deref().or(at.record.value.map(|value| value.bytes()));
+        self.late.push(at.rank, at.partition, at.record, headers, payload);
     }
 
     /// Keeps a record that cannot be used.
-    pub(super) fn dead(&mut self, rank: u32, partition: &Partition, record: &Record<'_>, why: &Rejected) {
+    pub(super) fn dead(
+        &mut self,
+        rank: u32,
+        partition: &Partition,
+        record: &Record<'_>,
+        part: Part<'_>,
+        why: &Rejected,
+    ) {
         if self.count_only {
             return;
         }
         let (mut number, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
-        self.dead.push(
-            rank,
-            partition,
-            record,
-            &[
-                ("reason", why.reason.as_str().as_bytes()),
-                ("detail", why.detail.as_bytes()),
-                ("topic", partition.topic.as_bytes()),
-                ("partition", number.format(partition.number).as_bytes()),
-                ("offset", offset.format(record.offset).as_bytes()),
-            ],
-            record.value.map(|value| value.bytes()),
-        );
+        let headers: [(&str, &[u8]); 6] = [
+            ("reason", why.reason.as_str().as_bytes()),
+            ("detail", why.detail.as_bytes()),
+            ("topic", partition.topic.as_bytes()),
+            ("partition", number.format(partition.number).as_bytes()),
+            ("offset", offset.format(record.offset).as_bytes()),
+            ("entity_id", part.id.unwrap_or_default()),
+        ];
+        let headers = if part.id.is_some() { &headers[..] } else { &headers[..5] };
+        let alone = part.alone.map(|alone| alone());
+        let payload = alone.as_deref().or(record.value.map(|value| value.bytes()));
+        self.dead.push(rank, partition, record, headers, payload);
     }
 
     /// The next offsets of the late and of the dead lines of a partition.

@@ -13,6 +13,8 @@
 //!   by another process: the sink's own mark makes the second time a no-op.
 
 pub mod console;
+#[cfg(feature = "delta")]
+pub mod delta;
 mod disk;
 #[cfg(feature = "kafka")]
 pub mod kafka;

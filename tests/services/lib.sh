@@ -33,7 +33,7 @@ apt_for() {
 # The Python of the tests, with what they need, made once: prints the interpreter's path.
 # A stamp with the list of packages tells whether a venv of an earlier run still serves.
 python_venv() {
-    local venv=$TIDEGATE_CACHE/venv wanted="pyarrow zstandard confluent-kafka"
+    local venv=$TIDEGATE_CACHE/venv wanted="pyarrow zstandard confluent-kafka deltalake duckdb"
     if [ "$(cat "$venv/.packages" 2>/dev/null)" != "$wanted" ]; then
         apt_for python3 python3
         say "making a Python environment with $wanted"

@@ -32,6 +32,12 @@ pub(crate) struct DiskError {
 }
 
 impl DiskError {
+    /// A write to `path` that was refused.
+    #[cfg(feature = "delta")]
+    pub(crate) fn of_write(path: &Path, cause: io::Error) -> Self {
+        DiskError { verb: "write", path: path.to_owned(), cause }
+    }
+
     /// The error as a sink's: worth another try when the disk is full or busy.
     pub(crate) fn of(self, sink: &str) -> SinkError {
         use io::ErrorKind::{Interrupted, QuotaExceeded, ResourceBusy, StorageFull};

@@ -129,7 +129,7 @@ impl Buffer {
 }
 
 /// Whether the batch's columns have the types that its schema says.
-pub(super) fn fits(schema: &Schema, rows: &RowBatch) -> Result<(), String> {
+pub(in crate::sink) fn fits(schema: &Schema, rows: &RowBatch) -> Result<(), String> {
     if schema.columns.len() != rows.columns().len() {
         let (want, got) = (schema.columns.len(), rows.columns().len());
         return Err(format!("the schema has {want} columns, the batch has {got}"));

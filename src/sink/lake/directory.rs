@@ -49,7 +49,7 @@ fn escape(text: &str, out: &mut String) {
 }
 
 /// Whether a directory can stand in the lake; an empty one is the lake's own. The error says what is wrong.
-pub(super) fn check(dir: &str) -> Result<(), String> {
+pub(in crate::sink) fn check(dir: &str) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{dir:?} cannot be a partition's directory: {what}"));
     if dir.is_empty() {
         return Ok(());

@@ -45,14 +45,14 @@ impl Default for Limits {
 
 /// A staged file, and the name it will be published under.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StagedFile {
+pub(in crate::sink) struct StagedFile {
     /// Its name in the staging directory.
-    pub(super) name: String,
+    pub(in crate::sink) name: String,
     /// Its path below the lake.
-    pub(super) path: String,
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
-    pub(super) crc32: u32,
+    pub(in crate::sink) path: String,
+    pub(in crate::sink) rows: u64,
+    pub(in crate::sink) bytes: u64,
+    pub(in crate::sink) crc32: u32,
 }
 
 impl StagedFile {
@@ -75,7 +75,7 @@ struct Partition {
 
 /// An epoch being staged.
 #[derive(Debug)]
-pub(super) struct OpenEpoch {
+pub(in crate::sink) struct OpenEpoch {
     disk: Disk,
     dir: PathBuf,
     epoch: u64,
@@ -89,7 +89,7 @@ pub(super) struct OpenEpoch {
 }
 
 impl OpenEpoch {
-    pub(super) fn new(disk: Disk, dir: PathBuf, epoch: u64, limits: Limits) -> Self {
+    pub(in crate::sink) fn new(disk: Disk, dir: PathBuf, epoch: u64, limits: Limits) -> Self {
         OpenEpoch {
             disk,
             dir,
@@ -109,7 +109,7 @@ impl OpenEpoch {
         self.waiting_bytes
     }
 
-    pub(super) fn write(&mut self, batch: LakeBatch) -> Result<(), String> {
+    pub(in crate::sink) fn write(&mut self, batch: LakeBatch) -> Result<(), String> {
         self.batches += 1;
         let place = (batch.partition_dir, batch.writer_partition);
         let partition = self.partitions.entry(place.clone()).or_default();
@@ -135,7 +135,7 @@ impl OpenEpoch {
     }
 
     /// Ends all files: what is staged for the epoch.
-    pub(super) fn finish(mut self) -> Result<Vec<StagedFile>, String> {
+    pub(in crate::sink) fn finish(mut self) -> Result<Vec<StagedFile>, String> {
         let places: Vec<_> = self.partitions.keys().cloned().collect();
         for place in places {
             self.end(&place)?;

@@ -18,9 +18,9 @@
 //! Columns may come and go from batch to batch. A file has those that its rows have; they are null in the rows
 //! that lack them.
 
-mod buffer;
-mod directory;
-mod epoch;
+pub(in crate::sink) mod buffer;
+pub(in crate::sink) mod directory;
+pub(in crate::sink) mod epoch;
 mod file;
 
 use std::collections::{BTreeMap, BTreeSet};

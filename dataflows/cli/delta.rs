@@ -1,0 +1,86 @@
+//! `tidegate delta`: the history of Delta tables, and files that no version needs any more.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tidegate::sink::delta::{history, vacuum};
+use tidegate::time;
+
+use super::failure::Failure;
+use super::ui::{Ui, grouped};
+
+/// Deleting what is younger than this would take files from readers that are at work, and from commits under way.
+const LEAST: Duration = Duration::from_secs(7 * 86_400);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeltaCommand {
+    /// The versions of a table, the newest first.
+    History(HistoryArgs),
+    /// Remove data files that the newest version does not have; older versions that had them cannot be read any more.
+    Vacuum(VacuumArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HistoryArgs {
+    /// The table's directory, such as out/delta/vehicle_positions.
+    #[arg(value_name = "TABLE")]
+    table: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VacuumArgs {
+    /// The table's directory, such as out/delta/vehicle_positions.
+    #[arg(value_name = "TABLE")]
+    table: PathBuf,
+    /// Files younger than this stay, and files that were taken out since.
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    retention: Duration,
+    /// Only say what would be removed.
+    #[arg(long)]
+    dry_run: bool,
+    /// Allow a retention below 7 days: no reader and no writer may be at work.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Looks after a table.
+pub(crate) fn run(ui: &Ui, command: &DeltaCommand) -> Result<(), Failure> {
+    match command {
+        DeltaCommand::History(args) => {
+            let commits = history(&args.table).map_err(Failure::running)?;
+            let mut text = String::from(
+                "version  when                         added  removed          rows  operation\n",
+            );
+            for commit in commits {
+                let when = commit.timestamp_ms.and_then(time::from_epoch_ms);
+                let when = when.map(|us| String::from_utf8_lossy(&time::format(us)).into_owned());
+                text.push_str(&format!(
+                    "{:>7}  {:<27}  {:>5}  {:>7}  {:>12}  {}\n",
+                    commit.version,
+                    when.as_deref().unwrap_or("-"),
+                    commit.added,
+                    commit.removed,
+                    commit.rows,
+                    commit.operation,
+                ));
+            }
+            ui.result(text)
+        }
+        DeltaCommand::Vacuum(args) => {
+            if args.retention < LEAST && !args.force && !args.dry_run {
+                return Err(Failure::usage(
+                    "a retention below 7 days can take files from those who are at work",
+                )
+                .mend("see that nobody reads or writes the table, and add --force"));
+            }
+            let removed = vacuum(&args.table, args.retention, args.dry_run).map_err(Failure::running)?;
+            let mut text = String::new();
+            removed.files.iter().for_each(|file| text.push_str(&format!("{}\n", file.display())));
+            let verb = if args.dry_run { "would be removed" } else { "removed" };
+            let (files, bytes) = (removed.files.len() as u64, removed.bytes);
+            text.push_str(&format!("{} files, {} bytes {verb}\n", grouped(files), grouped(bytes)));
+            ui.result(text)
+        }
+    }
+}

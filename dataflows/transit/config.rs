@@ -1,0 +1,87 @@
+//! What can be set of the pipeline.
+
+use std::time::Duration;
+
+use tidegate::decode::json::Limits;
+use tidegate::window::WindowSpec;
+
+/// What a record's value is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// JSON: FeedMessages by the Protobuf JSON mapping, other objects.
+    Json,
+    /// FeedMessages on the wire.
+    Protobuf,
+    /// JSON if the first byte that is not white space is `{`, else Protobuf.
+    #[default]
+    Auto,
+}
+
+/// What the number or text in `events.time_field` counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds since the epoch.
+    Seconds,
+    /// Milliseconds since the epoch.
+    #[default]
+    Milliseconds,
+    /// Microseconds since the epoch.
+    Microseconds,
+    /// A text as contract section 6 reads times.
+    Rfc3339,
+}
+
+impl TimeUnit {
+    /// Its name in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TimeUnit::Seconds => "s",
+            TimeUnit::Milliseconds => "ms",
+            TimeUnit::Microseconds => "us",
+            TimeUnit::Rfc3339 => "rfc3339",
+        }
+    }
+}
+
+/// The pipeline's settings, which are section `transit` of a configuration; the defaults are the contract's.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The input topic; default `dev_topic`. It also names the topics of late and unusable records.
+    pub topic: String,
+    /// What a record's value is; default: its first byte says.
+    pub format: Format,
+    /// How far a partition's watermark stays behind its largest event time; default 2 minutes. More makes
+    /// fewer entities late, and every window close that much later.
+    pub delay: Duration,
+    /// How far an event time may be after its record's Kafka timestamp; default 1 hour. Beyond it the entity
+    /// goes to the dead letters and moves no watermark.
+    pub max_ahead: Duration,
+    /// Sizes in bytes beyond which a record or an entity is refused; default 1 MiB a record, 2,048 an id.
+    pub limits: Limits,
+    /// The windows of `route_activity`; default 5 minutes, tumbling.
+    pub windows: WindowSpec,
+    /// The silence that ends a vehicle's run; default 30 minutes.
+    pub session_gap: Duration,
+    /// The member of other JSON objects that is their event time; default none: Kafka's timestamp.
+    pub time_field: Option<String>,
+    /// What that member counts; default milliseconds.
+    pub time_unit: TimeUnit,
+}
+
+const MINUTE_US: i64 = 60_000_000;
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            topic: "dev_topic".to_owned(),
+            format: Format::default(),
+            delay: Duration::from_secs(120),
+            max_ahead: Duration::from_secs(3600),
+            limits: Limits::default(),
+            windows: WindowSpec::tumbling(5 * MINUTE_US).expect("5 minutes are a window"),
+            session_gap: Duration::from_secs(1800),
+            time_field: None,
+            time_unit: TimeUnit::default(),
+        }
+    }
+}

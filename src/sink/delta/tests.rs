@@ -1,0 +1,205 @@
+use std::time::Duration;
+
+use super::*;
+use crate::rows::{Cell, ColumnType};
+use crate::sink::tables::TableBatch;
+
+fn schema(name: &'static str) -> Arc<Schema> {
+    Arc::new(
+        Schema::new(name, &[("n", ColumnType::Int), ("name", ColumnType::Text)], &[]).nullable(&["name"]),
+    )
+}
+
+fn tables() -> Vec<DeltaTable> {
+    let dated = DeltaTable {
+        schema: schema("dated"),
+        partition_columns: vec!["event_date".to_owned()],
+        replaces: false,
+    };
+    vec![dated, DeltaTable { schema: schema("plain"), partition_columns: Vec::new(), replaces: false }]
+}
+
+fn open(root: &Path, options: Options) -> DeltaTables {
+    DeltaTables::open(root, "test", tables(), options, Durability::Process).unwrap()
+}
+
+fn batch(table: &'static str, dir: &str, numbers: std::ops::Range<i64>) -> LakeBatch {
+    let schema = schema(table);
+    let mut rows = schema.batch();
+    for n in numbers {
+        let name = if n % 2 == 0 { Cell::Null } else { Cell::Text(b"odd") };
+        rows.push(&[Cell::Int(n), name]);
+    }
+    LakeBatch { partition_dir: dir.to_owned(), writer_partition: 0, schema, rows }
+}
+
+fn epoch(sink: &mut DeltaTables, epoch: u64, rows: i64) -> Staged {
+    sink.write(epoch, batch("dated", "event_date=2024-01-28", 0..rows)).unwrap();
+    let staged = sink.prepare(epoch).unwrap();
+    sink.commit(epoch, 1, &staged).unwrap();
+    staged
+}
+
+fn snapshot(root: &Path, table: &str) -> Snapshot {
+    Log::new(Disk::new(Durability::Process), &root.join(table), "test").snapshot(None).unwrap()
+}
+
+#[test]
+fn nothing_is_visible_before_the_commit_and_all_after_it() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sink = open(root.path(), Options::default());
+    sink.write(1, batch("dated", "event_date=2024-01-28", 0..3)).unwrap();
+    sink.write(1, batch("dated", "event_date=2024-01-29", 0..2)).unwrap();
+    let staged = sink.prepare(1).unwrap();
+    assert_eq!(snapshot(root.path(), "dated").version, None);
+    sink.commit(1, 1, &staged).unwrap();
+    let dated = snapshot(root.path(), "dated");
+    assert_eq!((dated.version, dated.files.len()), (Some(0), 2));
+    let dates: Vec<_> = dated.files.values().map(|add| add.partition_values["event_date"].clone()).collect();
+    assert_eq!(dates, [Some("2024-01-28".to_owned()), Some("2024-01-29".to_owned())]);
+    // The other table is there, and empty.
+    let plain = snapshot(root.path(), "plain");
+    assert_eq!((plain.version, plain.files.len()), (Some(0), 0));
+}
+
+#[test]
+fn epoch_that_is_in_the_log_is_not_put_again_even_without_the_mark() {
+    let root = tempfile::tempdir().unwrap();
+    let staged = epoch(&mut open(root.path(), Options::default()), 1, 3);
+    let once = snapshot(root.path(), "dated");
+    std::fs::remove_file(root.path().join("dated/_tidegate/mark.json")).unwrap();
+    let mut again = open(root.path(), Options::default());
+    again.commit(1, 1, &staged).unwrap();
+    assert_eq!(snapshot(root.path(), "dated"), once);
+    assert_eq!(again.committed().unwrap(), Some(1));
+}
+
+#[test]
+fn commit_by_another_process_is_finished_from_the_description() {
+    let root = tempfile::tempdir().unwrap();
+    let mut died = open(root.path(), Options::default());
+    died.write(1, batch("dated", "event_date=2024-01-28", 0..3)).unwrap();
+    let staged = died.prepare(1).unwrap();
+    drop(died);
+    open(root.path(), Options::default()).commit(1, 2, &staged).unwrap();
+    assert_eq!(snapshot(root.path(), "dated").files.len(), 1);
+}
+
+#[test]
+fn older_generation_is_fenced_by_the_log() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sink = open(root.path(), Options::default());
+    sink.write(1, batch("dated", "event_date=2024-01-28", 0..3)).unwrap();
+    let staged = sink.prepare(1).unwrap();
+    sink.commit(1, 5, &staged).unwrap();
+    std::fs::remove_file(root.path().join("dated/_tidegate/mark.json")).unwrap();
+    sink.write(2, batch("dated", "event_date=2024-01-28", 0..3)).unwrap();
+    let staged = sink.prepare(2).unwrap();
+    assert!(matches!(sink.commit(2, 4, &staged), Err(SinkError::Fenced { ours: 4, newer: 5, .. })));
+}
+
+#[test]
+fn version_that_another_writer_has_taken_is_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sink = open(root.path(), Options::default());
+    epoch(&mut sink, 1, 3);
+    let log = Log::new(Disk::new(Durability::Process), &root.path().join("dated"), "other");
+    assert_eq!(log.put(0, &[]).unwrap(), Put::Taken);
+    assert_eq!(log.put(1, &[Action::CommitInfo(json!({"operation": "OTHER"}))]).unwrap(), Put::Done);
+    epoch(&mut sink, 2, 3);
+    let dated = snapshot(root.path(), "dated");
+    assert_eq!((dated.version, dated.files.len()), (Some(2), 2));
+}
+
+#[test]
+fn checkpoint_holds_what_the_commits_before_it_say() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sink = open(root.path(), Options { checkpoint_every: 4, ..Options::default() });
+    for number in 1..=4 {
+        epoch(&mut sink, number, 3);
+    }
+    let logs = root.path().join("dated").join(LOG);
+    assert!(logs.join("00000000000000000003.checkpoint.parquet").is_file());
+    let whole = snapshot(root.path(), "dated");
+    (0..4).for_each(|version| std::fs::remove_file(logs.join(format!("{version:020}.json"))).unwrap());
+    let mut of_checkpoint = snapshot(root.path(), "dated");
+    of_checkpoint.files.values_mut().for_each(|add| add.data_change = true);
+    assert_eq!(of_checkpoint, whole);
+    // And writing goes on from there.
+    epoch(&mut open(root.path(), Options::default()), 5, 3);
+    assert_eq!(snapshot(root.path(), "dated").files.len(), 5);
+}
+
+#[test]
+fn table_with_other_columns_is_refused_or_evolves() {
+    let root = tempfile::tempdir().unwrap();
+    epoch(&mut open(root.path(), Options::default()), 1, 3);
+    let wider = || {
+        let columns = [("n", ColumnType::Int), ("name", ColumnType::Text), ("more", ColumnType::Float)];
+        let schema = Arc::new(Schema::new("dated", &columns, &[]).nullable(&["name", "more"]));
+        vec![DeltaTable { schema, partition_columns: vec!["event_date".to_owned()], replaces: false }]
+    };
+    let enforced = DeltaTables::open(root.path(), "test", wider(), Options::default(), Durability::Process);
+    assert!(enforced.unwrap_err().to_string().contains("lacks columns"));
+    let evolve = Options { schema: SchemaMode::Evolve, ..Options::default() };
+    let mut sink = DeltaTables::open(root.path(), "test", wider(), evolve, Durability::Process).unwrap();
+    let staged = sink.prepare(2).unwrap();
+    sink.commit(2, 1, &staged).unwrap();
+    assert!(snapshot(root.path(), "dated").metadata.unwrap().schema_string.contains("\"more\""));
+}
+
+#[test]
+fn history_tells_versions_and_vacuum_removes_what_no_version_needs() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sink = open(root.path(), Options::default());
+    epoch(&mut sink, 1, 3);
+    epoch(&mut sink, 2, 4);
+    let dir = root.path().join("dated");
+    let rows: Vec<_> = history(&dir).unwrap().iter().map(|commit| (commit.version, commit.rows)).collect();
+    assert_eq!(rows, [(1, 4), (0, 3)]);
+    let orphan = dir.join("event_date=2024-01-28").join("part-0000000009-00000-00000000.parquet");
+    std::fs::write(&orphan, b"left behind").unwrap();
+    assert_eq!(vacuum(&dir, Duration::from_secs(3600), false).unwrap(), Vacuumed::default());
+    assert_eq!(vacuum(&dir, Duration::ZERO, true).unwrap().files.len(), 1);
+    assert!(orphan.is_file());
+    assert_eq!(vacuum(&dir, Duration::ZERO, false).unwrap().bytes, 11);
+    assert!(!orphan.is_file());
+    assert_eq!(snapshot(root.path(), "dated").files.len(), 2);
+    assert!(history(root.path()).is_err());
+}
+
+#[test]
+fn rows_that_replace_others_by_key_leave_one_each() {
+    let root = tempfile::tempdir().unwrap();
+    let columns = [("route", ColumnType::Text), ("n", ColumnType::Int)];
+    let schema = Arc::new(Schema::new("totals", &columns, &["route"]));
+    let of =
+        || vec![DeltaTable { schema: Arc::clone(&schema), partition_columns: Vec::new(), replaces: true }];
+    let open = || {
+        let tables =
+            DeltaTables::open(root.path(), "test", of(), Options::default(), Durability::Process).unwrap();
+        DeltaRows::new(of(), tables)
+    };
+    let mut sink = open();
+    for (epoch, totals) in
+        [(1, vec![("a", 1), ("b", 2)]), (2, vec![("b", 5)]), (3, vec![]), (4, vec![("c", 9), ("a", 3)])]
+    {
+        let mut rows = schema.batch();
+        totals.iter().for_each(|(route, n)| rows.push(&[Cell::Text(route.as_bytes()), Cell::Int(*n)]));
+        sink.write(epoch, TableBatch { table: 0, rows }).unwrap();
+        let staged = sink.prepare(epoch).unwrap();
+        sink = open();
+        sink.commit(epoch, 1, &staged).unwrap();
+        sink.commit(epoch, 1, &staged).unwrap();
+    }
+    let snapshot = snapshot(root.path(), "totals");
+    assert_eq!((snapshot.version, snapshot.files.len(), snapshot.removed.len()), (Some(2), 1, 2));
+    let tables =
+        DeltaTables::open(root.path(), "test", of(), Options::default(), Durability::Process).unwrap();
+    let rows = tables.rows("totals").unwrap();
+    let mut expected = schema.batch();
+    for (route, n) in [("a", 3), ("b", 5), ("c", 9)] {
+        expected.push(&[Cell::Text(route.as_bytes()), Cell::Int(n)]);
+    }
+    assert_eq!(rows, expected);
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# transit: the oracle's answer for recorded and hostile fixtures, and Delta tables as delta-rs and DuckDB read them.
+# usage: TIDEGATE_BINARY=target/release/tidegate tests/transit.sh [--seeds N]
+set -eu
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/services/lib.sh
+seeds=3
+[ "${1:-}" != --seeds ] || seeds=$2
+binary=$(cd "$(dirname "${TIDEGATE_BINARY:?}")" && pwd)/$(basename "$TIDEGATE_BINARY")
+python=$(python_venv)
+work=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-transit.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+bare=(env)
+for name in $(compgen -e | grep '^TIDEGATE_'); do bare+=(-u "$name"); done
+tidegate() { "${bare[@]}" "$binary" --quiet "$@"; }
+
+agrees() { # FIXTURE WORKERS...: every number of workers gives the oracle's answer
+    local fixture=$1 outs=() workers
+    shift
+    for workers in "$@"; do
+        rm -rf "$work/out-$workers"
+        tidegate replay transit --fixture "$fixture" --out "$work/out-$workers" -w "$workers"
+        outs+=("$work/out-$workers")
+    done
+    "$python" tests/oracle/transit.py "$fixture" "${outs[@]}" || die "$fixture: not the oracle's answer"
+}
+
+agrees fixtures/transit 1 2 3 8
+for seed in $(seq 1 "$seeds"); do
+    "$python" tests/oracle/transit.py --make "$work/seed-$seed" --seed "$seed" --records 1500
+    agrees "$work/seed-$seed" 1 2 3 8
+    rm -rf "$work/seed-$seed"
+done
+
+# In epochs, stopped and begun again: versions that time travel reads, and nothing twice.
+tidegate generate transit --fixture "$work/long" --polls 900 --vehicles 60
+tidegate replay transit --fixture "$work/long" --out "$work/whole" -w 2
+set +e
+tidegate run transit --fixture "$work/long" --out "$work/epochs" --checkpoint "$work/checkpoint" \
+    --checkpoint-interval 200ms -w 2 &
+run=$!
+sleep 1
+kill -9 $run 2>/dev/null
+wait $run 2>/dev/null
+set -e
+tidegate run transit --fixture "$work/long" --out "$work/epochs" --checkpoint "$work/checkpoint" \
+    --checkpoint-interval 200ms -w 3
+"$python" tests/transit_delta.py "$work/whole" "$work/epochs" || die "the Delta tables differ"
+echo "transit: ok"
