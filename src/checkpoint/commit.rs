@@ -143,13 +143,15 @@ impl Pen {
             Some(manifest) => manifest.staged.clone(),
             None => self.prepare(epoch)?,
         };
+        // After a start event time begins at what is read first, below where it stood: what has closed stays closed.
+        let passed_us = self.decided.as_ref().map_or(i64::MIN, |decided| decided.watermark_us);
         let manifest = Manifest {
             pipeline: self.pipeline.clone(),
             schema: self.schema.clone(),
             epoch,
             generation: self.generation,
             decided_us: self.clock.now_us(),
-            watermark_us: decision.watermark_us,
+            watermark_us: decision.watermark_us.max(passed_us),
             partitions: decision.partitions,
             counts: decision.counts,
             tallies: known.map_or(decision.tallies, |manifest| manifest.tallies),
