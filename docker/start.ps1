@@ -55,8 +55,19 @@ foreach ($profile in $Profiles) {
     }
     $arguments += @('--profile', $profile)
 }
-& docker ($arguments + @('up', '--build', '--detach', '--wait'))
+# `--wait` takes a service that has done its work, as the one that makes topics, for one that has failed.
+& docker ($arguments + @('up', '--build', '--detach'))
 if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
+Write-Output 'waiting until all are healthy'
+for ($i = 0; $i -lt 60; $i++) {
+    $waiting = & docker ($arguments + @('ps', '--format', '{{.Service}} {{.Health}}')) | Where-Object { $_ -match ' (starting|unhealthy)$' }
+    if (-not $waiting) { break }
+    Start-Sleep -Seconds 5
+}
 & docker ($arguments + @('ps'))
+if ($waiting) {
+    Write-Error "not healthy: $($waiting -join ', '); see their logs" -ErrorAction Continue
+    exit 1
+}
 Write-Output 'tidegate''s page: http://localhost:4040 (any user, password: docker/secrets/tidegate_web_token)'
 Write-Output 'stop: docker compose -f docker/docker-compose.yml --profile * down'

@@ -44,8 +44,17 @@ for profile in "$@"; do
     *) echo "error: there is no profile $profile: activity, iot, hydraulic, transit, generate, monitoring, dbt" >&2; exit 2 ;;
     esac
 done
-docker compose "${profiles[@]}" up --build --detach --wait
+# Services come up in the order of what they need. `--wait` is not asked to: it takes a service that has done its work, as
+# the one that makes topics, for one that has failed.
+docker compose "${profiles[@]}" up --build --detach
+echo "waiting until all are healthy"
+for _ in $(seq 60); do
+    health=$(docker compose "${profiles[@]}" ps --format '{{.Service}} {{.Health}}')
+    grep -qE ' (starting|unhealthy)$' <<<"$health" || break
+    sleep 5
+done
 docker compose "${profiles[@]}" ps
+! grep -E ' (starting|unhealthy)$' <<<"$health" || { echo "error: the services above are not healthy; see their logs" >&2; exit 1; }
 cat <<EOF
 tidegate's page: http://localhost:4040 (any user, password: docker/secrets/tidegate_web_token)
 its messages:    docker compose -f docker/docker-compose.yml logs -f

@@ -35,7 +35,9 @@ dbt() { # TARGET: builds all models of a target, and runs their tests
 pg start
 export DB_HOST=localhost DB_PORT=$PG_PORT DB_USER=tidegate DB_PASSWORD=tidegate-secret DB_NAME=stream_data
 printf 'activity: {sinks: {topics: files}}\n' >"$work/run.yaml"
-(cd "$work" && env -u TIDEGATE_SERVICES_DIR -u TIDEGATE_CACHE -u TIDEGATE_BINARY "$binary" run activity \
+bare=(env)
+for name in $(compgen -e | grep '^TIDEGATE_'); do bare+=(-u "$name"); done
+(cd "$work" && "${bare[@]}" "$binary" run activity \
     --config "$work/run.yaml" --fixture "$root/fixtures/activity") || die "tidegate run failed"
 export DB_SSLMODE=verify-full DB_SSLROOTCERT=$TIDEGATE_SERVICES_DIR/tls/ca.crt
 dbt postgres

@@ -42,9 +42,9 @@ cargo audit --db tests/advisories --no-fetch --stale --deny warnings >"$work/aud
 
 # Every fuzz target calls a function that is there. The targets themselves need a nightly compiler.
 for target in fuzz/fuzz_targets/*.rs; do
-    for function in $(grep -oE 'fuzz_[a-z_]+' "$target" | sort -u); do
+    while read -r function; do
         [ "$function" = fuzz_target ] || grep -rq "pub fn $function" src dataflows || die "$target: there is no $function"
-    done
+    done < <(grep -oE 'fuzz_[a-z_]+' "$target" | sort -u)
     grep -q "name = \"$(basename "$target" .rs)\"" fuzz/Cargo.toml || die "$target is not in fuzz/Cargo.toml"
 done
 echo "ops: all of it held"

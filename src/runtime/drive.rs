@@ -205,6 +205,8 @@ struct Head {
     ponged: Vec<bool>,
     /// Event times and records of the batches in the epoch that is being decided.
     batches: Vec<(i64, u64)>,
+    /// Since when the epoch under way waits for the one before to be decided.
+    held_us: Option<i64>,
 }
 
 impl Head {
@@ -223,6 +225,7 @@ impl Head {
             pinged_us: i64::MIN,
             ponged: vec![true; peers],
             batches: Vec::new(),
+            held_us: None,
         }
     }
 
@@ -315,6 +318,9 @@ impl Head {
         self.began_us = self.began_us.min(now_us);
         let age_us = now_us.saturating_sub(self.began_us);
         let interval_us = i64::try_from(self.lead.interval.as_micros()).unwrap_or(i64::MAX);
+        if self.deciding && age_us >= interval_us {
+            self.held_us.get_or_insert(now_us);
+        }
         let due_us = if self.deciding { interval_us.saturating_mul(LONGEST) } else { interval_us };
         if self.stopping || age_us >= due_us {
             self.end_sent = true;
@@ -360,11 +366,10 @@ impl Head {
         control.order(Down::Begin(self.epoch));
     }
 
-    fn tell_epoch(&self, run: &Run, now_us: i64, windows: &[(String, u64)]) {
+    fn tell_epoch(&mut self, run: &Run, now_us: i64, windows: &[(String, u64)]) {
         let age = Duration::from_micros(now_us.saturating_sub(self.began_us).max(0).unsigned_abs());
-        // An epoch that repeats what is decided, or the last of the input, has a length of its own.
-        let waited = if self.end_sent { age.saturating_sub(self.lead.interval) } else { Duration::ZERO };
-        run.board().epoch_ended(age, waited);
+        let held_us = self.held_us.take().map_or(0, |since_us| now_us.saturating_sub(since_us).max(0));
+        run.board().epoch_ended(age, Duration::from_micros(held_us.unsigned_abs()));
         run.board().open_windows(windows);
     }
 

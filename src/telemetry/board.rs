@@ -21,6 +21,9 @@ use crate::state::StateBlock;
 /// must not decide how much there is to scrape.
 const MOST: usize = 2_000;
 
+/// A metric's name, and its labels with their values.
+type Figure = (&'static str, Vec<(&'static str, String)>);
+
 /// Who a board is of.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
@@ -56,7 +59,7 @@ pub struct Board {
     frontier_us: AtomicI64,
     phase: Mutex<Option<&'static str>>,
     tallies: Mutex<Option<Arc<Tallies>>>,
-    values: Mutex<BTreeMap<(&'static str, Vec<(&'static str, String)>), f64>>,
+    values: Mutex<BTreeMap<Figure, f64>>,
     late: Samples,
     rejected: Samples,
     spoken_for: AtomicBool,
@@ -285,7 +288,7 @@ impl Board {
 
     fn values(&self) -> Vec<ValueView> {
         let Ok(values) = self.values.lock() else { return Vec::new() };
-        let view = |((name, labels), value): (&(&'static str, Vec<(&str, String)>), &f64)| ValueView {
+        let view = |((name, labels), value): (&Figure, &f64)| ValueView {
             name: (*name).to_owned(),
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
             value: *value,

@@ -83,7 +83,7 @@ families! {
     EPOCH_SECONDS = "tidegate_epoch_duration_seconds" Histogram PIPELINE,
         "how long epochs were open";
     EPOCH_WAIT = "tidegate_epoch_backpressure_seconds_total" Counter PIPELINE,
-        "how much longer than wanted epochs were open because the one before was not decided";
+        "how long epochs waited for the one before to be decided, which a slow sink makes longer";
     CHECKPOINT_SECONDS = "tidegate_checkpoint_duration_seconds" Histogram PIPELINE,
         "how long it took to decide an epoch and to make it visible: prepare, state, manifest, commit";
     CHECKPOINT_BYTES = "tidegate_checkpoint_size_bytes" Gauge PIPELINE,
