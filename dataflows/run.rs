@@ -21,6 +21,7 @@ use tidegate::runtime::{
 use tidegate::sink::SinkError;
 use tidegate::sink::out_dir::{OutDir, OutDirError};
 use tidegate::source::Source;
+use tidegate::spill::Budget;
 use tidegate::state::{Compactions, Restored, StateHub};
 use tidegate::summary::{PipelineSummary, Summary};
 use timely::worker::Worker;
@@ -40,6 +41,8 @@ pub struct Options {
     pub checkpoint: PathBuf,
     /// How long an epoch lasts.
     pub interval: Duration,
+    /// How many bytes the state of this process may take in memory; what is beyond goes to `.tidegate/spill` in `out`.
+    pub memory_limit: Option<usize>,
     /// How many checkpoints stay.
     pub keep: usize,
     /// The workers of each pipeline.
@@ -322,6 +325,7 @@ impl Ground {
             generation,
             decided: start.decided.clone(),
             deltas: start.deltas.clone(),
+            unread: Vec::new(),
             compactions: Arc::clone(compactions),
             keep: self.keep,
             clock: Arc::clone(&self.clock),
@@ -370,6 +374,7 @@ impl Start {
             restored: self.restored.map(Arc::new),
             counts: self.counts,
             compactions,
+            memory: None,
         }
     }
 
@@ -420,7 +425,13 @@ fn work(
         interleave: options.interleave,
         count_only: false,
     };
-    let (stage, pen) = (start.stage(pipeline, plan, run, outputs, compactions), Mutex::new(pen));
+    let (mut stage, pen) = (start.stage(pipeline, plan, run, outputs, compactions), Mutex::new(pen));
+    if let Some(bytes) = options.memory_limit {
+        let directory = options.out.join(".tidegate").join("spill");
+        std::fs::create_dir_all(&directory)
+            .map_err(|cause| OutDirError::Io(format!("cannot make {directory:?}: {cause}")))?;
+        stage.memory = Some((bytes / options.cluster.threads.max(1), directory));
+    }
     let interval = options.interval;
     let outcomes = tidegate::runtime::execute(&options.cluster, move |worker| {
         let (epochs, ledger) = stage.build(worker);
@@ -441,6 +452,8 @@ pub(crate) struct Stage {
     restored: Option<Arc<Restored>>,
     counts: tidegate::ingest::Counts,
     compactions: Arc<Compactions>,
+    /// What the state of a worker may take in memory, and where what is beyond goes.
+    memory: Option<(usize, PathBuf)>,
 }
 
 impl Stage {
@@ -453,6 +466,8 @@ impl Stage {
             self.epochs.first(),
             Arc::clone(&self.compactions),
         );
+        let budget = self.memory.as_ref().map(|(bytes, directory)| Budget::limited(*bytes, directory));
+        let hub = hub.within(budget.unwrap_or_default());
         let epochs = Epochs::with_checkpoints(Arc::clone(&self.epochs), hub);
         let ledger = Ledger::new(self.pipeline.judged());
         worker.dataflow(|scope| {

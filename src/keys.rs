@@ -290,6 +290,14 @@ impl KeyTable {
         }
     }
 
+    /// Gives back the memory of what is not used.
+    pub fn shrink(&mut self) {
+        self.compact();
+        if self.index.is_empty() {
+            (self.entries, self.free, self.index) = (Vec::new(), Vec::new(), HashTable::new());
+        }
+    }
+
     /// About how many bytes `keys` of the keys take together.
     pub fn byte_len_of(&self, keys: usize) -> usize {
         let used = self.arena.len() - self.dead_bytes;

@@ -43,6 +43,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         checkpoint: args.checkpoint.clone().unwrap_or(checkpoint),
         out,
         interval: args.epoch,
+        memory_limit: settings.memory_limit,
         keep: args.keep,
         cluster: cluster(global)?,
         pace: args.speed,

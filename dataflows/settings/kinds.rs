@@ -109,19 +109,23 @@ const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1
 const BYTES_MAX: usize = 1 << 30;
 
 fn bytes(text: &str) -> Result<usize, (String, String)> {
-    let mend = "write a number of bytes from 1 to 1GiB, such as 2048, 64KiB or 1MiB";
+    bytes_up_to(text, BYTES_MAX, "write a number of bytes from 1 to 1GiB, such as 2048, 64KiB or 1MiB")
+}
+
+/// A number of bytes from 1 to `most`.
+pub(super) fn bytes_up_to(text: &str, most: usize, mend: &str) -> Result<usize, (String, String)> {
     let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
     let (digits, factor) =
         unit.map_or((text, 1), |(unit, factor)| (text[..text.len() - unit.len()].trim_end(), *factor));
     let count = digits.replace('_', "").parse::<usize>().ok().and_then(|count| count.checked_mul(factor));
     match count {
         None => wrong(format!("{text:?} is not a number of bytes"), mend),
-        Some(count) if !(1..=BYTES_MAX).contains(&count) => wrong(format!("{text:?} is out of range"), mend),
+        Some(count) if !(1..=most).contains(&count) => wrong(format!("{text:?} is out of range"), mend),
         Some(count) => Ok(count),
     }
 }
 
-fn show_bytes(bytes: &usize) -> String {
+pub(super) fn show_bytes(bytes: &usize) -> String {
     let unit = UNITS.iter().find(|(_, factor)| *bytes >= *factor && bytes.is_multiple_of(*factor));
     unit.filter(|(_, factor)| *factor > 1)
         .map_or(bytes.to_string(), |(unit, factor)| format!("{}{unit}", bytes / factor))

@@ -15,6 +15,7 @@ mod hydraulic;
 mod hydraulic_kinds;
 mod iot;
 mod kinds;
+mod memory;
 mod schema;
 mod secrets;
 mod section;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where checkpoints lie; setting `checkpoint`, by default that directory in `data`.
     pub checkpoint: PathBuf,
+    /// How many bytes the state of a run may take in a process; setting `memory_limit`, by default none.
+    pub memory_limit: Option<usize>,
     /// The brokers; section `kafka`.
     pub kafka: Brokers,
     /// The sinks of each of the pipelines, in their order; section `sinks` of the pipeline's.
@@ -177,6 +180,7 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
     let mut checkpoint = settings.data.join("checkpoint");
     root.read("checkpoint", &sinks::PATH, &mut checkpoint, findings);
     settings.checkpoint = checkpoint;
+    memory::read(&mut root, &mut settings.memory_limit, findings);
     let mut section = root.section("kafka", findings);
     sinks::brokers(&mut section, &mut settings.kafka, findings);
     section.finish(findings);

@@ -25,8 +25,29 @@ use crate::sink::Staged;
 use crate::state::{Compactions, StateBlock};
 use crate::telemetry::Board;
 
-/// Deltas are folded into one file when there are more of them.
+/// Deltas are folded when there are more files of them.
 const MOST_DELTAS: usize = 32;
+
+/// Deltas of so many bytes are folded at once.
+const FOLD_BYTES: u64 = 64 << 20;
+
+/// Into how many files they are folded, at most.
+const MOST_SHARES: u64 = 8;
+
+/// Of these delta files, which have so many bytes, the number of the first that is to be folded with all behind it.
+///
+/// A file is folded with those behind it when it is at most twice as long as they are together. So what is written once is
+/// folded as often as its file doubles, and not whenever some other key changes: a checkpoint costs what has changed, times a
+/// logarithm of what there is. At least half of the files go, so that recovery opens few.
+fn first_to_fold(bytes: &[u64]) -> usize {
+    let mut first = bytes.len().saturating_sub(1);
+    let mut behind = bytes.last().copied().unwrap_or(0);
+    while first > 0 && (first > MOST_DELTAS / 2 || bytes[first - 1] <= behind.saturating_mul(2)) {
+        first -= 1;
+        behind = behind.saturating_add(bytes[first]);
+    }
+    first
+}
 
 /// An epoch that all workers have finished: what the manifest will say beside the sinks' part.
 #[derive(Debug)]
@@ -82,6 +103,8 @@ pub struct Pen {
     pub decided: Option<Manifest>,
     /// The delta files that the state so far consists of.
     pub deltas: Vec<StateFile>,
+    /// The state files that were written and have not been read back; none at the start.
+    pub unread: Vec<StateFile>,
     /// How deltas of an operator are folded.
     pub compactions: Arc<Compactions>,
     /// How many checkpoints stay, at least 1.
@@ -207,7 +230,10 @@ impl Pen {
         self.board.saved(&blocks);
         let (deltas, whole): (Vec<_>, Vec<_>) = blocks.into_iter().partition(StateBlock::is_delta);
         let generation = self.generation;
-        let state = self.write_blocks(epoch, format!("state-{epoch:010}-{generation}.tg"), &whole)?;
+        let mut state = Vec::new();
+        if !whole.is_empty() {
+            state.push(self.write_blocks(epoch, format!("state-{epoch:010}-{generation}.tg"), &whole)?);
+        }
         if deltas.iter().any(|block| !block.is_empty()) {
             let file = self.write_blocks(epoch, format!("delta-{epoch:010}-{generation}.tg"), &deltas)?;
             self.deltas.push(file);
@@ -215,22 +241,35 @@ impl Pen {
         if self.deltas.len() > MOST_DELTAS {
             self.fold(epoch, watermark_us)?;
         }
-        Ok(std::iter::once(state).chain(self.deltas.iter().cloned()).collect())
+        state.extend(self.deltas.iter().cloned());
+        Ok(state)
     }
 
-    /// Folds all deltas into one file, so that recovery reads what is there and not all that ever was.
+    /// Folds the later deltas, so that recovery reads about what is there and not all that ever was: into one file, or, where
+    /// they are long, a share of the keys a file, so that no more than a share is in memory.
     fn fold(&mut self, epoch: u64, watermark_us: i64) -> Result<(), CheckpointError> {
-        let mut blocks: Vec<StateBlock> = Vec::new();
-        for file in &self.deltas {
-            let bytes = self.store.read(&file.name)?.unwrap_or_default();
-            let more: Vec<StateBlock> =
-                super::unpack(&bytes).map_err(|damage| self.broken(&file.name, &damage))?;
-            blocks.extend(more);
+        let sizes: Vec<u64> = self.deltas.iter().map(|file| file.bytes).collect();
+        let first = first_to_fold(&sizes);
+        let bytes: u64 = sizes[first..].iter().sum();
+        let shares = bytes.div_ceil(FOLD_BYTES).clamp(1, MOST_SHARES);
+        let mut files = Vec::new();
+        for share in 0..shares {
+            let mut blocks: Vec<StateBlock> = Vec::new();
+            for file in &self.deltas[first..] {
+                let bytes = self.store.read(&file.name)?.unwrap_or_default();
+                let more: Vec<StateBlock> =
+                    super::unpack(&bytes).map_err(|damage| self.broken(&file.name, &damage))?;
+                blocks.extend(more.into_iter().map(|block| block.share(share, shares)));
+            }
+            let folded = self.compactions.fold(blocks, watermark_us, first == 0);
+            if first == 0 && shares == 1 {
+                self.board.folded(&folded);
+            }
+            let name = format!("delta-{epoch:010}-{}-folded-{share}.tg", self.generation);
+            files.push(self.write_blocks(epoch, name, &folded)?);
         }
-        let folded = self.compactions.fold(blocks, watermark_us, true);
-        self.board.folded(&folded);
-        let name = format!("delta-{epoch:010}-{}-folded.tg", self.generation);
-        self.deltas = vec![self.write_blocks(epoch, name, &folded)?];
+        self.deltas.truncate(first);
+        self.deltas.extend(files);
         Ok(())
     }
 
@@ -242,7 +281,9 @@ impl Pen {
     ) -> Result<StateFile, CheckpointError> {
         let bytes = pack(&blocks).map_err(|damage| self.unwritable(epoch, &damage))?;
         self.write(&name, &bytes)?;
-        Ok(StateFile { name, bytes: bytes.len() as u64 })
+        let file = StateFile { name, bytes: bytes.len() as u64 };
+        self.unread.push(file.clone());
+        Ok(file)
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
@@ -250,11 +291,25 @@ impl Pen {
         self.retried(None, || store.write(name, bytes))
     }
 
+    /// Whether the newest manifest and all its state are whole. Files do not change: each is read back once.
+    fn is_read_back(&mut self) -> Result<bool, CheckpointError> {
+        let Some(epoch) = self.decided.as_ref().map(|manifest| manifest.epoch) else { return Ok(false) };
+        let mut unread = Vec::new();
+        for file in std::mem::take(&mut self.unread) {
+            if super::recover::read_state(&*self.store, &file.name)?.is_err() {
+                unread.push(file);
+            }
+        }
+        self.unread = unread;
+        let (_, manifest) = super::recover::read_manifest(&*self.store, epoch)?;
+        let needed = |file: &StateFile| manifest.iter().any(|manifest| manifest.state.contains(file));
+        Ok(manifest.is_ok() && !self.unread.iter().any(needed))
+    }
+
     /// Removes what no kept checkpoint needs, once the newest has been read back.
     fn clean(&mut self) -> Result<(), CheckpointError> {
-        let found = super::recover(&*self.store, None, &self.pipeline, &self.schema)?;
-        let newest = self.decided.as_ref().map(|manifest| manifest.epoch);
-        if found.as_ref().and_then(|found| Some(found.base.as_ref()?.epoch)) != newest {
+        if !self.is_read_back()? {
+            let newest = self.decided.as_ref().map(|manifest| manifest.epoch);
             warn!(epoch = newest, "the newest checkpoint could not be read back; older ones stay");
             return Ok(());
         }
@@ -418,5 +473,39 @@ impl Drop for Threaded {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_files_are_left_alone_until_there_is_as_much_behind_them() {
+        let small = vec![1; MOST_DELTAS];
+        assert_eq!(first_to_fold(&[]), 0);
+        assert_eq!(first_to_fold(&small), 0);
+        assert_eq!(first_to_fold(&[&[1_000], &small[..]].concat()), 1);
+        assert_eq!(first_to_fold(&[&[1_000, 60], &small[..]].concat()), 1);
+        assert_eq!(first_to_fold(&[&[180, 60], &small[..]].concat()), 0);
+        let falling: Vec<u64> = (0..=MOST_DELTAS as u32).rev().map(|n| 4u64.saturating_pow(n)).collect();
+        assert_eq!(first_to_fold(&falling), MOST_DELTAS / 2);
+    }
+
+    /// Each of 10,000 epochs writes one unit, and none of it is ever out of date.
+    #[test]
+    fn what_is_written_once_is_folded_a_few_times() {
+        let (mut files, mut written) = (Vec::new(), 0);
+        for _ in 0..10_000 {
+            files.extend([1]);
+            written += 1;
+            if files.len() > MOST_DELTAS {
+                let folded = files.drain(first_to_fold(&files)..).sum();
+                written += folded;
+                files.push(folded);
+            }
+        }
+        assert!(files.len() <= MOST_DELTAS && files.iter().sum::<u64>() == 10_000);
+        assert!(written < 10_000 * 12, "{written} units are written for 10,000");
     }
 }

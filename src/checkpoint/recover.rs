@@ -63,7 +63,7 @@ fn epochs(store: &dyn Store) -> Result<BTreeSet<u64>, CheckpointError> {
 }
 
 /// The manifest of an epoch from whichever copy is whole.
-fn read_manifest(
+pub(super) fn read_manifest(
     store: &dyn Store,
     epoch: u64,
 ) -> Result<(String, Result<Manifest, Damage>), CheckpointError> {
@@ -85,7 +85,10 @@ fn read_manifest(
     Ok(first.unwrap_or_else(|| (String::new(), Err(Damage::Damaged("it is missing".to_owned())))))
 }
 
-fn read_state(store: &dyn Store, name: &str) -> Result<Result<Vec<StateBlock>, Damage>, CheckpointError> {
+pub(super) fn read_state(
+    store: &dyn Store,
+    name: &str,
+) -> Result<Result<Vec<StateBlock>, Damage>, CheckpointError> {
     Ok(match store.read(name)? {
         None => Err(Damage::Damaged("it is missing".to_owned())),
         Some(bytes) => unpack(&bytes),

@@ -417,9 +417,12 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         let Some(time_us) = self.time_us() else { return Step::Busy };
         let frontier_us = probe.with_frontier(watermark_us).unwrap_or(i64::MIN);
         self.run.board().frontier(frontier_us);
+        // Beyond the memory limit only those read that hold the frontier back.
+        let is_over = self.epochs.hub().budget().is_over();
+        let skew_us = if is_over { self.settings.step_us } else { self.settings.max_skew_us };
         // An epoch that is only repeated ends where it ended the first time, whoever is ahead there: one that waited for
         // others, which have come to their end of it, would wait for ever.
-        let is_ahead = time_us.saturating_sub(self.settings.max_skew_us) > frontier_us;
+        let is_ahead = time_us.saturating_sub(skew_us) > frontier_us;
         if is_ahead && !self.repeats() {
             return Step::Wait(Duration::from_micros(200));
         }

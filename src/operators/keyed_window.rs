@@ -165,11 +165,15 @@ where
         self.unary_frontier(by_target, name, move |capability, info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut closer = WindowCloser::new(spec, matches!(mode, Mode::Update(_)));
+            closer = closer.within(state.budget());
             if state.is_kept() {
                 closer = closer.saved();
             }
-            let (mut saver, has_moved) = (Saver::new(state, name), state.has_moved());
-            state.restore_latest(name, |hash, place, partial| {
+            let hub = state.clone();
+            let activator = scope.activator_for(std::rc::Rc::clone(&info.address));
+            let name = name.to_owned();
+            let (mut saver, has_moved) = (Saver::new(state, &name), state.has_moved());
+            state.restore_latest(&name, |hash, place, partial| {
                 closer.restore(hash, place, partial, |rank| state.rank(rank), has_moved);
             });
             if let Some(us) = state.restored_watermark_us() {
@@ -182,10 +186,15 @@ where
             move |(input, frontier), output| {
                 input.for_each(|_time, blocks| blocks.iter().for_each(|block| closer.merge(block)));
                 let frontier = frontier.frontier();
-                closer.close(watermark_us(frontier), &mut |closed| {
+                let more = closer.close(watermark_us(frontier), &mut |closed| {
                     let at = capability_at(&held, closed.end_us - 1);
                     output.session(&at).give(closed);
                 });
+                if more {
+                    // Whoever takes the rows goes first, so that they do not pile up before it.
+                    activator.activate();
+                    return;
+                }
                 if let Mode::Update(trigger) = &mode
                     && trigger.fired_since(&mut seen)
                 {
@@ -197,10 +206,14 @@ where
                 let windows = saver.windows();
                 saver.passed(open_epoch(frontier), |written| {
                     windows(closer.open_windows());
-                    closer.save(&mut |hash, place, until_us, partial| {
-                        written.put(hash, place, until_us, partial);
+                    closer.save(&mut |hash, place, until_us, partial| match partial {
+                        Some(partial) => written.put(hash, place, until_us, partial),
+                        None => written.remove(hash, place),
                     });
                 });
+                if let Some(error) = closer.failure() {
+                    hub.fail(&name, error);
+                }
                 held.downgrade(frontier.iter());
             }
         })

@@ -51,11 +51,13 @@
 //! # Ok::<(), tidegate::spill::SpillError>(())
 //! ```
 
+mod budget;
 mod codec;
 mod error;
 mod file;
 mod merge;
 
+pub use budget::Budget;
 pub use codec::{Codec, Element};
 pub use error::SpillError;
 pub use file::{Block, SpillFile};

@@ -95,6 +95,26 @@ impl StateBlock {
         self.ends.push(self.bytes.len() as u64);
     }
 
+    /// The entries of share number `share` of `shares`, by their keys' hashes. A block that is not sound is in the first.
+    pub(crate) fn share(self, share: u64, shares: u64) -> Self {
+        let is_first = share == 0;
+        match self.is_sound() {
+            true if shares > 1 => {
+                let mut part = StateBlock {
+                    operator: self.operator.clone(),
+                    is_delta: self.is_delta,
+                    ..Self::default()
+                };
+                for (hash, key, value) in self.raw().filter(|(hash, ..)| hash % shares == share) {
+                    part.push_raw(hash, key, value);
+                }
+                part
+            }
+            false if !is_first => StateBlock::delta(&self.operator),
+            _ => self,
+        }
+    }
+
     /// Whether keys and values can be told apart: of a block that was read from outside this is not certain.
     pub(super) fn is_sound(&self) -> bool {
         let last = self.ends.last().copied().unwrap_or(0);
@@ -167,6 +187,21 @@ mod tests {
             seen.sort_unstable();
             assert_eq!(seen, (0..200).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn every_entry_is_in_one_share() {
+        let mut block = StateBlock::delta("Windows");
+        for n in 0..100u32 {
+            block.push(key_hash(&n.to_le_bytes()), &n.to_le_bytes(), &n);
+        }
+        assert_eq!(block.clone().share(0, 1), block);
+        let shares: Vec<_> = (0..3).map(|share| block.clone().share(share, 3)).collect();
+        let mut seen = Vec::new();
+        shares.iter().for_each(|share| share.read::<u32>(0, 1, |_, _, n| seen.push(n)).unwrap());
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        assert!(shares.iter().all(|share| share.is_delta() && share.len() < 60));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::block::{UNSOUND, until_us, value_of};
 use super::{Compactions, Fold, StateBlock, StateError, StateWriter};
 use crate::keys::key_owner;
+use crate::spill::Budget;
 use crate::tick::Tick;
 
 /// The state that a run begins with.
@@ -37,6 +38,7 @@ struct Inner {
     /// The first epoch that is read: what is saved of one before is what was restored.
     first: u64,
     compactions: Arc<Compactions>,
+    budget: Budget,
     saved: RefCell<BTreeMap<u64, Vec<StateBlock>>>,
     /// How many windows of an operator were open when it saved last.
     windows: RefCell<BTreeMap<String, u64>>,
@@ -62,8 +64,30 @@ impl StateHub {
         compactions: Arc<Compactions>,
     ) -> Self {
         let (saved, windows, failure) = (RefCell::default(), RefCell::default(), RefCell::default());
-        let inner = Inner { restored, index, peers, first, compactions, saved, windows, failure };
+        let budget = Budget::unlimited();
+        let inner = Inner { restored, index, peers, first, compactions, budget, saved, windows, failure };
         StateHub(Some(Rc::new(inner)))
+    }
+
+    /// The same with a memory limit. To be called before the hub is shared.
+    pub fn within(mut self, budget: Budget) -> Self {
+        if let Some(inner) = self.0.as_mut().and_then(Rc::get_mut) {
+            inner.budget = budget;
+        }
+        self
+    }
+
+    /// What the worker's state may take in memory.
+    pub fn budget(&self) -> Budget {
+        self.0.as_ref().map(|inner| inner.budget.clone()).unwrap_or_default()
+    }
+
+    /// The state of `operator` is lost, for `cause`: the run ends.
+    pub fn fail(&self, operator: &str, cause: impl ToString) {
+        if let Some(inner) = &self.0 {
+            let error = || StateError { operator: operator.to_owned(), cause: cause.to_string() };
+            inner.failure.borrow_mut().get_or_insert_with(error);
+        }
     }
 
     /// Calls `each` with every entry of `operator` whose key this worker owns. One that cannot be read is kept as the

@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::cold::ColdPanes;
 use super::panes::{PaneStore, Slots};
 use super::spec::{Eligible, WindowSpec};
 use crate::aggregate::Retract;
 use crate::keys::KeyColumn;
+use crate::spill::{Budget, SpillError};
 
 /// Partial aggregates of one (class, pane), on their way to the worker that owns their keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,8 +66,32 @@ pub struct WindowCloser<A: Retract> {
     update_mode: bool,
     /// The keys' numbers whose parts have changed since they were saved; `None` where nothing is saved.
     unsaved: Option<BTreeMap<Eligible, Vec<u32>>>,
-    /// A part's place in a checkpoint: class, pane, key.
-    place: Vec<u8>,
+    /// Places in a checkpoint that are not used any more, with the hashes of their keys.
+    left: Vec<(u64, Vec<u8>)>,
+    /// What is on disk; `None` where nothing may be.
+    cold: Option<ColdPanes>,
+    budget: Budget,
+    accounted_bytes: usize,
+    /// Why something on disk cannot be read.
+    failure: Option<SpillError>,
+}
+
+/// A part's place in a checkpoint: class, pane, how often the pane had gone to disk before, key.
+fn place_of(place: &mut Vec<u8>, at: Eligible, part: u32, key: &[u8]) {
+    place.clear();
+    place.extend_from_slice(&at.class.to_le_bytes());
+    place.extend_from_slice(&at.pane.to_le_bytes());
+    place.extend_from_slice(&part.to_le_bytes());
+    place.extend_from_slice(key);
+}
+
+/// What [`place_of`] was made of.
+fn read_place(place: &[u8]) -> Option<(Eligible, u32, &[u8])> {
+    let (class, place) = place.split_first_chunk()?;
+    let (pane, place) = place.split_first_chunk()?;
+    let (part, key) = place.split_first_chunk()?;
+    let at = Eligible { class: i64::from_le_bytes(*class), pane: i64::from_le_bytes(*pane) };
+    Some((at, u32::from_le_bytes(*part), key))
 }
 
 impl<A: Retract> WindowCloser<A> {
@@ -81,8 +107,20 @@ impl<A: Retract> WindowCloser<A> {
             dirty: BTreeSet::new(),
             update_mode,
             unsaved: None,
-            place: Vec::new(),
+            left: Vec::new(),
+            cold: None,
+            budget: Budget::unlimited(),
+            accounted_bytes: 0,
+            failure: None,
         }
+    }
+
+    /// Where `budget` has a limit, panes go to disk when it is reached: those that close last go first. Not in update mode,
+    /// where rows of all open windows are wanted at any time.
+    pub fn within(mut self, budget: Budget) -> Self {
+        self.cold = budget.directory().filter(|_| !self.update_mode).map(ColdPanes::new);
+        self.budget = budget;
+        self
     }
 
     /// Changes are remembered for [`WindowCloser::save`] as well.
@@ -105,19 +143,148 @@ impl<A: Retract> WindowCloser<A> {
                 self.dirty.extend(windows.map(|window| (window, id)));
             }
         }
+        self.relieve();
+    }
+
+    fn account(&mut self) {
+        let now = self.heap_bytes();
+        self.budget.account(&mut self.accounted_bytes, now);
+    }
+
+    /// Brings the account up to date, and spills what must not stay.
+    fn relieve(&mut self) {
+        if self.budget.directory().is_none() {
+            return;
+        }
+        self.account();
+        if !self.budget.is_over() || self.cold.is_none() {
+            return;
+        }
+        let least = self.budget.least_bytes();
+        let worth = |(at, table): (Eligible, &Slots<A>)| (table.heap_bytes() >= least).then_some(at);
+        let mut candidates: Vec<Eligible> = self.store.iter().filter_map(worth).collect();
+        if candidates.is_empty() {
+            return;
+        }
+        while !self.budget.is_relieved()
+            && let Some(at) = candidates.pop()
+        {
+            if let Err(error) = self.chill(at) {
+                tracing::warn!(%error, "state beyond the memory limit stays in memory");
+                break;
+            }
+            self.account();
+        }
+        self.store.keys.shrink();
+        self.account();
+    }
+
+    /// Moves a pane that has not entered a window to disk.
+    fn chill(&mut self, at: Eligible) -> Result<(), SpillError> {
+        let (Some(cold), Some(table)) = (&mut self.cold, self.store.table(at)) else { return Ok(()) };
+        let mut unsaved =
+            self.unsaved.as_ref().and_then(|unsaved| unsaved.get(&at)).cloned().unwrap_or_default();
+        unsaved.sort_unstable();
+        cold.put(at, table, &self.store.keys, |id| unsaved.binary_search(&id).is_ok())?;
+        self.forget(at);
+        if let Some(table) = self.store.take(at) {
+            table.for_each(|id, _| self.store.keys.release(id));
+        }
+        Ok(())
+    }
+
+    /// The lowest (class, pane) in memory or on disk.
+    fn first(&self) -> Option<Eligible> {
+        let cold = self.cold.as_ref().and_then(ColdPanes::first);
+        self.store.first().into_iter().chain(cold).min()
+    }
+
+    /// Whether some of a pane is on disk.
+    fn is_cold(&self, at: Eligible) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.parts(at) > 0)
+    }
+
+    /// The next share of a pane that is on disk, as a closed window; `None` when there is none left, or it cannot be read.
+    fn next_share(&mut self, at: Eligible) -> Option<ClosedWindow<A::Output>> {
+        match self.cold.as_mut()?.next_share::<A>(at) {
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                self.cold = None;
+                None
+            }
+            Ok(share) => {
+                let share = share?;
+                let (mut keys, mut values) = (KeyColumn::default(), Vec::with_capacity(share.len()));
+                for (key, (hash, partial)) in share {
+                    keys.push(hash, &key);
+                    values.push(partial.output());
+                }
+                Some(self.closed(at.class, true, Arc::new(keys), values))
+            }
+        }
+    }
+
+    /// Brings back all of a pane that is on disk. It is one part again, and saved anew as that.
+    fn warm(&mut self, at: Eligible) {
+        let parts = self.cold.as_ref().map_or(0, |cold| cold.parts(at));
+        for id in self.unsaved.iter().filter_map(|unsaved| unsaved.get(&at)).flatten() {
+            let mut place = Vec::new();
+            place_of(&mut place, at, parts, self.store.keys.key(*id));
+            self.left.push((self.store.keys.hash(*id), place));
+        }
+        while let Some(cold) = &mut self.cold {
+            match cold.next_share::<A>(at) {
+                Ok(None) => break,
+                Ok(Some(share)) => {
+                    let slot = self.store.slot(at);
+                    for (key, (hash, partial)) in share {
+                        let id = self.store.update(slot, hash, &key, |mine| mine.merge(&partial));
+                        let Some(unsaved) = &mut self.unsaved else { continue };
+                        unsaved.entry(at).or_default().push(id);
+                        for part in 1..=parts {
+                            let mut place = Vec::new();
+                            place_of(&mut place, at, part, &key);
+                            self.left.push((hash, place));
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                    self.cold = None;
+                }
+            }
+        }
+    }
+
+    /// Why windows are not whole: what was on disk cannot be read. The run must end.
+    pub fn failure(&self) -> Option<&SpillError> {
+        self.failure.as_ref()
     }
 
     /// Closes every window that ends at or before `watermark_us`, or all when there is no more input.
-    pub fn close(&mut self, watermark_us: Option<i64>, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
-        if self.store.spec().is_tumbling() {
-            self.close_tumbling(watermark_us, emit);
-        } else {
-            self.close_sliding(watermark_us, emit);
+    ///
+    /// A window that is on disk comes back share by share, one a call: says whether there is more to close, and is then to be
+    /// called again with the same, before anything else.
+    pub fn close(
+        &mut self,
+        watermark_us: Option<i64>,
+        emit: &mut impl FnMut(ClosedWindow<A::Output>),
+    ) -> bool {
+        let more = match self.store.spec().is_tumbling() {
+            true => self.close_tumbling(watermark_us, emit),
+            false => {
+                self.close_sliding(watermark_us, emit);
+                false
+            }
+        };
+        if self.budget.directory().is_some() {
+            self.account();
         }
         if self.update_mode {
             let spec = *self.store.spec();
             self.dirty.retain(|(window, _)| watermark_us.is_some_and(|us| spec.end(*window) > us));
         }
+        more
     }
 
     /// How many windows have parts and are not closed.
@@ -148,10 +315,25 @@ impl<A: Retract> WindowCloser<A> {
         }
     }
 
-    fn close_tumbling(&mut self, watermark_us: Option<i64>, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
-        while let Some(at) = self.store.first() {
+    fn close_tumbling(
+        &mut self,
+        watermark_us: Option<i64>,
+        emit: &mut impl FnMut(ClosedWindow<A::Output>),
+    ) -> bool {
+        while let Some(at) = self.first() {
             if self.is_open(at.class, watermark_us) {
                 break;
+            }
+            if self.is_cold(at) {
+                // What is in memory joins the rest, so that each share is given once and whole.
+                if self.chill(at).is_ok() {
+                    if let Some(share) = self.next_share(at) {
+                        emit(share);
+                        return true;
+                    }
+                    continue;
+                }
+                self.warm(at);
             }
             let Some((at, table)) = self.store.pop_first() else { break };
             self.forget(at);
@@ -164,11 +346,12 @@ impl<A: Retract> WindowCloser<A> {
             });
             emit(self.closed(at.class, true, Arc::new(keys), values));
         }
+        false
     }
 
     fn close_sliding(&mut self, watermark_us: Option<i64>, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
         loop {
-            let window = match self.store.first() {
+            let window = match self.first() {
                 _ if self.live > 0 => self.next,
                 Some(at) => at.class,
                 None => break,
@@ -237,7 +420,10 @@ impl<A: Retract> WindowCloser<A> {
     }
 
     fn enter_until(&mut self, window: i64) {
-        while self.store.first().is_some_and(|at| at.class <= window) {
+        while let Some(at) = self.first().filter(|at| at.class <= window) {
+            if self.is_cold(at) {
+                self.warm(at);
+            }
             let Some((at, table)) = self.store.pop_first() else { break };
             if self.running.len() < self.store.keys.bound() {
                 self.running.resize_with(self.store.keys.bound(), A::Running::default);
@@ -295,9 +481,22 @@ impl<A: Retract> WindowCloser<A> {
     }
 
     /// Calls `each` with every part that has changed since this was called last: its key's hash, its place, until when it
-    /// is of any account, and what it is.
-    pub fn save(&mut self, each: &mut impl FnMut(u64, &[u8], i64, &A)) {
-        let WindowCloser { store, leaving, unsaved, place, .. } = self;
+    /// is of any account, and what it is; `None` for a place that is not used any more.
+    pub fn save(&mut self, each: &mut impl FnMut(u64, &[u8], i64, Option<&A>)) {
+        for (hash, place) in std::mem::take(&mut self.left) {
+            each(hash, &place, i64::MAX, None);
+        }
+        let WindowCloser { store, leaving, unsaved, cold, failure, .. } = self;
+        let (spec, place) = (*store.spec(), &mut Vec::new());
+        if let Some(cold) = cold {
+            let read = cold.save(&mut |at, part, hash, key, partial| {
+                place_of(place, at, part, key);
+                each(hash, place, spec.end(spec.last_window(at.pane)), Some(partial));
+            });
+            if let Err(error) = read {
+                failure.get_or_insert(error);
+            }
+        }
         for (at, mut ids) in unsaved.as_mut().map(std::mem::take).unwrap_or_default() {
             let last_window = store.spec().last_window(at.pane);
             let entered = || leaving.get(&last_window)?.iter().find(|(of, _)| *of == at);
@@ -305,13 +504,11 @@ impl<A: Retract> WindowCloser<A> {
             // The same key comes from several workers.
             ids.sort_unstable();
             ids.dedup();
+            let part = cold.as_ref().map_or(0, |cold| cold.parts(at));
             for id in ids {
                 if let Some(partial) = table.get(id) {
-                    place.clear();
-                    place.extend_from_slice(&at.class.to_le_bytes());
-                    place.extend_from_slice(&at.pane.to_le_bytes());
-                    place.extend_from_slice(store.keys.key(id));
-                    each(store.keys.hash(id), place, store.spec().end(last_window), partial);
+                    place_of(place, at, part, store.keys.key(id));
+                    each(store.keys.hash(id), place, spec.end(last_window), Some(partial));
                 }
             }
         }
@@ -327,17 +524,19 @@ impl<A: Retract> WindowCloser<A> {
         rank: impl Fn(u32) -> u32,
         has_moved: bool,
     ) {
-        let Some((class, place)) = place.split_first_chunk() else { return };
-        let Some((pane, key)) = place.split_first_chunk() else { return };
-        let at = Eligible { class: i64::from_le_bytes(*class), pane: i64::from_le_bytes(*pane) };
+        let Some((at, part, key)) = read_place(place) else { return };
         // A number that is no rank was not made from one, and stays.
         partial.renumber_partitions(&|partition| {
             u32::try_from(partition).map_or(partition, |then| rank(then).into())
         });
         let slot = self.store.slot(at);
         let id = self.store.update(slot, hash, key, |mine| mine.merge(&partial));
-        if let Some(unsaved) = self.unsaved.as_mut().filter(|_| has_moved) {
+        if let Some(unsaved) = self.unsaved.as_mut().filter(|_| has_moved || part > 0) {
+            // All parts of a key are one now, and will be saved as the first.
             unsaved.entry(at).or_default().push(id);
+            if part > 0 {
+                self.left.push((hash, place.to_vec()));
+            }
         }
         if self.update_mode {
             let windows = at.class..=self.store.spec().last_window(at.pane);
@@ -348,7 +547,8 @@ impl<A: Retract> WindowCloser<A> {
     /// Brings what was taken back to where it stood when event time was at `watermark_us`: closes again what had closed,
     /// without giving it.
     pub fn restored(&mut self, watermark_us: i64) {
-        self.close(Some(watermark_us), &mut |_| ());
+        while self.close(Some(watermark_us), &mut |_| ()) {}
+        self.relieve();
     }
 
     /// How many keys are held.

@@ -1,6 +1,7 @@
 //! Windows over event time: their arithmetic, and the tables of open panes.
 
 mod closer;
+mod cold;
 mod panes;
 mod spec;
 #[cfg(test)]

@@ -306,13 +306,19 @@ impl<A: Aggregate> PaneStore<A> {
 
     /// Takes out the lowest (class, pane). Its keys stay in use until each is released in `keys`.
     pub fn pop_first(&mut self) -> Option<(Eligible, Slots<A>)> {
-        let (at, slot) = self.index.pop_first()?;
+        let at = self.first()?;
+        self.take(at).map(|table| (at, table))
+    }
+
+    /// Takes out a (class, pane), likewise.
+    pub fn take(&mut self, at: Eligible) -> Option<Slots<A>> {
+        let slot = self.index.remove(&at)?;
         let table = std::mem::replace(&mut self.tables[slot as usize], Slots::Dense(Vec::new(), 0));
         self.free.push(slot);
         self.hot = [COLD; 2];
         self.warm[at.pane as usize % WARM] = COLD;
         self.entries -= table.len();
-        Some((at, table))
+        Some(table)
     }
 
     /// How many (class, pane, key) are open.
