@@ -12,6 +12,7 @@
 //! | [`services`] | what a live run reads from and writes to, as it is set |
 //! | [`settings`] | configuration from files and the environment, and everything that is wrong with it |
 //! | [`record`] | Kafka topics as a fixture |
+//! | [`sync`] | aggregates from MongoDB to PostgreSQL |
 //! | [`targets`] | the sinks of a run, by kind and by name |
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
@@ -38,6 +39,7 @@ pub mod services;
 pub mod set_aside;
 pub mod settings;
 pub mod simulate;
+pub mod sync;
 pub mod targets;
 mod told;
 pub mod transit;

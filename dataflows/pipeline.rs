@@ -38,6 +38,12 @@ pub(crate) fn identity(pipeline: &dyn Pipeline, cluster: &Cluster) -> Identity {
     }
 }
 
+/// The first stage of `iot`, which a live run has apart: it validates, and `iot` reads what passed.
+pub const IOT_VALIDATE: &str = "iot-validate";
+
+/// The pipelines that a live run can have.
+pub const LIVE: [&str; 4] = ["activity", IOT_VALIDATE, "iot", "hydraulic"];
+
 /// A pipeline under its settings.
 pub trait Pipeline: Send + Sync {
     /// Its name, one of [`PIPELINES`].
@@ -94,13 +100,24 @@ impl Pipelines {
         }
     }
 
+    /// The pipeline called `name` as a live run has it: one of [`PIPELINES`], `iot` being its second stage, or
+    /// [`IOT_VALIDATE`].
+    pub fn live(&self, name: &str) -> Arc<dyn Pipeline> {
+        let stage = match name {
+            IOT_VALIDATE => iot::Stage::Validate,
+            "iot" => iot::Stage::Aggregates,
+            _ => return self.called(name),
+        };
+        Arc::new(Iot { config: self.iot.clone(), stage })
+    }
+
     /// The same, from the stage on at which the fixture in `dir` enters.
     ///
     /// # Errors
     /// When the fixture cannot be read, or holds the topics of two stages.
     pub fn of_fixture(&self, name: &str, dir: &Path) -> Result<Arc<dyn Pipeline>, ReplayError> {
         if name != "iot" {
-            return Ok(self.called(name));
+            return Ok(self.live(name));
         }
         let config = self.iot.clone();
         let (raw, validated) = (&config.topic, &config.validated_topic);
@@ -190,7 +207,7 @@ pub struct Iot {
 
 impl Pipeline for Iot {
     fn name(&self) -> &'static str {
-        PIPELINES[1]
+        if self.stage == iot::Stage::Validate { IOT_VALIDATE } else { PIPELINES[1] }
     }
     fn inputs(&self) -> Vec<String> {
         vec![self.config.input(self.stage).to_owned()]
@@ -211,7 +228,7 @@ impl Pipeline for Iot {
         iot::topology(&self.config, self.stage)
     }
     fn judged(&self) -> usize {
-        iot::JUDGED
+        if self.stage == iot::Stage::Validate { 0 } else { iot::JUDGED }
     }
     fn state_schema(&self) -> String {
         format!("{self:?}")

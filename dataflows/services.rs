@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use tidegate::sink::Durability;
 use tidegate::sink::console::ConsoleFormat;
-use tidegate::sink::postgres;
+use tidegate::sink::{mongo, postgres};
 
-use crate::targets::{KafkaTarget, LakeTarget, TableTarget, Targets, TopicTarget};
+use crate::settings::Secrets;
+use crate::targets::{KafkaTarget, LakeTarget, MongoTarget, TableTarget, Targets, TopicTarget};
 
 /// Where the brokers are; section `kafka`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Brokers {
 pub enum TableKind {
     /// PostgreSQL.
     Postgres,
+    /// MongoDB.
+    Mongo,
     /// `tables.sqlite` in the data directory.
     Sqlite,
     /// Standard output, for people.
@@ -50,27 +53,59 @@ pub struct SinkSettings {
     pub topics: Vec<TopicKind>,
     /// The database, if one gets rows. Its password is a secret of the environment.
     pub postgres: postgres::Config,
+    /// The MongoDB database, if one gets rows. The connection string is a secret of the environment.
+    pub mongo: MongoSettings,
+}
+
+/// Where in a MongoDB server rows go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MongoSettings {
+    /// Database.
+    pub database: String,
+    /// The collection of the pipeline's first table; others have their table's name.
+    pub collection: String,
+}
+
+impl MongoSettings {
+    /// With the connection string, which only the environment says; localhost without one.
+    pub fn config(&self, secrets: &Secrets) -> mongo::Config {
+        let mut config = mongo::Config { database: self.database.clone(), ..mongo::Config::default() };
+        if let Some(uri) = secrets.get("MONGO_URI") {
+            config.uri = uri.to_owned().into();
+        }
+        config
+    }
 }
 
 impl SinkSettings {
     /// What the documents of `pipeline` name.
     pub fn of(pipeline: &str) -> Self {
         let mut postgres = postgres::Config::default();
-        if pipeline == "iot" {
+        let is_iot = pipeline.starts_with("iot");
+        if is_iot {
             postgres.database = "iot_analytics".to_owned();
         }
+        let mongo = MongoSettings {
+            database: if is_iot { "iot_data".to_owned() } else { pipeline.to_owned() },
+            collection: if is_iot { "real_time_aggregates".to_owned() } else { pipeline.to_owned() },
+        };
         SinkSettings {
-            tables: vec![TableKind::Postgres],
+            tables: vec![if is_iot { TableKind::Mongo } else { TableKind::Postgres }],
             lake: vec!["embedded".to_owned()],
             topics: vec![TopicKind::Kafka],
             postgres,
+            mongo,
         }
     }
 
     /// The sinks; `database` is the one of these settings, with its password.
-    pub fn targets(&self, database: &postgres::Config, kafka: &KafkaTarget) -> Targets {
+    pub fn targets(&self, database: &postgres::Config, secrets: &Secrets, kafka: &KafkaTarget) -> Targets {
         let tables = self.tables.iter().map(|kind| match kind {
             TableKind::Postgres => TableTarget::Postgres(Box::new(database.clone())),
+            TableKind::Mongo => TableTarget::Mongo(Box::new(MongoTarget {
+                config: self.mongo.config(secrets),
+                collection: self.mongo.collection.clone(),
+            })),
             TableKind::Sqlite => TableTarget::Sqlite,
             TableKind::Console => TableTarget::Console(ConsoleFormat::Text),
             TableKind::ConsoleJson => TableTarget::Console(ConsoleFormat::JsonLines),

@@ -12,6 +12,7 @@ use tidegate::sink::console::{Console, ConsoleFormat};
 use tidegate::sink::delta::{DeltaRows, DeltaTables};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
 use tidegate::sink::lake::ParquetLake;
+use tidegate::sink::mongo::{self, MongoTables};
 use tidegate::sink::postgres::{self, PostgresTables};
 use tidegate::sink::retry::{Backoff, retry};
 use tidegate::sink::sqlite::SqliteTables;
@@ -29,8 +30,19 @@ pub enum TableTarget {
     Sqlite,
     /// A PostgreSQL database.
     Postgres(Box<postgres::Config>),
+    /// A MongoDB database.
+    Mongo(Box<MongoTarget>),
     /// Standard output. At least once.
     Console(ConsoleFormat),
+}
+
+/// Collections of a MongoDB database.
+#[derive(Clone, Debug)]
+pub struct MongoTarget {
+    /// The database.
+    pub config: mongo::Config,
+    /// The collection of the pipeline's first table; others have their table's name.
+    pub collection: String,
 }
 
 /// Where lake rows go.
@@ -142,6 +154,12 @@ impl Targets {
             TableTarget::Postgres(config) => {
                 let config = (**config).clone();
                 ("postgres", Box::new(PostgresTables::open(config, out, name, tables, self.durability)?))
+            }
+            TableTarget::Mongo(target) => {
+                let first = tables.first().map(|schema| schema.name.to_string()).unwrap_or_default();
+                let names = [(&*first, &*target.collection)];
+                let sink = MongoTables::open(&target.config, out, name, tables, &names, self.durability)?;
+                ("mongo", Box::new(sink))
             }
             TableTarget::Console(format) => {
                 let to = std::io::stdout();

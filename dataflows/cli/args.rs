@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tidegate::runtime::{Cluster, Pace};
 use tidegate::source::kafka::Start;
+use tidegate_dataflows::pipeline::LIVE;
 use tidegate_dataflows::record::Until;
 use tidegate_dataflows::replay::{BATCH, PIPELINES};
 
@@ -157,6 +158,12 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
+    /// Bring the aggregates of `iot` from MongoDB to PostgreSQL, once or again and again.
+    ///
+    /// Only what has changed since the last time; run again, it changes nothing. The places are those of
+    /// iot.sinks, so MONGO_URI, MONGO_DATABASE, MONGO_COLLECTION, POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB,
+    /// POSTGRES_USER and POSTGRES_PASSWORD.
+    Sync(SyncArgs),
     /// Draw a pipeline, with the settings that are in effect, without starting anything.
     Graph(GraphArgs),
     /// Print a script that completes this command line in a shell.
@@ -212,7 +219,7 @@ Examples:
   tidegate checkpoint list --checkpoint live-checkpoint")]
 pub(crate) struct RunArgs {
     /// The pipelines.
-    #[arg(value_name = "PIPELINE", required = true, value_parser = PossibleValuesParser::new(PIPELINES))]
+    #[arg(value_name = "PIPELINE", required = true, value_parser = PossibleValuesParser::new(LIVE))]
     pub(crate) pipelines: Vec<String>,
     /// A fixture in place of Kafka.
     #[arg(long, value_name = "DIR")]
@@ -291,7 +298,7 @@ pub(crate) struct CheckpointArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint: PathBuf,
     /// The pipeline.
-    #[arg(long, value_name = "PIPELINE", default_value = PIPELINES[0], value_parser = PossibleValuesParser::new(PIPELINES))]
+    #[arg(long, value_name = "PIPELINE", default_value = PIPELINES[0], value_parser = PossibleValuesParser::new(LIVE))]
     pub(crate) pipeline: String,
     /// The epoch, for show; the newest by default.
     #[arg(long, value_name = "N")]
@@ -317,6 +324,74 @@ impl Default for ReplayArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate generate iot --fixture demo                           100,000 readings of one hour
+  tidegate generate iot --bootstrap-servers localhost:9092 --rate 100 --late-every 50")]
+pub(crate) struct GenerateIot {
+    /// Where the fixture is written; a directory that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// Kafka brokers to write to instead. A --rate or --interval is then kept by the clock, until --records are
+    /// written or a signal comes.
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with_all = ["fixture", "form", "codec"])]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// The topic; by default that of the settings. It is made where it is not there.
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: KafkaClient,
+    /// The form of the fixture.
+    #[arg(long, default_value = "kcat")]
+    pub(crate) form: FormName,
+    /// How batches of log segments are packed.
+    #[arg(long, value_name = "CODEC")]
+    pub(crate) codec: Option<CodecName>,
+    /// The same seed makes the same bytes.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many readings.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) records: u64,
+    /// How many partitions [default: 4, or those of the topic].
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<u32>,
+    /// How many sensors.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) sensors: u32,
+    /// When the first one arrives [default: 2026-01-01T00:00:00Z; to Kafka: now, or so that the last one arrives now
+    /// when no clock is kept].
+    #[arg(long, value_name = "TIME", value_parser = instant_ms)]
+    pub(crate) start: Option<i64>,
+    /// Over how much time they arrive [default: 1h].
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["rate", "interval"])]
+    pub(crate) span: Option<Duration>,
+    /// How many arrive a second, in place of a span.
+    #[arg(long, value_name = "N", conflicts_with = "interval", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// How long after each other they arrive, in place of a span.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) interval: Option<Duration>,
+    /// One reading in so many is late, on average; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) late_every: u32,
+    /// One reading in so many is faulty, on average; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) fault_every: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate sync
+  tidegate sync --every 5m")]
+pub(crate) struct SyncArgs {
+    /// Again and again, this long after each beginning, until a signal comes.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) every: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
     #[command(subcommand)]
     pub(crate) what: Generate,
@@ -339,6 +414,12 @@ pub(crate) enum Generate {
         after_help = "Examples:\n  tidegate generate transit --fixture feed --form kcat-zst          160 polls of 40 vehicles"
     )]
     Transit(GenerateTransit),
+    /// Readings of sensors in a few cities, with faults.
+    ///
+    /// About 210 bytes a reading. Readings come up to 20 s out of order, late ones 2 to 8 minutes. Faults are values out
+    /// of range, repeats, members missing or of the wrong type, broken JSON and wrong clocks; in a fixture, faults.json
+    /// tells them.
+    Iot(GenerateIot),
 }
 
 #[derive(Args, Debug)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tidegate::kafka::Writer;
+use tidegate::kafka::{Properties, Writer};
 use tidegate::record::Partition;
 use tidegate::runtime::{Clock, SystemClock};
 use tidegate::source::fixture::Codec;
@@ -33,6 +33,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GenerateArgs) -> Result<(), F
         Generate::Activity(args) => activity(ui, global, args),
         Generate::Hydraulic(args) => rig(ui, global, args),
         Generate::Transit(args) => feed(ui, global, args),
+        Generate::Iot(args) => super::generate_iot::run(ui, global, args),
     }
 }
 
@@ -83,10 +84,33 @@ fn to_kafka(ui: &Ui, args: &GenerateActivity, servers: &str, topic: &str) -> Res
     let spec =
         spec(args, partitions, if pace.is_some() { now_ms } else { now_ms.saturating_sub(without_pace) });
     let mut events = Clickstream::new(spec).map_err(Failure::usage)?;
-    let writer = Writer::open(&properties, kafka::TIMEOUT).map_err(Failure::usage)?;
-    let signals = Signals::listen(ui, 1)?;
+    let progress = stream(Progress::new(ui, args.records), &mut events, pace, &properties, topic)?;
+    progress.end(topic, partitions, &servers);
+    Ok(())
+}
 
-    let mut progress = Progress::new(ui, args.records);
+/// Generated events, one after the other.
+pub(super) trait Events {
+    /// The next one; `None` after the last.
+    fn next_event(&mut self) -> Option<Generated<'_>>;
+}
+
+impl Events for Clickstream {
+    fn next_event(&mut self) -> Option<Generated<'_>> {
+        Clickstream::next_event(self)
+    }
+}
+
+/// Writes events to Kafka, one every `pace` where there is one, until the last or a signal.
+pub(super) fn stream<'u>(
+    mut progress: Progress<'u>,
+    events: &mut dyn Events,
+    pace: Option<Duration>,
+    properties: &Properties,
+    topic: &str,
+) -> Result<Progress<'u>, Failure> {
+    let writer = Writer::open(properties, kafka::TIMEOUT).map_err(Failure::usage)?;
+    let signals = Signals::listen(progress.ui, 1)?;
     let began = Instant::now();
     while !signals.asked() {
         let due = pace.map_or(Duration::ZERO, |pace| pace.mul_f64(progress.records as f64));
@@ -107,8 +131,7 @@ fn to_kafka(ui: &Ui, args: &GenerateActivity, servers: &str, topic: &str) -> Res
         }
     }
     writer.finish().map_err(kafka::failure)?;
-    progress.end(topic, partitions, &servers);
-    Ok(())
+    Ok(progress)
 }
 
 /// The time between two events, where the clock is to be kept.
@@ -118,7 +141,7 @@ fn interval(args: &GenerateActivity) -> Option<Duration> {
 }
 
 /// What has been written so far.
-struct Progress<'a> {
+pub(super) struct Progress<'a> {
     ui: &'a Ui,
     of: u64,
     records: u64,
@@ -128,7 +151,7 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    fn new(ui: &'a Ui, of: u64) -> Progress<'a> {
+    pub(super) fn new(ui: &'a Ui, of: u64) -> Progress<'a> {
         let now = Instant::now();
         Progress { ui, of, records: 0, bytes: 0, began: now, told: now }
     }
@@ -145,7 +168,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn end(&self, topic: &str, partitions: u32, place: &dyn std::fmt::Display) {
+    pub(super) fn end(&self, topic: &str, partitions: u32, place: &dyn std::fmt::Display) {
         self.ui.note(format_args!(
             "{} records, {} bytes of payload, in {partitions} partitions of {topic}: {place} ({:.1} s)",
             grouped(self.records),
@@ -231,7 +254,7 @@ fn place<'a>(fixture: Option<&'a Path>, servers: Option<&str>) -> Result<&'a Pat
 }
 
 /// What has been written, told now and then.
-struct Written<'u> {
+pub(super) struct Written<'u> {
     ui: &'u Ui,
     signals: Signals,
     began: Instant,
@@ -242,12 +265,12 @@ struct Written<'u> {
 }
 
 impl<'u> Written<'u> {
-    fn begin(ui: &'u Ui, all: u64) -> Result<Self, Failure> {
+    pub(super) fn begin(ui: &'u Ui, all: u64) -> Result<Self, Failure> {
         let (signals, began) = (Signals::listen(ui, 1)?, Instant::now());
         Ok(Written { ui, signals, began, told: began, all, records: 0, bytes: 0 })
     }
 
-    fn write(&mut self, target: &mut Target, event: &Generated<'_>) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, target: &mut Target, event: &Generated<'_>) -> Result<(), Failure> {
         target.write(event).map_err(failure)?;
         self.records += 1;
         self.bytes += event.payload.len() as u64;
@@ -263,7 +286,7 @@ impl<'u> Written<'u> {
         Ok(())
     }
 
-    fn end(self, dir: &Path, what: &str) {
+    pub(super) fn end(self, dir: &Path, what: &str) {
         self.ui.note(format_args!(
             "{} records, {} bytes of payload, in {what}: {} ({:.1} s)",
             grouped(self.records),
@@ -274,7 +297,7 @@ impl<'u> Written<'u> {
     }
 }
 
-fn form(form: FormName, codec: Option<CodecName>) -> Result<Form, Failure> {
+pub(super) fn form(form: FormName, codec: Option<CodecName>) -> Result<Form, Failure> {
     let packed = match codec {
         None | Some(CodecName::None) => Codec::None,
         Some(CodecName::Gzip) => Codec::Gzip,
@@ -296,7 +319,7 @@ fn form(form: FormName, codec: Option<CodecName>) -> Result<Form, Failure> {
 }
 
 /// Where a fixture begins: 2026-01-01T00:00:00Z.
-const START_MS: i64 = 1_767_225_600_000;
+pub(super) const START_MS: i64 = 1_767_225_600_000;
 
 fn spec(args: &GenerateActivity, partitions: u32, start_ms: i64) -> Spec {
     let by_rate = args.rate.and_then(|rate| Duration::try_from_secs_f64(args.records as f64 / rate).ok());
@@ -323,7 +346,7 @@ fn spec(args: &GenerateActivity, partitions: u32, start_ms: i64) -> Spec {
     }
 }
 
-fn failure(error: TargetError) -> Failure {
+pub(super) fn failure(error: TargetError) -> Failure {
     match error.is_usage() {
         true => Failure::usage(error),
         false => Failure::running(error).mend("see to space and permissions; what was written is removed"),

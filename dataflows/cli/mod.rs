@@ -9,6 +9,7 @@ mod delta;
 mod doctor;
 mod failure;
 mod generate;
+mod generate_iot;
 mod graph;
 mod health;
 mod http;
@@ -23,6 +24,7 @@ mod replay;
 mod run;
 mod set_aside;
 mod signals;
+mod sync;
 mod tap;
 mod top;
 mod ui;
@@ -73,6 +75,7 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Prove(args)) => prove::run(ui, global, args),
         Some(Command::Validate(args)) => validate::run(ui, global, args),
         Some(Command::Verify(args)) => verify::run(ui, global, args),
+        Some(Command::Sync(args)) => sync::run(ui, global, args),
         Some(Command::Graph(args)) => graph::run(ui, global, args),
         Some(Command::Dlq(command)) => set_aside::run(ui, global, Kind::Dead, command),
         Some(Command::Late(command)) => set_aside::run(ui, global, Kind::Late, command),

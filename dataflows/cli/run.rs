@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tidegate::checkpoint::{CheckpointError, Manifest};
 use tidegate::ingest::Interleave;
-use tidegate::kafka::Properties;
+use tidegate::kafka::{Properties, describe_topics};
 use tidegate::runtime::{Run, exit_on_panic};
 use tidegate::sink::Durability;
 use tidegate::source::Source;
 use tidegate::source::bounded::Bounded;
 use tidegate::source::kafka::{KafkaSource, Settings as KafkaSettings, Start};
-use tidegate_dataflows::pipeline::Pipeline;
+use tidegate_dataflows::pipeline::{IOT_VALIDATE, Pipeline};
 use tidegate_dataflows::replay::open_source;
 use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run as run_pipelines};
 use tidegate_dataflows::services::TopicKind;
@@ -61,9 +61,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
     for name in names {
         let pipeline = match &args.fixture {
             Some(fixture) => settings.pipelines.of_fixture(name, fixture).map_err(replay_failure)?,
-            None => settings.pipelines.called(name),
+            None => settings.pipelines.live(name),
         };
         let source = source(args, &settings, &*pipeline)?;
+        if args.fixture.is_none() && (name == "iot" || name == IOT_VALIDATE) {
+            same_partitions(args, &settings)?;
+        }
         let targets = targets(args, &settings, name, &*source)?;
         jobs.push(Job { pipeline, source, targets });
     }
@@ -118,7 +121,28 @@ fn targets(args: &RunArgs, settings: &Settings, name: &str, source: &dyn Source)
         Properties::default()
     };
     let partitions = source.partitions().iter().map(|partition| partition.id.number + 1).max().unwrap_or(1);
-    Ok(sinks.targets(&settings.database_of(name), &KafkaTarget { properties, partitions }))
+    Ok(sinks.targets(&settings.database_of(name), &settings.secrets, &KafkaTarget { properties, partitions }))
+}
+
+/// The two topics of `iot` have the same partitions, so that a record keeps its partition's number; where one is not
+/// there yet, it is made so.
+fn same_partitions(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
+    let iot = &settings.pipelines.iot;
+    let names = [&*iot.topic, &*iot.validated_topic];
+    let found = describe_topics(&brokers(args, settings)?, &names, kafka::TIMEOUT).map_err(kafka::failure)?;
+    match &found[..] {
+        [Some(raw), Some(validated)] if raw.partitions != validated.partitions => {
+            let what = format!(
+                "topic {:?} has {} partitions and topic {:?} has {}",
+                raw.name, raw.partitions, validated.name, validated.partitions
+            );
+            Err(Failure::usage(what).mend(
+                "give both as many: a reading keeps the number of its partition, so that the two stages give the rows \
+                 of one dataflow",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How the brokers are reached.

@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod hydraulic;
+pub mod iot;
 pub(crate) mod random;
 mod target;
 pub mod transit;

@@ -6,6 +6,8 @@ use tidegate::decode::json::Limits;
 use tidegate::ingest::Range;
 use tidegate::window::WindowSpec;
 
+use super::rules::Rule;
+
 /// What a reading must be, besides well-formed; all bounds are inclusive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranges {
@@ -50,6 +52,8 @@ pub struct Config {
     pub windows: WindowSpec,
     /// The ranges that validation asks for.
     pub ranges: Ranges,
+    /// What it asks for besides, in this order; default nothing.
+    pub rules: Vec<Rule>,
 }
 
 const MINUTE_US: i64 = 60_000_000;
@@ -64,6 +68,7 @@ impl Default for Config {
             limits: Limits::default(),
             windows: WindowSpec::tumbling(5 * MINUTE_US).expect("5 minutes are a window"),
             ranges: Ranges::default(),
+            rules: Vec::new(),
         }
     }
 }

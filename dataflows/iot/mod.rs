@@ -6,12 +6,15 @@
 //!                                └─► data_quality            └─► iot_data.dlq
 //! ```
 //!
-//! In a replay both stages are one dataflow. That gives the rows of two: a refused record moves no watermark
-//! here and is not in `validated_iot_data` there, so the second stage sees the same records before each.
+//! In a replay both stages are one dataflow; live they are two, `iot-validate` and `iot`. That gives the same rows: a
+//! refused record moves no watermark here and is not in `validated_iot_data` there, so the second stage sees the same
+//! records before each. A record that states a watermark is no reading, but moves it, so the first of two stages hands
+//! it on.
 
 mod config;
 mod event;
 mod fronts;
+mod rules;
 mod tables;
 mod topology;
 mod validation;
@@ -37,6 +40,7 @@ use crate::parts::{deliver_tables, deliver_topics, micros, step_us};
 pub use config::{Config, Ranges};
 pub use event::{Reading, ReadingDecoder};
 use fronts::BySensor;
+pub use rules::{Check, MemberType, Order, Rule};
 /// How many outputs records meet.
 pub use tables::JUDGED;
 use tables::{DATA_QUALITY, DEAD, JUDGED_NAMES, LATE, REAL_TIME_AGGREGATES, VALIDATED};
@@ -53,6 +57,8 @@ pub enum Stage {
     /// Readings as they come: both stages.
     #[default]
     Both,
+    /// Readings as they come: validation only.
+    Validate,
     /// Readings that passed validation: the aggregates only.
     Aggregates,
 }
@@ -61,7 +67,7 @@ impl Config {
     /// The topic that is read where the input enters at `stage`.
     pub fn input(&self, stage: Stage) -> &str {
         match stage {
-            Stage::Both => &self.topic,
+            Stage::Both | Stage::Validate => &self.topic,
             Stage::Aggregates => &self.validated_topic,
         }
     }
@@ -87,7 +93,7 @@ pub fn build(
         step_us: step_us(&[config.windows.pane_us()]),
         max_skew_us: MAX_SKEW_US,
     };
-    let validates = stage == Stage::Both;
+    let (validates, aggregates) = (stage != Stage::Aggregates, stage != Stage::Validate);
     let quality = QualityCounts::default();
     let validator = validates.then(|| Validation::new(config, quality.clone(), epochs.hub().is_kept()));
     let names = topics(config, stage);
@@ -97,8 +103,12 @@ pub fn build(
         TopicLines::new([(Arc::from(config.input(stage)), (output as u32, Arc::clone(name)))])
     };
     let fronts = (
-        WindowFront::new(config.windows, BySensor, REAL_TIME_AGGREGATES, scope.peers()),
-        validates.then(|| TopicFront::new(Unchanged, lines(VALIDATED))),
+        aggregates.then(|| WindowFront::new(config.windows, BySensor, REAL_TIME_AGGREGATES, scope.peers())),
+        validates.then(|| match TopicFront::new(Unchanged, lines(VALIDATED)) {
+            // The aggregates then judge lateness by what the second topic holds.
+            front if stage == Stage::Validate => front.hand_watermarks_on(),
+            front => front,
+        }),
         QualityFront::new(quality),
     );
     let side = SideTopics::new(Arc::from(JUDGED_NAMES), lines(LATE), lines(DEAD)).count_only(plan.count_only);

@@ -75,7 +75,7 @@ pub fn table_schemas() -> [Arc<Schema>; TABLES] {
 pub fn topics(config: &Config, stage: Stage) -> Vec<(usize, Arc<str>)> {
     let names = outputs(config, stage);
     let made = match stage {
-        Stage::Both => VALIDATED..OUTPUTS,
+        Stage::Both | Stage::Validate => VALIDATED..OUTPUTS,
         Stage::Aggregates => LATE..OUTPUTS,
     };
     made.map(|output| (output, Arc::from(names[output].as_str()))).collect()

@@ -18,7 +18,7 @@ pub fn topology(config: &Config, stage: Stage) -> Topology {
     let judge = topology.step(input, "judge each record in its partition", detail);
     let size = std::time::Duration::from_micros(config.windows.size_us().unsigned_abs());
     let mut judged = judge;
-    if stage == Stage::Both {
+    if stage != Stage::Aggregates {
         let ranges = &config.ranges;
         let detail = format!(
             "temperature {}, humidity {}, energy_consumption {}; no repeats within {}",
@@ -30,8 +30,10 @@ pub fn topology(config: &Config, stage: Stage) -> Topology {
         judged = topology.step(judge, "validate", detail);
         topology.output(judged, &*names[DATA_QUALITY], "broken rules by sensor", TABLES_FILE, EXACTLY_ONCE);
     }
-    let step = topology.step(judged, "aggregate by sensor", format!("{} windows", show(size)));
-    topology.output(step, &*names[REAL_TIME_AGGREGATES], "", TABLES_FILE, EXACTLY_ONCE);
+    if stage != Stage::Validate {
+        let step = topology.step(judged, "aggregate by sensor", format!("{} windows", show(size)));
+        topology.output(step, &*names[REAL_TIME_AGGREGATES], "", TABLES_FILE, EXACTLY_ONCE);
+    }
     for (output, topic) in topics(config, stage) {
         let detail = match output {
             VALIDATED => "every accepted reading, unchanged",

@@ -10,6 +10,7 @@ use tidegate::ingest::{BadState, Dedup, Position, QualityCounts, Range, Validate
 
 use super::config::Config;
 use super::event::{Reading, ReadingDecoder};
+use super::rules::Rule;
 
 type Take = for<'r, 'a> fn(&'r Reading<'a>) -> f64;
 
@@ -24,9 +25,10 @@ struct RangeRule {
 /// The rule that a repeat breaks.
 const DUPLICATE: &str = "duplicate";
 
-/// Ranges, then duplicates.
+/// Ranges, declared rules, then duplicates.
 pub(super) struct Validation {
     ranges: [RangeRule; 3],
+    rules: Vec<Rule>,
     dedup: Dedup,
     quality: QualityCounts,
 }
@@ -49,13 +51,21 @@ impl Validation {
                 ),
             ],
             dedup: if is_kept { dedup.saved() } else { dedup },
+            rules: config.rules.clone(),
             quality,
+        }
+    }
+
+    /// Tells of each declared rule that the reading breaks.
+    fn declared(&self, at: &Position<'_>, event: &Reading<'_>, tell: &mut dyn FnMut(&Rule, &str)) {
+        if let (false, Some(value)) = (self.rules.is_empty(), at.record.value) {
+            Rule::broken(&self.rules, event, value.bytes(), tell);
         }
     }
 
     /// What is wrong with a reading that breaks a rule.
     #[cold]
-    fn rejection(&self, event: &Reading<'_>, repeats: bool) -> Rejected {
+    fn rejection(&self, at: &Position<'_>, event: &Reading<'_>, repeats: bool) -> Rejected {
         let mut detail = String::new();
         let mut reason = None;
         for rule in self.ranges.iter().filter(|rule| !rule.range.holds((rule.take)(event))) {
@@ -65,6 +75,11 @@ impl Validation {
             // Writing to a string does not fail.
             write!(detail, "{name}: {member} is {} and must be in {range}; ", (rule.take)(event)).ok();
         }
+        self.declared(at, event, &mut |rule, why| {
+            self.quality.count(event.sensor_id(), &rule.name);
+            reason = Some(Reason::Range);
+            write!(detail, "{}: {why}; ", rule.name).ok();
+        });
         if repeats {
             self.quality.count(event.sensor_id(), DUPLICATE);
             write!(detail, "{DUPLICATE}: the partition holds this sensor's reading of this instant; ").ok();
@@ -77,8 +92,10 @@ impl Validation {
 impl Validate<ReadingDecoder> for Validation {
     fn check(&mut self, at: &Position<'_>, event: &Reading<'_>) -> Result<(), Rejected> {
         let repeats = self.dedup.is_repeat(at.rank, event.sensor_id(), at.time_us, at.watermark_us);
-        if repeats || self.ranges.iter().any(|rule| !rule.range.holds((rule.take)(event))) {
-            return Err(self.rejection(event, repeats));
+        let mut breaks = repeats || self.ranges.iter().any(|rule| !rule.range.holds((rule.take)(event)));
+        self.declared(at, event, &mut |_, _| breaks = true);
+        if breaks {
+            return Err(self.rejection(at, event, repeats));
         }
         self.dedup.remember(at.rank, event.sensor_id(), at.time_us, at.watermark_us);
         Ok(())

@@ -17,15 +17,17 @@ use super::tree::Node;
 pub(super) const PREFIX: &str = "TIDEGATE_";
 
 /// Names of the documents, and the settings that they stand for. One that is empty says nothing.
-const ALIASES: [(&str, &str); 12] = [
+const ALIASES: [(&str, &str); 14] = [
     ("KAFKA_BOOTSTRAP_SERVERS", "kafka.bootstrap_servers"),
     ("KAFKA_BROKER", "kafka.bootstrap_servers"),
-    ("KAFKA_INPUT_TOPIC", "iot.topic"),
+    ("KAFKA_INPUT_TOPIC", "iot.validated_topic"),
     ("CHECKPOINT_LOCATION", "checkpoint"),
     ("DB_HOST", "activity.sinks.postgres.host"),
     ("DB_PORT", "activity.sinks.postgres.port"),
     ("DB_USER", "activity.sinks.postgres.user"),
     ("DB_NAME", "activity.sinks.postgres.database"),
+    ("MONGO_DATABASE", "iot.sinks.mongo.database"),
+    ("MONGO_COLLECTION", "iot.sinks.mongo.collection"),
     ("POSTGRES_HOST", "iot.sinks.postgres.host"),
     ("POSTGRES_PORT", "iot.sinks.postgres.port"),
     ("POSTGRES_USER", "iot.sinks.postgres.user"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate::ingest::Range;
 use tidegate::window::WindowSpec;
 
+use super::iot_rules;
 use super::kinds::{BOUND, BYTES, Bound, DURATION, POSITIVE_DURATION, TOPIC};
 use super::section::{Findings, Section};
 use crate::iot::Config;
@@ -36,6 +37,9 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
     range(&mut ranges, "humidity", &mut config.ranges.humidity, findings);
     range(&mut ranges, "energy_consumption", &mut config.ranges.energy, findings);
     ranges.finish(findings);
+    let mut rules = section.section("rules", findings);
+    iot_rules::read(&mut rules, &mut config.rules, findings);
+    rules.finish(findings);
 }
 
 /// Reads `min` and `max`, either of which may be `none`.

@@ -14,6 +14,7 @@ mod fault;
 mod hydraulic;
 mod hydraulic_kinds;
 mod iot;
+mod iot_rules;
 mod kinds;
 mod memory;
 mod schema;
@@ -41,7 +42,7 @@ use tidegate::sink::postgres;
 
 use self::section::{Findings, Section};
 use self::tree::{Content, Node};
-use crate::pipeline::{PIPELINES, Pipelines};
+use crate::pipeline::{IOT_VALIDATE, PIPELINES, Pipelines};
 use crate::services::{Brokers, SinkSettings};
 
 /// The file that is read when it is there, under the current directory.
@@ -76,13 +77,15 @@ pub struct Settings {
 impl Settings {
     /// The sinks of `pipeline`.
     pub fn sinks_of(&self, pipeline: &str) -> SinkSettings {
+        // The two stages of `iot` are one pipeline to who sets them.
+        let pipeline = if pipeline == IOT_VALIDATE { "iot" } else { pipeline };
         let set = self.sinks.iter().find(|(name, _)| *name == pipeline);
         set.map_or_else(|| SinkSettings::of(pipeline), |(_, sinks)| sinks.clone())
     }
 
     /// The database that gets the rows of `pipeline`, if one does, with its password.
     pub fn database_of(&self, pipeline: &str) -> postgres::Config {
-        let secret = if pipeline == "iot" { "POSTGRES_PASSWORD" } else { "DB_PASSWORD" };
+        let secret = if pipeline.starts_with("iot") { "POSTGRES_PASSWORD" } else { "DB_PASSWORD" };
         let password = self.secrets.get(secret).unwrap_or_default().to_owned().into();
         postgres::Config { password, ..self.sinks_of(pipeline).postgres }
     }

@@ -29,6 +29,10 @@ pub(super) fn read(
     let mut database = section.section("postgres", findings);
     postgres(&mut database, &mut sinks.postgres, findings);
     database.finish(findings);
+    let mut database = section.section("mongo", findings);
+    database.read("database", &WORD, &mut sinks.mongo.database, findings);
+    database.read("collection", &WORD, &mut sinks.mongo.collection, findings);
+    database.finish(findings);
 }
 
 fn postgres(section: &mut Section<'_>, config: &mut postgres::Config, findings: &mut Findings) {
@@ -108,8 +112,9 @@ const TLS: Kind<TlsMode> = Kind {
     },
 };
 
-const TABLE_NAMES: [(&str, TableKind); 4] = [
+const TABLE_NAMES: [(&str, TableKind); 5] = [
     ("postgres", TableKind::Postgres),
+    ("mongo", TableKind::Mongo),
     ("sqlite", TableKind::Sqlite),
     ("console", TableKind::Console),
     ("console-json", TableKind::ConsoleJson),

@@ -89,6 +89,11 @@ pub trait Front<D: Decode>: 'static {
     /// Judges an accepted event and takes it where it counts.
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>);
 
+    /// Is told of a record that states a watermark and is nothing else; by default it does nothing.
+    fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>) {
+        let _ = (rank, partition, record);
+    }
+
     /// Hands over what must leave at `edge`, and may hand over more.
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item));
 
@@ -116,6 +121,11 @@ impl<D: Decode, F: Front<D>> Front<D> for Option<F> {
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>) {
         if let Some(front) = self {
             front.observe(at, event, verdicts);
+        }
+    }
+    fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>) {
+        if let Some(front) = self {
+            front.stated(rank, partition, record);
         }
     }
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
@@ -167,6 +177,8 @@ pub trait FrontSet<D: Decode>: 'static {
     ) -> (Self::Ports, Self::Streams<'scope>);
     /// Shows an event to each.
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>);
+    /// Tells each of a record that states a watermark.
+    fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>);
     /// Drains each into its port.
     fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge);
     /// What each must remember of a partition: see [`Front::save`].
@@ -197,6 +209,9 @@ macro_rules! front_set {
             #[inline(always)]
             fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>) {
                 $(self.$index.observe(at, event, verdicts);)+
+            }
+            fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>) {
+                $(self.$index.stated(rank, partition, record);)+
             }
             fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge) {
                 $(ports.$index.send(capabilities, |send| self.$index.drain(edge, send));)+

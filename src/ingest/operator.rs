@@ -549,6 +549,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 state.last_offset = Some(record.offset);
                 if let Some(time_us) = stated_watermark(record) {
                     state.watermark.raise(time_us);
+                    fronts.stated(index as u32, &state.id, record);
                     return Visit::Taken;
                 }
             }

@@ -6,7 +6,7 @@
 use crate::record::Record;
 
 /// The header that makes a record a statement about time and nothing else.
-pub(super) const WATERMARK_HEADER: &[u8] = b"tidegate-watermark";
+pub(super) const WATERMARK_HEADER: &str = "tidegate-watermark";
 
 /// The watermark of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) fn stated_watermark(record: &Record<'_>) -> Option<i64> {
     if record.headers.is_empty() {
         return None;
     }
-    let value = record.headers.get(WATERMARK_HEADER)??;
+    let value = record.headers.get(WATERMARK_HEADER.as_bytes())??;
     let digits = value.strip_prefix(b"-").unwrap_or(value);
     let is_decimal = matches!(digits.len(), 1..=19) && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value).ok().filter(|_| is_decimal)?.parse().ok()

@@ -2,7 +2,8 @@
 
 use super::Decode;
 use super::front::{Edge, Front, Position, Verdicts, unreadable};
-use crate::record::Partition;
+use super::partition::WATERMARK_HEADER;
+use crate::record::{Partition, Record};
 use crate::state::StateError;
 use crate::topic_lines::{TopicBlock, TopicLines};
 
@@ -30,12 +31,20 @@ pub struct TopicFront<R> {
     render: R,
     lines: TopicLines,
     payload: Vec<u8>,
+    hands_watermarks_on: bool,
 }
 
 impl<R> TopicFront<R> {
     /// Lines with the payload that `render` makes go to `lines`.
     pub fn new(render: R, lines: TopicLines) -> Self {
-        TopicFront { render, lines, payload: Vec::new() }
+        TopicFront { render, lines, payload: Vec::new(), hands_watermarks_on: false }
+    }
+
+    /// Hands on the records that state a watermark too, as they are and in their place: for a topic that another
+    /// pipeline reads, whose records are then late where they would be late here.
+    pub fn hand_watermarks_on(mut self) -> Self {
+        self.hands_watermarks_on = true;
+        self
     }
 }
 
@@ -46,6 +55,14 @@ impl<D: Decode, R: Render<D>> Front<D> for TopicFront<R> {
         self.payload.clear();
         self.render.render(at, event, &mut self.payload);
         self.lines.push(at.rank, at.partition, at.record, &[], Some(&self.payload));
+    }
+
+    fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>) {
+        let value = record.headers.get(WATERMARK_HEADER.as_bytes()).flatten();
+        if let (true, Some(value)) = (self.hands_watermarks_on, value) {
+            let payload = record.value.map(|value| value.bytes());
+            self.lines.push(rank, partition, record, &[(WATERMARK_HEADER, value)], payload);
+        }
     }
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(TopicBlock)) {

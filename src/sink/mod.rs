@@ -21,6 +21,8 @@ pub mod kafka;
 pub mod kcat;
 #[cfg(feature = "lake")]
 pub mod lake;
+#[cfg(feature = "mongo")]
+pub mod mongo;
 pub mod out_dir;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -17,6 +17,7 @@
 mod config;
 mod copy;
 mod error;
+mod merge;
 mod read;
 mod session;
 mod sql;
@@ -28,6 +29,7 @@ use tokio::runtime::Runtime;
 
 pub use self::config::{Config, Password, TlsMode};
 use self::error::Fault;
+pub use self::merge::Merge;
 pub use self::read::{read_rows, server_version};
 use self::session::{Session, runtime};
 use self::sql::{literal, quoted};
@@ -42,6 +44,10 @@ pub fn definition(schemas: &[Arc<Schema>]) -> String {
     let tables = schemas.iter().map(|schema| sql::create_table("", schema));
     std::iter::once(sql::create_marks("")).chain(tables).collect::<Vec<_>>().join("\n")
 }
+
+/// Held while tables are created: two processes that create the same one at the same time would fail by each other's
+/// catalogue rows.
+const CREATING: &str = "SELECT pg_advisory_xact_lock(8387230094862147941)";
 
 /// The sink of one pipeline's tables.
 ///
@@ -154,8 +160,7 @@ impl PostgresTables {
     async fn set_up(&self, session: &Session) -> Result<(), Fault> {
         let namespace = &self.config.schema;
         session.begin(&self.config).await?;
-        // Two processes that create the same table at the same time would fail by each other's catalogue rows.
-        session.run("SELECT pg_advisory_xact_lock(8387230094862147941)").await?;
+        session.run(CREATING).await?;
         let mut wanted = vec![(
             "tidegate_epochs".to_owned(),
             sql::create_marks(&self.at),
@@ -168,35 +173,9 @@ impl PostgresTables {
             wanted.push((name, create, sql::wanted_columns(schema), sql::wanted_key(schema)));
         }
         for (table, create, columns, key) in wanted {
-            let mut found = session.rows(&sql::columns_of(namespace, &table)).await?;
-            if found.is_empty() {
-                session.run(&create).await?;
-                found = session.rows(&sql::columns_of(namespace, &table)).await?;
-            }
-            let found: Vec<String> = found.into_iter().flatten().flatten().collect();
-            if found != columns {
-                let cause = format!(
-                    "table {table:?} in schema {namespace:?} has the columns ({}), needed are ({}): rename or \
-                     drop it, and it is created anew, or name another schema",
-                    found.join(", "),
-                    columns.join(", ")
-                );
-                return Err(self.stage.books.failed(cause).into());
-            }
-            let keys: Vec<String> = session
-                .rows(&sql::keys_of(namespace, &table))
+            ensure_table(session, namespace, &table, &create, &columns, &key)
                 .await?
-                .into_iter()
-                .flatten()
-                .flatten()
-                .collect();
-            if !key.is_empty() && !keys.contains(&key) {
-                let cause = format!(
-                    "table {table:?} in schema {namespace:?} has no primary key or unique index over ({key}): \
-                     add it, or rename or drop the table, and it is created anew"
-                );
-                return Err(self.stage.books.failed(cause).into());
-            }
+                .map_err(|cause| self.stage.books.failed(cause))?;
         }
         let sink = literal(&self.stage.books.sink);
         session
@@ -286,6 +265,40 @@ impl PostgresTables {
             session.run("COMMIT").await
         })
     }
+}
+
+/// Creates a table where it is missing; the inner error is what is wrong with one that is there.
+async fn ensure_table(
+    session: &Session,
+    namespace: &str,
+    table: &str,
+    create: &str,
+    columns: &[String],
+    key: &str,
+) -> Result<Result<(), String>, Fault> {
+    let texts =
+        |rows: Vec<Vec<Option<String>>>| rows.into_iter().flatten().flatten().collect::<Vec<String>>();
+    let mut found = texts(session.rows(&sql::columns_of(namespace, table)).await?);
+    if found.is_empty() {
+        session.run(create).await?;
+        found = texts(session.rows(&sql::columns_of(namespace, table)).await?);
+    }
+    if found != columns {
+        return Ok(Err(format!(
+            "table {table:?} in schema {namespace:?} has the columns ({}), needed are ({}): rename or drop it, and it \
+             is created anew, or name another schema",
+            found.join(", "),
+            columns.join(", ")
+        )));
+    }
+    let keys = texts(session.rows(&sql::keys_of(namespace, table)).await?);
+    if !key.is_empty() && !keys.iter().any(|found| found == key) {
+        return Ok(Err(format!(
+            "table {table:?} in schema {namespace:?} has no primary key or unique index over ({key}): add it, or \
+             rename or drop the table, and it is created anew"
+        )));
+    }
+    Ok(Ok(()))
 }
 
 impl Sink for PostgresTables {

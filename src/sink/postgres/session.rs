@@ -113,6 +113,17 @@ impl Session {
         schema: &Schema,
         next: &mut dyn FnMut() -> Result<Option<TableBatch>, SinkError>,
     ) -> Result<(), Fault> {
+        self.send(table, schema, next).await?;
+        self.run(&sql::upsert(at, table, schema)).await
+    }
+
+    /// Sends the rows of table number `table` into its temporary table.
+    pub(super) async fn send(
+        &self,
+        table: usize,
+        schema: &Schema,
+        next: &mut dyn FnMut() -> Result<Option<TableBatch>, SinkError>,
+    ) -> Result<(), Fault> {
         self.run(&sql::create_stage(table, schema)).await?;
         let command = format!("COPY {} FROM STDIN (FORMAT binary)", sql::stage_name(table));
         // The statement is closed when `copy_in` returns, behind the copy and before the end of the transaction.
@@ -134,7 +145,7 @@ impl Session {
         piece.extend_from_slice(copy::TRAILER);
         self.patiently(stream.send(piece.into())).await?;
         self.patiently(stream.finish()).await?;
-        self.run(&sql::upsert(at, table, schema)).await
+        Ok(())
     }
 }
 

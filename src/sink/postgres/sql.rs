@@ -118,6 +118,30 @@ pub(super) fn upsert(at: &str, table: usize, schema: &Schema) -> String {
     )
 }
 
+/// Upserts from it, as [`upsert`] does, where the row's `stamp` columns are greater than those that are there; gives
+/// the number of rows that it changed.
+pub(super) fn upsert_newer(at: &str, table: usize, schema: &Schema, stamp: &[&str]) -> String {
+    let of =
+        |row: &str| stamp.iter().map(|name| format!("{row}.{}", quoted(name))).collect::<Vec<_>>().join(", ");
+    let target = quoted(&schema.name);
+    let upsert = upsert(at, table, schema);
+    let is_newer = format!("({}) < ({})", of(&target), of("excluded"));
+    format!("WITH changed AS ({upsert} WHERE {is_newer} RETURNING 1) SELECT count(*) FROM changed")
+}
+
+/// The statement that creates the positions of all readers of changes.
+pub(super) fn create_positions(at: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {at}tidegate_sync (\n    name text PRIMARY KEY,\n    position bigint\n);\n"
+    )
+}
+
+/// The statement that creates an index over one column where it is missing.
+pub(super) fn create_index(at: &str, schema: &Schema, column: &str) -> String {
+    let name = quoted(&format!("{}_{column}_idx", schema.name));
+    format!("CREATE INDEX IF NOT EXISTS {name} ON {at}{} ({})", quoted(&schema.name), quoted(column))
+}
+
 /// The type in definitions.
 fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
@@ -152,6 +176,20 @@ mod tests {
     fn names_and_literals_cannot_break_out() {
         assert_eq!(quoted("a\"; DROP"), "\"a\"\"; DROP\"");
         assert_eq!(literal("it's \\"), "E'it''s \\\\'");
+    }
+
+    #[test]
+    fn newer_rows_only_replace_what_is_there() {
+        let schema = Schema::new("t", &[("a", ColumnType::Int), ("e", ColumnType::Int)], &["a"]);
+        let statement = upsert_newer("s.", 0, &schema, &["e"]);
+        assert!(
+            statement.contains("DO UPDATE SET \"e\" = excluded.\"e\" WHERE (\"t\".\"e\") < (excluded.\"e\")"),
+            "{statement}"
+        );
+        assert_eq!(
+            create_index("s.", &schema, "e"),
+            "CREATE INDEX IF NOT EXISTS \"t_e_idx\" ON s.\"t\" (\"e\")"
+        );
     }
 
     #[test]

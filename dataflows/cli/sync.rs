@@ -1,0 +1,62 @@
+//! `tidegate sync`.
+
+use std::time::{Duration, Instant};
+
+use tidegate::sink::SinkError;
+use tidegate::sink::retry::{Backoff, retry};
+use tidegate_dataflows::sync::{Options, Round, Sync};
+
+use super::args::{Global, SyncArgs};
+use super::failure::Failure;
+use super::settings;
+use super::signals::Signals;
+use super::ui::Ui;
+
+/// How often a pause looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Brings PostgreSQL up to MongoDB, once or again and again.
+pub(crate) fn run(ui: &Ui, global: &Global, args: &SyncArgs) -> Result<(), Failure> {
+    let settings = settings(global)?;
+    let sinks = settings.sinks_of("iot");
+    let options = Options {
+        mongo: sinks.mongo.config(&settings.secrets),
+        collection: sinks.mongo.collection.clone(),
+        postgres: settings.database_of("iot"),
+    };
+    let signals = Signals::listen(ui, 1)?;
+    let stop = || signals.asked();
+    let mut sync = Sync::open(&options).map_err(failure)?;
+    // Once, somebody waits for the end; again and again, the next time may be better.
+    let attempts = if args.every.is_none() { Some(5) } else { None };
+    let backoff = Backoff { attempts, seed: u64::from(std::process::id()), ..Backoff::default() };
+    loop {
+        let began = Instant::now();
+        let round = match retry(&backoff, &stop, || sync.round(&stop)) {
+            Err(SinkError::Unavailable { .. }) if stop() => return Ok(()),
+            round => round.map_err(failure)?,
+        };
+        tell(ui, &round);
+        let Some(every) = args.every else { return Ok(()) };
+        while began.elapsed() < every && !stop() {
+            std::thread::sleep(LOOK.min(every.saturating_sub(began.elapsed())));
+        }
+        if stop() {
+            return Ok(());
+        }
+    }
+}
+
+fn tell(ui: &Ui, round: &Round) {
+    let Round { read, changed, refused, first_refused, epoch } = round;
+    let epoch = epoch.map_or("none".to_owned(), |epoch| epoch.to_string());
+    ui.note(format_args!("sync: read {read} documents, changed {changed} rows, epoch {epoch}"));
+    if let Some(first) = first_refused {
+        ui.note(format_args!("sync: {refused} documents stay in MongoDB, the first: {first}"));
+    }
+}
+
+fn failure(error: SinkError) -> Failure {
+    Failure::running(error)
+        .mend("look at MONGO_URI, POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD")
+}

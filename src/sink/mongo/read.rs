@@ -1,0 +1,146 @@
+//! Reads a collection back: whole, to be compared, or what has changed since an epoch.
+
+use mongodb::bson::{Bson, Document, doc};
+
+use super::config::Config;
+use super::connection::Connection;
+use super::document::{STAMP, Stamp};
+use crate::rows::{Cell, ColumnType, Schema};
+use crate::sink::SinkError;
+use crate::time;
+
+/// The cells of a document, or what is wrong with it.
+pub type Found<'a> = Result<&'a [Cell<'a>], String>;
+
+/// Reads what was written to a collection since an epoch, over and over.
+#[derive(Debug)]
+pub struct Changes {
+    connection: Connection,
+    collection: String,
+}
+
+impl Changes {
+    /// Opens `collection`; the server is reached by the first read.
+    ///
+    /// # Errors
+    /// When the connection string is wrong.
+    pub fn open(config: &Config, collection: &str) -> Result<Changes, SinkError> {
+        Ok(Changes { connection: Connection::open(config, "mongo")?, collection: collection.to_owned() })
+    }
+
+    /// Gives the rows of `schema` that are from epoch `from` or later, or all with `None`, in the order of epochs.
+    ///
+    /// A document that does not fit the schema is given as what is wrong with it, with its `_id`. One without a stamp,
+    /// which another program has written, counts as of epoch 0. Rows that are written meanwhile may be missed; they are
+    /// of the last epoch that was given, the one before it, or a later one.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses, and those of `each`.
+    pub fn since(
+        &self,
+        schema: &Schema,
+        from: Option<i64>,
+        each: &mut dyn FnMut(Stamp, Found<'_>) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
+        let filter = from.map_or_else(Document::new, |from| doc! { STAMP[0]: { "$gte": from } });
+        let sort = doc! { STAMP[0]: 1 };
+        let found = self.connection.find(&self.collection, filter, sort, &mut |document| {
+            let stamp = Stamp {
+                epoch: super::number(&document, STAMP[0]),
+                revision: super::number(&document, STAMP[1]),
+            };
+            let cells: Result<Vec<Cell<'_>>, String> = schema
+                .columns
+                .iter()
+                .map(|column| cell(column.kind, column.nullable, &column.name, document.get(&*column.name)))
+                .collect();
+            match cells {
+                Ok(cells) => each(stamp, Ok(&cells)),
+                Err(what) => {
+                    let id = document.get("_id").map(ToString::to_string).unwrap_or_default();
+                    each(stamp, Err(format!("document {id}: {what}")))
+                }
+            }
+        });
+        let doing = format!("reading {:?}", self.collection);
+        found.map_err(|fault| fault.of("mongo", self.connection.config(), &doing))
+    }
+}
+
+/// The value of a member as a cell of a column.
+fn cell<'d>(
+    kind: ColumnType,
+    nullable: bool,
+    name: &str,
+    value: Option<&'d Bson>,
+) -> Result<Cell<'d>, String> {
+    let value = value.unwrap_or(&Bson::Null);
+    Ok(match (kind, value) {
+        (_, Bson::Null) if nullable => Cell::Null,
+        (ColumnType::Int, Bson::Int32(number)) => Cell::Int(i64::from(*number)),
+        (ColumnType::Int, Bson::Int64(number)) => Cell::Int(*number),
+        (ColumnType::Int, Bson::Double(number)) if number.fract() == 0.0 && number.abs() < 9e15 => {
+            Cell::Int(*number as i64)
+        }
+        (ColumnType::Float, Bson::Double(number)) => Cell::Float(*number),
+        (ColumnType::Float, Bson::Int32(number)) => Cell::Float(f64::from(*number)),
+        (ColumnType::Float, Bson::Int64(number)) => Cell::Float(*number as f64),
+        (ColumnType::Bool, Bson::Boolean(value)) => Cell::Bool(*value),
+        (ColumnType::Time, Bson::DateTime(time)) => Cell::Time(time.timestamp_millis().saturating_mul(1000)),
+        (ColumnType::Text, Bson::String(text)) => Cell::Text(text.as_bytes()),
+        (_, Bson::Null) => return Err(format!("{name:?} is missing")),
+        _ => return Err(format!("{name:?} is not of type {kind:?}")),
+    })
+}
+
+/// Gives every row of `collection`, as texts; null is `None`. The texts are those of `sink::sqlite::read_rows`; the
+/// order is the server's.
+///
+/// # Errors
+/// When the server cannot be reached or refuses, or a document does not fit the schema.
+pub fn read_rows(
+    config: &Config,
+    collection: &str,
+    schema: &Schema,
+    row: &mut dyn FnMut(Vec<Option<String>>),
+) -> Result<(), SinkError> {
+    Changes::open(config, collection)?.since(schema, None, &mut |_, cells| {
+        let cells = cells.map_err(|cause| SinkError::Failed { sink: "mongo".to_owned(), cause })?;
+        row(cells.iter().map(|cell| text_of(*cell)).collect());
+        Ok(())
+    })
+}
+
+fn text_of(cell: Cell<'_>) -> Option<String> {
+    Some(match cell {
+        Cell::Null => return None,
+        Cell::Int(value) => value.to_string(),
+        Cell::Float(value) => format!("{value:?}"),
+        Cell::Bool(value) => value.to_string(),
+        Cell::Time(us) => String::from_utf8_lossy(&time::format(us)).into_owned(),
+        Cell::Text(text) => String::from_utf8_lossy(text).into_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::DateTime;
+
+    use super::*;
+    use ColumnType::{Float, Int, Text, Time};
+
+    #[test]
+    fn members_are_read_by_the_type_of_the_column() {
+        let read = |kind, value: Bson| cell(kind, false, "m", Some(&value)).map(text_of);
+        assert_eq!(read(Int, Bson::Double(3.0)), Ok(Some("3".into())));
+        assert_eq!(read(Float, Bson::Int32(3)), Ok(Some("3.0".into())));
+        assert_eq!(
+            read(Time, DateTime::from_millis(1).into()),
+            Ok(Some("1970-01-01T00:00:00.001000Z".into()))
+        );
+        assert_eq!(cell(Text, true, "m", None), Ok(Cell::Null));
+        assert_eq!(cell(Text, false, "m", None), Err("\"m\" is missing".into()));
+        assert!(read(Int, Bson::Double(0.5)).is_err());
+        assert!(read(Int, "3".into()).is_err());
+    }
+}

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# A server that speaks MongoDB's wire protocol and keeps its data: SecantusDB from PyPI, on WiredTiger, as a replica set of one.
+# usage: mongo.sh install|start|stop|kill|status|wipe|env
+#   MONGO_PORT (27017)   SECANTUS_VERSION (0.7.0b3)
+# `env` prints MONGO_TEST_PYTHON, a Python with pymongo, and MONGO_TEST_URI for eval.
+# kill: SIGKILL, for crash tests; start afterwards finds the same data. wipe: stop and remove the data.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+MONGO_PORT=${MONGO_PORT:-27017} SECANTUS_VERSION=${SECANTUS_VERSION:-0.7.0b3}
+V=$TIDEGATE_CACHE/secantus-$SECANTUS_VERSION
+D=$TIDEGATE_SERVICES_DIR/mongo PID=$D/pid LOG=$D/mongo.log
+
+install() {
+    [ ! -f "$V/.complete" ] || return 0
+    apt_for python3 python3
+    say "fetching SecantusDB $SECANTUS_VERSION"
+    rm -rf "$V"
+    # Debian splits ensurepip off: without python3-venv the module is there and fails.
+    python3 -m venv "$V" >"$V.log" 2>&1 || {
+        apt_for python3-venv-is-missing python3-venv
+        rm -rf "$V"
+        python3 -m venv "$V" >"$V.log" 2>&1 || { cat "$V.log" >&2; die "python3 -m venv failed"; }
+    }
+    "$V/bin/pip" install -q --disable-pip-version-check "secantusdb==$SECANTUS_VERSION" 'pymongo>=4.9' >>"$V.log" 2>&1 ||
+        { tail -n 20 "$V.log" >&2; die "pip could not install SecantusDB"; }
+    touch "$V/.complete"
+}
+start() {
+    local pid
+    if pid=$(pid_of "$PID"); then
+        say "mongo already runs (pid $pid)"
+        return 0
+    fi
+    install
+    ! port_open "$MONGO_PORT" || die "port $MONGO_PORT is taken: set MONGO_PORT"
+    mkdir -p "$D/data"
+    spawn "$PID" "$LOG" "$V/bin/secantusd-py" --host "$HOST" --port "$MONGO_PORT" --storage-path "$D/data" ${MONGO_EXTRA:-}
+    wait_until 60 "$PID" "$LOG" port_open "$MONGO_PORT"
+    say "mongo answers on $HOST:$MONGO_PORT"
+}
+case ${1:-} in
+install) install ;;
+start) start ;;
+stop) stop_pid "$PID" TERM 20 ;;
+kill) stop_pid "$PID" KILL 5 ;;
+wipe)
+    stop_pid "$PID" KILL 5
+    rm -rf "$D"
+    ;;
+status) if pid=$(pid_of "$PID"); then echo "running $pid"; else echo stopped; exit 3; fi ;;
+env) echo "export MONGO_TEST_PYTHON=$V/bin/python MONGO_TEST_URI=mongodb://$HOST:$MONGO_PORT/" ;;
+*)
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+    exit 2
+    ;;
+esac
