@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tidegate::sink::Durability;
 use tidegate::sink::console::ConsoleFormat;
 use tidegate::sink::postgres;
+use tidegate::storage::{Credentials, Location};
 
 use crate::targets::{KafkaTarget, LakeTarget, TableTarget, Targets, TopicTarget};
 
@@ -44,8 +45,8 @@ pub enum TopicKind {
 pub struct SinkSettings {
     /// Get table rows.
     pub tables: Vec<TableKind>,
-    /// Get lake rows: `embedded` is the data directory, anything else a path.
-    pub lake: Vec<String>,
+    /// Get lake rows; `None` is the data directory.
+    pub lake: Vec<Option<Location>>,
     /// Get topic lines.
     pub topics: Vec<TopicKind>,
     /// The database, if one gets rows. Its password is a secret of the environment.
@@ -61,7 +62,7 @@ impl SinkSettings {
         }
         SinkSettings {
             tables: vec![TableKind::Postgres],
-            lake: vec!["embedded".to_owned()],
+            lake: vec![None],
             topics: vec![TopicKind::Kafka],
             postgres,
         }
@@ -75,9 +76,9 @@ impl SinkSettings {
             TableKind::Console => TableTarget::Console(ConsoleFormat::Text),
             TableKind::ConsoleJson => TableTarget::Console(ConsoleFormat::JsonLines),
         });
-        let lake = self.lake.iter().map(|place| match &**place {
-            "embedded" => LakeTarget::Embedded,
-            path => LakeTarget::Dir(path.into()),
+        let lake = self.lake.iter().map(|place| match place {
+            None => LakeTarget::Embedded,
+            Some(place) => LakeTarget::At(place.clone()),
         });
         let topics = self.topics.iter().map(|kind| match kind {
             TopicKind::Kafka => TopicTarget::Kafka(Box::new(kafka.clone())),
@@ -88,6 +89,7 @@ impl SinkSettings {
             lake: lake.collect(),
             topics: topics.collect(),
             durability: Durability::Power,
+            credentials: Credentials::default(),
         }
     }
 }

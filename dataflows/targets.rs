@@ -3,19 +3,20 @@
 //! Embedded ones stand for the real ones of contract section 5; a configured run names its own, any number for each
 //! kind of output, and each gets the whole of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tidegate::delivery::{Deliver, SharedSink, Tallies};
 use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
-use tidegate::sink::lake::ParquetLake;
+use tidegate::sink::lake::{LakeBatch, ParquetLake, RemoteLake};
 use tidegate::sink::postgres::{self, PostgresTables};
 use tidegate::sink::retry::{Backoff, retry};
 use tidegate::sink::sqlite::SqliteTables;
 use tidegate::sink::topic::TopicFiles;
 use tidegate::sink::{AnySink, Durability, SinkError};
+use tidegate::storage::{self, Credentials, Location};
 use tidegate::telemetry::Board;
 
 use crate::outputs::{Outputs, Sinks};
@@ -37,8 +38,8 @@ pub enum TableTarget {
 pub enum LakeTarget {
     /// The pipeline's directory below the output directory.
     Embedded,
-    /// This directory.
-    Dir(PathBuf),
+    /// A directory of its own, here, in S3 or in HDFS.
+    At(Location),
 }
 
 /// Where topic lines go.
@@ -70,6 +71,8 @@ pub struct Targets {
     pub topics: Vec<TopicTarget>,
     /// What output survives that has been acknowledged.
     pub durability: Durability,
+    /// What S3 is reached with.
+    pub credentials: Credentials,
 }
 
 impl Targets {
@@ -80,6 +83,7 @@ impl Targets {
             lake: vec![LakeTarget::Embedded],
             topics: vec![TopicTarget::Files],
             durability,
+            credentials: Credentials::default(),
         }
     }
 
@@ -101,12 +105,9 @@ impl Targets {
         }
         if let Some(dir) = pipeline.lake() {
             for target in &self.lake {
-                let (name, root) = match target {
-                    LakeTarget::Embedded => ("lake", out.join(dir)),
-                    LakeTarget::Dir(root) => ("lake at a path", root.clone()),
-                };
-                let sink = ParquetLake::open(&root, pipeline.name(), self.durability)?;
-                opened.add(name, Box::new(sink), |opened| &mut opened.lake);
+                let (name, sink) =
+                    retry(&backoff, stopping, || self.open_lake(target, out, dir, pipeline.name()))?;
+                opened.add(&name, sink, |opened| &mut opened.lake);
             }
         }
         for target in &self.topics {
@@ -114,6 +115,25 @@ impl Targets {
             opened.add(name, sink, |opened| &mut opened.topics);
         }
         Ok(opened)
+    }
+
+    fn open_lake(
+        &self,
+        target: &LakeTarget,
+        out: &Path,
+        dir: &str,
+        pipeline: &str,
+    ) -> Result<(String, AnySink<LakeBatch>), SinkError> {
+        let (name, root) = match target {
+            LakeTarget::Embedded => ("lake".to_owned(), out.join(dir)),
+            LakeTarget::At(Location::Dir(root)) => (format!("lake at {}", root.display()), root.clone()),
+            LakeTarget::At(location) => {
+                let place = storage::open(location, &self.credentials).map_err(|error| error.of(pipeline))?;
+                let sink = RemoteLake::open(place, out, pipeline)?;
+                return Ok((format!("lake at {location}"), Box::new(sink)));
+            }
+        };
+        Ok((name, Box::new(ParquetLake::open(&root, pipeline, self.durability)?)))
     }
 
     fn open_tables(

@@ -28,6 +28,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate::storage::{Credentials, Location};
+
 pub use environment::variable_of;
 pub use fault::{Fault, Faults, Origin};
 pub use schema::json_schema;
@@ -54,7 +56,7 @@ pub struct Settings {
     /// Where a live run keeps what is its own: staged output, files that stand for sinks; setting `data`.
     pub data: PathBuf,
     /// Where checkpoints lie; setting `checkpoint`, by default that directory in `data`.
-    pub checkpoint: PathBuf,
+    pub checkpoint: Location,
     /// The brokers; section `kafka`.
     pub kafka: Brokers,
     /// The sinks of each of the pipelines, in their order; section `sinks` of the pipeline's.
@@ -70,6 +72,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What S3 is reached with: from `.env` and the environment.
+    pub fn credentials(&self) -> Credentials {
+        let of_process = |name: &str| std::env::var(name).ok();
+        Credentials::of(|name| self.secrets.get(name).map(str::to_owned).or_else(|| of_process(name)))
+    }
+
     /// The sinks of `pipeline`.
     pub fn sinks_of(&self, pipeline: &str) -> SinkSettings {
         let set = self.sinks.iter().find(|(name, _)| *name == pipeline);
@@ -173,8 +181,8 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
     let mut settings = Settings { data: "data".into(), ..Settings::default() };
     let mut root = Section::root(tree);
     root.read("data", &sinks::PATH, &mut settings.data, findings);
-    let mut checkpoint = settings.data.join("checkpoint");
-    root.read("checkpoint", &sinks::PATH, &mut checkpoint, findings);
+    let mut checkpoint = Location::Dir(settings.data.join("checkpoint"));
+    root.read("checkpoint", &sinks::CHECKPOINT, &mut checkpoint, findings);
     settings.checkpoint = checkpoint;
     let mut section = root.section("kafka", findings);
     sinks::brokers(&mut section, &mut settings.kafka, findings);
