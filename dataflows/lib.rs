@@ -14,6 +14,8 @@
 //! | [`record`] | Kafka topics as a fixture |
 //! | [`sync`] | aggregates from MongoDB to PostgreSQL |
 //! | [`targets`] | the sinks of a run, by kind and by name |
+//! | [`dataset`] | the training set: a row a cycle, with its label |
+//! | [`cycles`] | cycles of a lake side by side, as tables and pictures |
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
@@ -24,6 +26,8 @@
 //! | [`web`] | what a run shows of itself: metrics, health, an API and a page |
 
 pub mod activity;
+pub mod cycles;
+pub mod dataset;
 pub mod generate;
 pub mod graph;
 pub mod hydraulic;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tidegate::checkpoint::{
-    CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, Store, backoff, claim_generation, recover,
+    CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, S3Store, Store, backoff,
+    claim_generation, recover,
 };
 use tidegate::delivery::{Deliver, Tallies};
 use tidegate::ingest::{Interleave, Ledger};
@@ -23,6 +24,7 @@ use tidegate::sink::out_dir::{OutDir, OutDirError};
 use tidegate::source::Source;
 use tidegate::spill::Budget;
 use tidegate::state::{Compactions, Restored, StateHub};
+use tidegate::storage::{Credentials, Location};
 use tidegate::summary::{PipelineSummary, Summary};
 use timely::worker::Worker;
 
@@ -37,8 +39,10 @@ use crate::told::Told;
 pub struct Options {
     /// The output directory.
     pub out: PathBuf,
-    /// Where checkpoints lie, one directory a pipeline below it.
-    pub checkpoint: PathBuf,
+    /// Where checkpoints lie, one directory a pipeline below it: a local directory, or S3.
+    pub checkpoint: Location,
+    /// What S3 is reached with.
+    pub credentials: Credentials,
     /// How long an epoch lasts.
     pub interval: Duration,
     /// How many bytes the state of this process may take in memory; what is beyond goes to `.tidegate/spill` in `out`.
@@ -197,6 +201,36 @@ pub fn run(options: &Options, jobs: &[Job], started: Started<'_>) -> Result<Ende
     Ok(Ended::Finished(Box::new(summary)))
 }
 
+/// What a store of checkpoints is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To write: no other process may.
+    Write,
+    /// To read, while another process may write.
+    Look,
+}
+
+/// Opens the place where the checkpoints of one pipeline lie.
+///
+/// # Errors
+/// When it cannot be used, or another process writes there.
+pub fn open_store(
+    place: &Location,
+    credentials: &Credentials,
+    access: Access,
+) -> Result<Arc<dyn Store>, CheckpointError> {
+    match place {
+        Location::Dir(dir) if access == Access::Write => Ok(Arc::new(DirStore::open(dir)?)),
+        Location::Dir(dir) => Ok(Arc::new(DirStore::unlocked(dir))),
+        Location::S3 { bucket, prefix } => Ok(Arc::new(S3Store::open(bucket, prefix, credentials)?)),
+        Location::Hdfs { .. } => Err(CheckpointError::Store {
+            place: place.to_string(),
+            name: String::new(),
+            cause: "checkpoints lie in a directory or in S3".to_owned(),
+        }),
+    }
+}
+
 fn run_job(
     options: &Options,
     job: &Job,
@@ -205,9 +239,8 @@ fn run_job(
     let began = Instant::now();
     let leads = options.cluster.process == 0;
     let (pipeline, name) = (&job.pipeline, job.pipeline.name());
-    let dir = options.checkpoint.join(name);
-    let store = if leads { DirStore::open(&dir)? } else { DirStore::unlocked(&dir) };
-    let store: Arc<dyn Store> = Arc::new(store);
+    let access = if leads { Access::Write } else { Access::Look };
+    let store = open_store(&options.checkpoint.join(name), &options.credentials, access)?;
     let mirror: Arc<dyn Store> = Arc::new(mirror(&options.out, name)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep: options.keep.max(1) };

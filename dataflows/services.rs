@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tidegate::sink::Durability;
 use tidegate::sink::console::ConsoleFormat;
 use tidegate::sink::{mongo, postgres};
+use tidegate::storage::{Credentials, Location};
 
 use crate::settings::Secrets;
 use crate::targets::{KafkaTarget, LakeTarget, MongoTarget, TableTarget, Targets, TopicTarget};
@@ -47,8 +48,8 @@ pub enum TopicKind {
 pub struct SinkSettings {
     /// Get table rows.
     pub tables: Vec<TableKind>,
-    /// Get lake rows: `embedded` is the data directory, anything else a path.
-    pub lake: Vec<String>,
+    /// Get lake rows; `None` is the data directory.
+    pub lake: Vec<Option<Location>>,
     /// Get topic lines.
     pub topics: Vec<TopicKind>,
     /// The database, if one gets rows. Its password is a secret of the environment.
@@ -91,7 +92,7 @@ impl SinkSettings {
         };
         SinkSettings {
             tables: vec![if is_iot { TableKind::Mongo } else { TableKind::Postgres }],
-            lake: vec!["embedded".to_owned()],
+            lake: vec![None],
             topics: vec![TopicKind::Kafka],
             postgres,
             mongo,
@@ -110,9 +111,9 @@ impl SinkSettings {
             TableKind::Console => TableTarget::Console(ConsoleFormat::Text),
             TableKind::ConsoleJson => TableTarget::Console(ConsoleFormat::JsonLines),
         });
-        let lake = self.lake.iter().map(|place| match &**place {
-            "embedded" => LakeTarget::Embedded,
-            path => LakeTarget::Dir(path.into()),
+        let lake = self.lake.iter().map(|place| match place {
+            None => LakeTarget::Embedded,
+            Some(place) => LakeTarget::At(place.clone()),
         });
         let topics = self.topics.iter().map(|kind| match kind {
             TopicKind::Kafka => TopicTarget::Kafka(Box::new(kafka.clone())),
@@ -123,6 +124,7 @@ impl SinkSettings {
             lake: lake.collect(),
             topics: topics.collect(),
             durability: Durability::Power,
+            credentials: Credentials::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Embedded ones stand for the real ones of contract section 5; a configured run names its own, any number for each
 //! kind of output, and each gets the whole of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tidegate::delivery::{Deliver, SharedSink, Tallies};
@@ -11,13 +11,14 @@ use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
 use tidegate::sink::delta::{DeltaRows, DeltaTables};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
-use tidegate::sink::lake::ParquetLake;
+use tidegate::sink::lake::{LakeBatch, ParquetLake, RemoteLake};
 use tidegate::sink::mongo::{self, MongoTables};
 use tidegate::sink::postgres::{self, PostgresTables};
 use tidegate::sink::retry::{Backoff, retry};
 use tidegate::sink::sqlite::SqliteTables;
 use tidegate::sink::topic::TopicFiles;
 use tidegate::sink::{AnySink, Durability, SinkError};
+use tidegate::storage::{self, Credentials, Location};
 use tidegate::telemetry::Board;
 
 use crate::outputs::{Outputs, Sinks};
@@ -50,8 +51,8 @@ pub struct MongoTarget {
 pub enum LakeTarget {
     /// The pipeline's directory below the output directory.
     Embedded,
-    /// This directory.
-    Dir(PathBuf),
+    /// A directory of its own, here, in S3 or in HDFS.
+    At(Location),
 }
 
 /// Where topic lines go.
@@ -83,6 +84,8 @@ pub struct Targets {
     pub topics: Vec<TopicTarget>,
     /// What output survives that has been acknowledged.
     pub durability: Durability,
+    /// What S3 is reached with.
+    pub credentials: Credentials,
 }
 
 impl Targets {
@@ -93,6 +96,7 @@ impl Targets {
             lake: vec![LakeTarget::Embedded],
             topics: vec![TopicTarget::Files],
             durability,
+            credentials: Credentials::default(),
         }
     }
 
@@ -114,20 +118,25 @@ impl Targets {
         }
         if let Some(dir) = pipeline.lake() {
             for target in &self.lake {
-                let (name, root) = match target {
-                    LakeTarget::Embedded => ("lake", out.join(dir)),
-                    LakeTarget::Dir(root) => ("lake at a path", root.clone()),
-                };
                 let delta = pipeline.delta();
                 if delta.is_empty() {
-                    let sink = ParquetLake::open(&root, pipeline.name(), self.durability)?;
-                    opened.add(name, Box::new(sink), |opened| &mut opened.lake);
+                    let (name, sink) =
+                        retry(&backoff, stopping, || self.open_lake(target, out, dir, pipeline.name()))?;
+                    opened.add(&name, sink, |opened| &mut opened.lake);
                     continue;
                 }
+                let (name, root) = match target {
+                    LakeTarget::Embedded => ("lake".to_owned(), out.join(dir)),
+                    LakeTarget::At(Location::Dir(root)) => (format!("lake at {}", root.display()), root.clone()),
+                    LakeTarget::At(location) => {
+                        let cause = format!("Delta tables are written to a local disk only, not to {location}");
+                        return Err(SinkError::Failed { sink: pipeline.name().to_owned(), cause });
+                    }
+                };
                 let open = |tables| {
                     DeltaTables::open(&root, pipeline.name(), tables, Default::default(), self.durability)
                 };
-                opened.add(name, Box::new(open(delta)?), |opened| &mut opened.lake);
+                opened.add(&name, Box::new(open(delta)?), |opened| &mut opened.lake);
                 let tables = pipeline.delta_rows();
                 let sink = DeltaRows::new(tables.clone(), open(tables)?);
                 opened.add(&format!("tables in {name}"), Box::new(sink), |opened| &mut opened.tables);
@@ -138,6 +147,25 @@ impl Targets {
             opened.add(name, sink, |opened| &mut opened.topics);
         }
         Ok(opened)
+    }
+
+    fn open_lake(
+        &self,
+        target: &LakeTarget,
+        out: &Path,
+        dir: &str,
+        pipeline: &str,
+    ) -> Result<(String, AnySink<LakeBatch>), SinkError> {
+        let (name, root) = match target {
+            LakeTarget::Embedded => ("lake".to_owned(), out.join(dir)),
+            LakeTarget::At(Location::Dir(root)) => (format!("lake at {}", root.display()), root.clone()),
+            LakeTarget::At(location) => {
+                let place = storage::open(location, &self.credentials).map_err(|error| error.of(pipeline))?;
+                let sink = RemoteLake::open(place, out, pipeline)?;
+                return Ok((format!("lake at {location}"), Box::new(sink)));
+            }
+        };
+        Ok((name, Box::new(ParquetLake::open(&root, pipeline, self.durability)?)))
     }
 
     fn open_tables(

@@ -23,6 +23,7 @@ pub mod sink;
 pub mod source;
 pub mod spill;
 pub mod state;
+pub mod storage;
 pub mod summary;
 pub mod telemetry;
 pub mod tick;

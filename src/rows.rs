@@ -262,6 +262,25 @@ impl RowBatch {
         self.columns.push(column);
     }
 
+    /// Appends a column that has the same value in all rows so far.
+    ///
+    /// # Panics
+    /// When the value is not of the column's type.
+    pub fn add_constant(&mut self, kind: ColumnType, cell: Cell<'_>) {
+        let mut column = Column::new(kind);
+        (0..self.len).for_each(|_| column.push(cell));
+        self.columns.push(column);
+    }
+
+    /// A batch of whole columns.
+    ///
+    /// # Panics
+    /// When a column has not `len` rows.
+    pub fn of_columns(columns: Vec<Column>, len: usize) -> Self {
+        assert!(columns.iter().all(|column| column.len as usize == len), "columns are equally long");
+        RowBatch { columns, len }
+    }
+
     /// The values of one row.
     pub fn row(&self, row: usize) -> impl Iterator<Item = Cell<'_>> {
         self.columns.iter().map(move |column| column.get(row))

@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tidegate::runtime::{Cluster, Pace};
 use tidegate::source::kafka::Start;
+use tidegate::storage::Location;
 use tidegate_dataflows::pipeline::LIVE;
 use tidegate_dataflows::record::Until;
 use tidegate_dataflows::replay::{BATCH, PIPELINES};
@@ -164,6 +165,16 @@ pub(crate) enum Command {
     /// iot.sinks, so MONGO_URI, MONGO_DATABASE, MONGO_COLLECTION, POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB,
     /// POSTGRES_USER and POSTGRES_PASSWORD.
     Sync(SyncArgs),
+    /// Make the training set of the hydraulic pipeline: a row a cycle, joined with its label.
+    Dataset(DatasetArgs),
+    /// Merge the small files of a lake.
+    ///
+    /// Readers that go by the lake's manifest (`_tidegate/`), as all tidegate commands do, see each row once at any time; readers
+    /// that list files may see rows twice for the moment of the swap, and never miss any. A run may write meanwhile.
+    Compact(CompactArgs),
+    /// Look back at the cycles of a hydraulic lake: a table, and a picture.
+    #[command(subcommand)]
+    Cycles(CyclesCommand),
     /// Draw a pipeline, with the settings that are in effect, without starting anything.
     Graph(GraphArgs),
     /// Print a script that completes this command line in a shell.
@@ -238,9 +249,12 @@ pub(crate) struct RunArgs {
     /// Embedded sinks in this directory in place of the configured ones.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Where checkpoints lie; OUT.checkpoint by default.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) checkpoint: Option<PathBuf>,
+    /// Where the lake goes in place of OUT/lake: a directory, hdfs://HOST:PORT/PATH or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "URL", value_parser = Location::parse)]
+    pub(crate) lake: Option<Location>,
+    /// Where checkpoints lie, a directory or s3://BUCKET/PREFIX; OUT.checkpoint by default.
+    #[arg(long, value_name = "DIR", value_parser = checkpoint_place)]
+    pub(crate) checkpoint: Option<Location>,
     /// How long an epoch lasts: how often output becomes visible, and how much is read again after a crash.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(crate) epoch: Duration,
@@ -292,11 +306,112 @@ pub(crate) enum CheckpointCommand {
     Verify(CheckpointArgs),
 }
 
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate dataset --lake out/lake/hydraulic --labels profile.txt --out dataset
+  tidegate dataset --lake hdfs://localhost:9000/hydraulic_data/streaming --labels profile.txt --every 10s
+  tidegate dataset --fixture fixtures/hydraulic --labels profile.txt")]
+pub(crate) struct DatasetArgs {
+    /// The lake: a directory, hdfs://HOST:PORT/PATH or s3://BUCKET/PREFIX [default: out/lake/hydraulic].
+    #[arg(long, value_name = "URL", value_parser = Location::parse, conflicts_with = "fixture")]
+    pub(crate) lake: Option<Location>,
+    /// A recorded stream in place of a lake; it goes through the pipeline first.
+    #[arg(long, value_name = "DIR", conflicts_with = "every")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// The labels, profile.txt: line k, from 0, is cycle k; cooler, valve, pump leakage, accumulator, stable flag.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Where training_set.parquet and training_set.csv go.
+    #[arg(long, value_name = "DIR", default_value = "dataset")]
+    pub(crate) out: PathBuf,
+    /// In which forms.
+    #[arg(long, value_name = "FORM,…", value_delimiter = ',', default_values = ["parquet", "csv"])]
+    pub(crate) form: Vec<FormOfSet>,
+    /// How many seconds a whole cycle has; one with fewer is marked.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) seconds: u32,
+    /// Look again this often at the lake and the labels, until a signal comes; just the rows that changed are computed.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) every: Option<Duration>,
+}
+
+/// The forms of the training set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormOfSet {
+    Parquet,
+    Csv,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate compact --lake out/lake/activity
+  tidegate compact --lake hdfs://localhost:9000/hydraulic_data/streaming --by day")]
+pub(crate) struct CompactArgs {
+    /// The lake: a directory, hdfs://HOST:PORT/PATH or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "URL", value_parser = Location::parse)]
+    pub(crate) lake: Location,
+    /// Merge the directories below each one of this level, whose deeper levels then become columns [default: hour
+    /// where directories are finer than that, else each directory by itself].
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) by: Option<String>,
+    /// How large files become, in MiB; one with half of it stays as it is.
+    #[arg(long, value_name = "MIB", default_value_t = 128)]
+    pub(crate) target_mib: u64,
+    /// How many rows a row group has, at most.
+    #[arg(long, value_name = "N", default_value_t = 256 << 10, value_parser = at_least_1)]
+    pub(crate) group_rows: usize,
+    /// Take over from a compaction that is known to be dead.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// JSON in place of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How cycles can be looked at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CyclesCommand {
+    /// Two cycles side by side: the features that differ most, by the distance of their means in deviations.
+    Compare {
+        /// A cycle.
+        a: i64,
+        /// Another.
+        b: i64,
+        /// Just these features, as PS1_avg or pressure_mean.
+        #[arg(long, value_name = "FEATURE,…", value_delimiter = ',')]
+        feature: Vec<String>,
+        /// How many features.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_1)]
+        most: usize,
+        #[command(flatten)]
+        look: Look,
+    },
+    /// A feature over all cycles: mean, extremes and deviation in each.
+    Trend {
+        /// The feature, as PS1_avg or pressure_mean.
+        feature: String,
+        #[command(flatten)]
+        look: Look,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Look {
+    /// The lake: a directory, hdfs://HOST:PORT/PATH or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "URL", value_parser = Location::parse, default_value = "out/lake/hydraulic")]
+    pub(crate) lake: Location,
+    /// The picture's file [default: cycles-A-B.svg, trend-FEATURE.svg].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) picture: Option<PathBuf>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct CheckpointArgs {
-    /// Where checkpoints lie.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) checkpoint: PathBuf,
+    /// Where checkpoints lie: a directory or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "DIR", value_parser = checkpoint_place)]
+    pub(crate) checkpoint: Location,
     /// The pipeline.
     #[arg(long, value_name = "PIPELINE", default_value = PIPELINES[0], value_parser = PossibleValuesParser::new(LIVE))]
     pub(crate) pipeline: String,
@@ -762,6 +877,15 @@ fn pace(text: &str) -> Result<Pace, String> {
     let times = text.strip_suffix('x').and_then(|times| times.parse::<f64>().ok());
     let times = times.filter(|times| times.is_finite() && *times > 0.0);
     times.map(Pace::Times).ok_or("write max, or how many times as fast as recorded: 1x, 10x, 0.5x".to_owned())
+}
+
+fn checkpoint_place(text: &str) -> Result<Location, String> {
+    match Location::parse(text)? {
+        Location::Hdfs { .. } => {
+            Err("checkpoints lie in a directory or in S3: HDFS has no conditional write".to_owned())
+        }
+        place => Ok(place),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tidegate::source::Source;
+use tidegate::storage::Location;
 use tidegate_dataflows::graph::{Format, Topology};
 use tidegate_dataflows::pipeline::Pipeline;
 use tidegate_dataflows::replay::Options;
@@ -50,7 +51,7 @@ pub(crate) fn of_run(
     pipeline: &dyn Pipeline,
     settings: &Settings,
     embedded: Option<&Path>,
-    checkpoint: &Path,
+    checkpoint: &Location,
 ) {
     let (name, inputs) = (pipeline.name(), pipeline.inputs());
     let sinks = match embedded {
@@ -65,13 +66,13 @@ pub(crate) fn of_run(
         _ => "late and idle records: <topic>.late; unusable ones: <topic>.dlq; all are counted".to_owned(),
     };
     if ui.is_json() {
-        let (inputs, sinks, checkpoint) = (inputs.join(","), sinks.join("; "), checkpoint.display());
+        let (inputs, sinks) = (inputs.join(","), sinks.join("; "));
         tracing::info!(pipeline = name, inputs, sinks, aside, %checkpoint, "run");
         return;
     }
     ui.note(ui.styled_err(Style::TITLE, &format!("tidegate {}  {name}", env!("CARGO_PKG_VERSION"))));
     ui.note(pipeline.topology().draw(Format::Text).trim_end());
-    for line in sinks.into_iter().chain([aside, format!("checkpoint: {}", checkpoint.display())]) {
+    for line in sinks.into_iter().chain([aside, format!("checkpoint: {checkpoint}")]) {
         ui.note(ui.styled_err(Style::FAINT, &line));
     }
 }

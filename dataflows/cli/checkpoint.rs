@@ -1,26 +1,30 @@
 //! `tidegate checkpoint list|show|verify`.
 
 use serde_json::{Value, json};
-use tidegate::checkpoint::{DirStore, Found, Manifest, survey};
+use tidegate::checkpoint::{Found, Manifest, survey};
 use tidegate::time;
+use tidegate_dataflows::run::{Access, open_store};
 
-use super::args::{CheckpointArgs, CheckpointCommand};
+use super::args::{CheckpointArgs, CheckpointCommand, Global};
 use super::failure::Failure;
+use super::settings;
 use super::ui::{Ui, grouped};
 
 /// Looks at checkpoints.
-pub(crate) fn run(ui: &Ui, command: &CheckpointCommand) -> Result<(), Failure> {
+pub(crate) fn run(ui: &Ui, global: &Global, command: &CheckpointCommand) -> Result<(), Failure> {
     let (CheckpointCommand::List(args) | CheckpointCommand::Show(args) | CheckpointCommand::Verify(args)) =
         command;
-    let dir = args.checkpoint.join(&args.pipeline);
-    if !dir.is_dir() {
+    let place = args.checkpoint.join(&args.pipeline);
+    let store =
+        open_store(&place, &settings(global)?.credentials(), Access::Look).map_err(Failure::running)?;
+    if store.names().map_err(Failure::running)?.is_empty() {
         return Err(Failure::usage(format!(
-            "there is no checkpoint of {:?} in {:?}",
+            "there is no checkpoint of {:?} in {}",
             args.pipeline, args.checkpoint
         ))
-        .mend("name the directory that a run was given, with --checkpoint DIR"));
+        .mend("name the place that a run was given, with --checkpoint"));
     }
-    let found = survey(&DirStore::unlocked(&dir)).map_err(Failure::running)?;
+    let found = survey(&*store).map_err(Failure::running)?;
     match command {
         CheckpointCommand::List(_) => list(ui, args, &found),
         CheckpointCommand::Show(_) => show(ui, args, &found),

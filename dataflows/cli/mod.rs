@@ -4,7 +4,10 @@ mod args;
 mod banner;
 mod checkpoint;
 mod cluster;
+mod compact;
 mod connect;
+mod cycles;
+mod dataset;
 mod delta;
 mod doctor;
 mod failure;
@@ -69,13 +72,16 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Replay(args)) => replay::run(ui, global, args),
         Some(Command::Run(args)) => run::run(ui, global, args),
         Some(Command::Cluster(args)) => cluster::run(ui, global, args),
-        Some(Command::Checkpoint(command)) => checkpoint::run(ui, command),
+        Some(Command::Checkpoint(command)) => checkpoint::run(ui, global, command),
         Some(Command::Record(args)) => record::run(ui, global, args),
         Some(Command::Generate(args)) => generate::run(ui, global, args),
         Some(Command::Prove(args)) => prove::run(ui, global, args),
         Some(Command::Validate(args)) => validate::run(ui, global, args),
         Some(Command::Verify(args)) => verify::run(ui, global, args),
         Some(Command::Sync(args)) => sync::run(ui, global, args),
+        Some(Command::Dataset(args)) => dataset::run(ui, global, args),
+        Some(Command::Compact(args)) => compact::run(ui, global, args),
+        Some(Command::Cycles(command)) => cycles::run(ui, global, command),
         Some(Command::Graph(args)) => graph::run(ui, global, args),
         Some(Command::Dlq(command)) => set_aside::run(ui, global, Kind::Dead, command),
         Some(Command::Late(command)) => set_aside::run(ui, global, Kind::Late, command),

@@ -13,12 +13,13 @@ use tidegate::sink::Durability;
 use tidegate::source::Source;
 use tidegate::source::bounded::Bounded;
 use tidegate::source::kafka::{KafkaSource, Settings as KafkaSettings, Start};
+use tidegate::storage::Location;
 use tidegate_dataflows::pipeline::{IOT_VALIDATE, Pipeline};
 use tidegate_dataflows::replay::open_source;
 use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run as run_pipelines};
 use tidegate_dataflows::services::TopicKind;
 use tidegate_dataflows::settings::Settings;
-use tidegate_dataflows::targets::{KafkaTarget, Targets};
+use tidegate_dataflows::targets::{KafkaTarget, LakeTarget, Targets};
 
 use super::args::{Global, RunArgs};
 use super::failure::Failure;
@@ -36,12 +37,13 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
     let settings = settings(global)?;
     // Embedded sinks have their checkpoints beside them; configured ones where the settings say.
     let (out, checkpoint) = match &args.out {
-        Some(out) => (out.clone(), beside(out)),
+        Some(out) => (out.clone(), Location::Dir(beside(out))),
         None => (settings.data.clone(), settings.checkpoint.clone()),
     };
     let options = Options {
         checkpoint: args.checkpoint.clone().unwrap_or(checkpoint),
         out,
+        credentials: settings.credentials(),
         interval: args.epoch,
         memory_limit: settings.memory_limit,
         keep: args.keep,
@@ -57,6 +59,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         return Err(Failure::usage("several processes run one pipeline")
             .mend("name one pipeline, and start another run for the next, with other ports"));
     }
+    if names.len() > 1 && args.lake.is_some() {
+        return Err(Failure::usage("--lake is the lake of one pipeline")
+            .mend("name one pipeline, or a lake for each in the settings"));
+    }
     let mut jobs = Vec::new();
     for name in names {
         let pipeline = match &args.fixture {
@@ -67,7 +73,11 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         if args.fixture.is_none() && (name == "iot" || name == IOT_VALIDATE) {
             same_partitions(args, &settings)?;
         }
-        let targets = targets(args, &settings, name, &*source)?;
+        let mut targets = targets(args, &settings, name, &*source)?;
+        targets.credentials = options.credentials.clone();
+        if let Some(lake) = &args.lake {
+            targets.lake = vec![LakeTarget::At(lake.clone())];
+        }
         jobs.push(Job { pipeline, source, targets });
     }
     // Of several processes any may hear a signal: worker 0 stops them all.
@@ -171,7 +181,6 @@ fn beside(out: &Path) -> PathBuf {
 
 fn tell_start(ui: &Ui, options: &Options, name: &str, decided: Option<&Manifest>) {
     let dir = options.checkpoint.join(name);
-    let dir = dir.display();
     match decided {
         None => ui.note(format_args!("{name}: no checkpoint in {dir}: starting at the beginning")),
         Some(manifest) => {

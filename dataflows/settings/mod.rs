@@ -31,6 +31,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate::storage::{Credentials, Location};
+
 pub use environment::variable_of;
 pub use fault::{Fault, Faults, Origin};
 pub use schema::json_schema;
@@ -57,7 +59,7 @@ pub struct Settings {
     /// Where a live run keeps what is its own: staged output, files that stand for sinks; setting `data`.
     pub data: PathBuf,
     /// Where checkpoints lie; setting `checkpoint`, by default that directory in `data`.
-    pub checkpoint: PathBuf,
+    pub checkpoint: Location,
     /// How many bytes the state of a run may take in a process; setting `memory_limit`, by default none.
     pub memory_limit: Option<usize>,
     /// The brokers; section `kafka`.
@@ -75,6 +77,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What S3 is reached with: from `.env` and the environment.
+    pub fn credentials(&self) -> Credentials {
+        let of_process = |name: &str| std::env::var(name).ok();
+        Credentials::of(|name| self.secrets.get(name).map(str::to_owned).or_else(|| of_process(name)))
+    }
+
     /// The sinks of `pipeline`.
     pub fn sinks_of(&self, pipeline: &str) -> SinkSettings {
         // The two stages of `iot` are one pipeline to who sets them.
@@ -180,8 +188,8 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
     let mut settings = Settings { data: "data".into(), ..Settings::default() };
     let mut root = Section::root(tree);
     root.read("data", &sinks::PATH, &mut settings.data, findings);
-    let mut checkpoint = settings.data.join("checkpoint");
-    root.read("checkpoint", &sinks::PATH, &mut checkpoint, findings);
+    let mut checkpoint = Location::Dir(settings.data.join("checkpoint"));
+    root.read("checkpoint", &sinks::CHECKPOINT, &mut checkpoint, findings);
     settings.checkpoint = checkpoint;
     memory::read(&mut root, &mut settings.memory_limit, findings);
     let mut section = root.section("kafka", findings);

@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The variables that hold secrets, under the names that the documents give them.
-pub(super) const SECRETS: [&str; 6] = [
+pub(super) const SECRETS: [&str; 11] = [
     "DB_PASSWORD",
     "POSTGRES_PASSWORD",
     "MONGO_URI",
     "MINIO_ROOT_USER",
     "MINIO_ROOT_PASSWORD",
+    "MINIO_ENDPOINT",
+    "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
 ];
 
 /// Values that must not reach a log, an error or a page.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tidegate::sink::postgres::{self, TlsMode};
+use tidegate::storage::Location;
 
 use super::kinds::{Kind, wrong};
 use super::section::{Findings, Section};
@@ -129,19 +130,44 @@ const TABLES: Kind<Vec<TableKind>> =
 const TOPICS: Kind<Vec<TopicKind>> =
     Kind { read: |text| several(text, &TOPIC_NAMES), show: |kinds| shown(kinds, &TOPIC_NAMES) };
 
+const PLACE: &str =
+    "write embedded, a path, hdfs://HOST:PORT/PATH or s3://BUCKET/PREFIX, several with commas between";
+
+/// Where checkpoints lie: a directory or S3.
+pub(super) const CHECKPOINT: Kind<Location> = Kind {
+    read: |text| match Location::parse(text) {
+        Ok(Location::Hdfs { .. }) => wrong(
+            "checkpoints cannot lie in HDFS, which has no conditional write",
+            "write a path or s3://BUCKET/PREFIX",
+        ),
+        Ok(place) => Ok(place),
+        Err(what) => wrong(what, "write a path or s3://BUCKET/PREFIX"),
+    },
+    show: Location::to_string,
+};
+
 /// Places of a lake, with commas between, or `none`.
-const PLACES: Kind<Vec<String>> = Kind {
+const PLACES: Kind<Vec<Option<Location>>> = Kind {
     read: |text| match text {
         NONE => Ok(Vec::new()),
         _ => {
-            let places: Vec<String> = text.split(',').map(|place| place.trim().to_owned()).collect();
-            if places.iter().any(String::is_empty) {
-                return wrong("a place of the lake is empty", "write embedded, or paths with commas between");
-            }
-            Ok(places)
+            let place = |text: &str| match text.trim() {
+                "embedded" => Ok(None),
+                text => Location::parse(text).map(Some),
+            };
+            text.split(',').map(place).collect::<Result<_, _>>().map_err(|what| (what, PLACE.to_owned()))
         }
     },
-    show: |places| if places.is_empty() { NONE.to_owned() } else { places.join(", ") },
+    show: |places| {
+        let shown = |place: &Option<Location>| {
+            place.as_ref().map_or_else(|| "embedded".to_owned(), ToString::to_string)
+        };
+        if places.is_empty() {
+            NONE.to_owned()
+        } else {
+            places.iter().map(shown).collect::<Vec<_>>().join(", ")
+        }
+    },
 };
 
 fn several<K: Copy + PartialEq>(text: &str, names: &[(&str, K)]) -> Result<Vec<K>, (String, String)> {

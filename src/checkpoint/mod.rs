@@ -23,6 +23,8 @@ mod commit;
 mod frame;
 mod manifest;
 mod recover;
+#[cfg(feature = "s3")]
+mod s3;
 mod store;
 
 use thiserror::Error;
@@ -31,6 +33,8 @@ pub use commit::{Committer, Decided, Decision, Inline, Pen, Threaded, backoff};
 pub use frame::{Damage, VERSION, pack, unpack};
 pub use manifest::{Manifest, PartitionCut, StateFile};
 pub use recover::{Found, Recovered, claim_generation, recover, survey};
+#[cfg(feature = "s3")]
+pub use s3::S3Store;
 pub use store::{DirStore, Store};
 
 use crate::sink::SinkError;

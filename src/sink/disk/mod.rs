@@ -40,14 +40,14 @@ impl DiskError {
 
     /// The error as a sink's: worth another try when the disk is full or busy.
     pub(crate) fn of(self, sink: &str) -> SinkError {
+        let (can_wait, sink, cause) = (self.can_wait(), sink.to_owned(), self.to_string());
+        if can_wait { SinkError::Unavailable { sink, cause } } else { SinkError::Failed { sink, cause } }
+    }
+
+    /// Whether another try can help: the disk is full or busy.
+    pub(crate) fn can_wait(&self) -> bool {
         use io::ErrorKind::{Interrupted, QuotaExceeded, ResourceBusy, StorageFull};
-        let (sink, cause) = (sink.to_owned(), self.to_string());
-        match self.cause.kind() {
-            StorageFull | QuotaExceeded | ResourceBusy | Interrupted => {
-                SinkError::Unavailable { sink, cause }
-            }
-            _ => SinkError::Failed { sink, cause },
-        }
+        matches!(self.cause.kind(), StorageFull | QuotaExceeded | ResourceBusy | Interrupted)
     }
 }
 

@@ -4,7 +4,7 @@
 //! escapes is escaped as Hive does, `%` and two hexadecimal digits; an empty value has Hive's own name.
 
 /// What stands for an empty value.
-const EMPTY: &str = "__HIVE_DEFAULT_PARTITION__";
+pub(super) const EMPTY: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// What file systems allow for one name, in bytes.
 const NAME_MAX: usize = 255;

@@ -79,6 +79,8 @@ pub(in crate::sink) struct OpenEpoch {
     disk: Disk,
     dir: PathBuf,
     epoch: u64,
+    /// What the names of its files begin with.
+    prefix: &'static str,
     limits: Limits,
     partitions: BTreeMap<Place, Partition>,
     waiting_bytes: usize,
@@ -94,6 +96,7 @@ impl OpenEpoch {
             disk,
             dir,
             epoch,
+            prefix: "part",
             limits,
             partitions: BTreeMap::new(),
             waiting_bytes: 0,
@@ -102,6 +105,11 @@ impl OpenEpoch {
             next_seq: 0,
             done: Vec::new(),
         }
+    }
+
+    /// The same with files whose names begin with `prefix` in place of `part`.
+    pub(super) fn named(self, prefix: &'static str) -> Self {
+        OpenEpoch { prefix, ..self }
     }
 
     /// How many bytes the waiting rows take.
@@ -136,11 +144,14 @@ impl OpenEpoch {
 
     /// Ends all files: what is staged for the epoch.
     pub(in crate::sink) fn finish(mut self) -> Result<Vec<StagedFile>, String> {
-        let places: Vec<_> = self.partitions.keys().cloned().collect();
-        for place in places {
-            self.end(&place)?;
-        }
+        self.end_all()?;
         Ok(self.done)
+    }
+
+    /// Ends the files of all partitions.
+    pub(super) fn end_all(&mut self) -> Result<(), String> {
+        let places: Vec<_> = self.partitions.keys().cloned().collect();
+        places.iter().try_for_each(|place| self.end(place))
     }
 
     /// Makes a row group of a partition's waiting rows, in its file or, where that has other columns, a new one.
@@ -200,7 +211,7 @@ impl OpenEpoch {
         let (seq, rows) = (file.seq, file.rows);
         let (bytes, crc32) = file.close().map_err(reason)?.finish().map_err(|error| error.to_string())?;
         let slash = if dir.is_empty() { "" } else { "/" };
-        let path = format!("{dir}{slash}part-{:010}-{seq:05}-{crc32:08x}.parquet", self.epoch);
+        let path = format!("{dir}{slash}{}-{:010}-{seq:05}-{crc32:08x}.parquet", self.prefix, self.epoch);
         self.done.push(StagedFile { name: staged_name(seq), path, rows, bytes, crc32 });
         Ok(())
     }

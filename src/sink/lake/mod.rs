@@ -19,9 +19,13 @@
 //! that lack them.
 
 pub(in crate::sink) mod buffer;
+mod compact;
 pub(in crate::sink) mod directory;
 pub(in crate::sink) mod epoch;
 mod file;
+mod index;
+mod read;
+mod remote;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,11 +33,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::compact::{Compacted, Compaction};
 pub use self::directory::partition_dir;
 pub use self::epoch::Limits;
 use self::epoch::{OpenEpoch, StagedFile};
+pub use self::index::LakeIndex;
+pub use self::read::{FileRows, partition_values, read_file};
+pub use self::remote::RemoteLake;
 use super::disk::{Disk, Durability, checksum};
-use super::staged::{Books, Description, Turn, is_plain, turn};
+use super::staged::{self, Books, Description, Turn, is_plain, turn};
 use super::{Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema};
 
@@ -121,6 +129,22 @@ impl ParquetLake {
         })
     }
 
+    fn is_prepared(&self, epoch: u64) -> bool {
+        self.prepared.contains_key(&epoch)
+    }
+
+    /// The directory in which files are staged that a description says lie in `name`.
+    fn staging_dir(&self, name: &str) -> PathBuf {
+        self.books.dir(name)
+    }
+
+    /// Lets go of what was staged for epochs up to `epoch`.
+    fn forget(&mut self, epoch: u64) -> Result<(), SinkError> {
+        self.open.retain(|&open, _| open > epoch);
+        self.prepared.retain(|&prepared, _| prepared > epoch);
+        self.books.clear(epoch).map_err(|error| self.books.lift(error))
+    }
+
     /// The last epoch that this lake has taken in, from whatever process; `None` before the first.
     ///
     /// # Errors
@@ -182,6 +206,14 @@ impl ParquetLake {
         disk.rename(&staged, &published).map_err(lift)
     }
 
+    /// The newest epoch that a compaction took up; 0 before the first.
+    fn compacted(&self) -> Result<u64, SinkError> {
+        let state = self.books.root.join(index::STATE);
+        let names = self.books.disk.names(&state).map_err(|error| self.books.lift(error))?;
+        let through = |name: &std::ffi::OsString| Some(index::snapshot_of(name.to_str()?)?.1);
+        Ok(names.iter().filter_map(through).max().unwrap_or(0))
+    }
+
     /// Publishes an epoch, writes its manifest and sets the mark.
     fn publish_all(
         &self,
@@ -189,6 +221,10 @@ impl ParquetLake {
         generation: u64,
         staged: Description<StagedFile>,
     ) -> Result<(), SinkError> {
+        if epoch <= self.compacted()? {
+            // Its rows lie in merged files: to publish it again would repeat them.
+            return Ok(());
+        }
         let dir = self.books.dir(&staged.dir);
         let verify = !self.prepared.contains_key(&epoch);
         let mut touched = BTreeSet::new();
@@ -277,10 +313,43 @@ impl Sink for ParquetLake {
             Turn::Done => self.books.note_generation(mark, generation)?,
             Turn::Publish => self.publish_all(epoch, generation, description)?,
         }
-        self.open.retain(|&open, _| open > epoch);
-        self.prepared.retain(|&prepared, _| prepared > epoch);
-        self.books.clear(epoch).map_err(|error| self.books.lift(error))
+        self.forget(epoch)
     }
+}
+
+/// Writes rows to one Parquet file, in place of what is there: a file that is no lake's.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_rows(path: &Path, schema: &Schema, rows: &RowBatch) -> Result<(), SinkError> {
+    let fail = |cause: String| staged::failed("file", cause);
+    let disk = Disk::new(Durability::Power);
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    let draft = PathBuf::from(draft);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = disk.create_dirs(parent).and_then(|()| disk.create(&draft));
+    let file = written.map_err(|error| fail(error.to_string()))?;
+    let mut buffer = buffer::Buffer::default();
+    buffer.append(schema, rows).map_err(fail)?;
+    let parquet = |error: parquet::errors::ParquetError| fail(format!("cannot write {path:?}: {error}"));
+    let mut open = file::OpenFile::create(file, 0, &buffer).map_err(parquet)?;
+    open.write(buffer).map_err(parquet)?;
+    let finished = open.close().map_err(parquet)?.finish();
+    let renamed = finished.and_then(|_| disk.rename(&draft, path)).and_then(|()| disk.force_dir(parent));
+    renamed.map_err(|error| error.of("file"))
+}
+
+/// Makes a file hold `bytes`, in place of what is there, in one step.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
+    let disk = Disk::new(Durability::Power);
+    // A bare name has an empty parent, which is no directory to force.
+    let path = if path.parent() == Some(Path::new("")) { &Path::new(".").join(path) } else { path };
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    disk.create_dirs(parent).and_then(|()| disk.replace(path, bytes)).map_err(|error| error.of("file"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,12 @@ fn with_extras(names: &[&str]) -> Schema {
 }
 
 /// Rows with the given offsets; the extra columns hold the offset where it is even.
-fn batch(dir: &str, writer_partition: u32, extras: &[&str], offsets: std::ops::Range<i64>) -> LakeBatch {
+pub(super) fn batch(
+    dir: &str,
+    writer_partition: u32,
+    extras: &[&str],
+    offsets: std::ops::Range<i64>,
+) -> LakeBatch {
     let schema = with_extras(extras);
     let mut rows = schema.batch();
     for offset in offsets {
@@ -46,11 +51,11 @@ fn batch(dir: &str, writer_partition: u32, extras: &[&str], offsets: std::ops::R
     LakeBatch { partition_dir: dir.to_owned(), writer_partition, schema: Arc::new(schema), rows }
 }
 
-fn open(dir: &Path) -> ParquetLake {
+pub(super) fn open(dir: &Path) -> ParquetLake {
     ParquetLake::open(dir, "lake", Durability::Process).unwrap()
 }
 
-fn run(sink: &mut ParquetLake, epoch: u64, batches: Vec<LakeBatch>) {
+pub(super) fn run(sink: &mut ParquetLake, epoch: u64, batches: Vec<LakeBatch>) {
     for batch in batches {
         sink.write(epoch, batch).unwrap();
     }
@@ -59,7 +64,7 @@ fn run(sink: &mut ParquetLake, epoch: u64, batches: Vec<LakeBatch>) {
 }
 
 /// The Parquet files that a reader of the tree finds, below the lake.
-fn visible(dir: &Path) -> Vec<String> {
+pub(super) fn visible(dir: &Path) -> Vec<String> {
     fn walk(dir: &Path, root: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -88,9 +93,8 @@ fn columns(path: &Path) -> Vec<String> {
 }
 
 /// (directory, kafka_offset, x_a) of every row in the lake, sorted, by what the manifests list.
-fn content(dir: &Path) -> Vec<(String, i64, Option<String>)> {
-    let lake = open(dir);
-    let listed: Vec<_> = lake.manifests().unwrap().into_iter().flat_map(|manifest| manifest.files).collect();
+pub(super) fn content(dir: &Path) -> Vec<(String, i64, Option<String>)> {
+    let listed = LakeIndex::read(&crate::storage::Dir::new(dir)).unwrap().files;
     let mut names: Vec<_> = listed.iter().map(|file| file.path.clone()).collect();
     names.sort();
     assert_eq!(names, visible(dir), "the manifests list what readers find");
@@ -114,7 +118,11 @@ fn content(dir: &Path) -> Vec<(String, i64, Option<String>)> {
     content
 }
 
-fn expected(dir: &str, offsets: std::ops::Range<i64>, extra: bool) -> Vec<(String, i64, Option<String>)> {
+pub(super) fn expected(
+    dir: &str,
+    offsets: std::ops::Range<i64>,
+    extra: bool,
+) -> Vec<(String, i64, Option<String>)> {
     offsets.map(|o| (dir.to_owned(), o, (extra && o % 2 == 0).then(|| o.to_string()))).collect()
 }
 

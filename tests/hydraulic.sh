@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# The lake of hydraulic in real places: HDFS (a NameNode and a DataNode) and S3 (SeaweedFS), each under runs that are killed
+# at random moments and under servers that are stopped and started; its compaction; what is read from it. Called by tests/run.
+# usage: tests/hydraulic.sh   TIDEGATE_BINARY   the program (default target/release/tidegate)
+#   HYDRAULIC_KILLS (5)  how often each run is killed
+cd "$(dirname "$0")/.."
+. tests/services/lib.sh
+binary=$(realpath "${TIDEGATE_BINARY:-target/release/tidegate}")
+kills=${HYDRAULIC_KILLS:-5}
+unset TIDEGATE_BINARY
+export -n TIDEGATE_CACHE TIDEGATE_SERVICES_DIR
+cache=$TIDEGATE_CACHE
+services=$(mktemp -d)
+place=$(mktemp -d)
+hdfs_port=$(free_port 19820)
+export HDFS_RPC_PORT=$hdfs_port HDFS_HTTP_PORT HDFS_DN_PORT HDFS_DN_HTTP_PORT HDFS_DN_IPC_PORT
+HDFS_HTTP_PORT=$(free_port 19870) HDFS_DN_PORT=$(free_port 19900) HDFS_DN_HTTP_PORT=$(free_port 19930) HDFS_DN_IPC_PORT=$(free_port 19960)
+export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
+S3_PORT=$(free_port 18333) SEAWEEDFS_MASTER_PORT=$(free_port 19333) SEAWEEDFS_VOLUME_PORT=$(free_port 18580) SEAWEEDFS_FILER_PORT=$(free_port 18888)
+serve() { TIDEGATE_SERVICES_DIR=$services TIDEGATE_CACHE=$cache bash "tests/services/$1.sh" "${@:2}"; }
+running=()
+finish() {
+    for pid in "${running[@]:-}"; do [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || :; done
+    serve hdfs kill || :
+    serve seaweedfs kill || :
+    rm -rf "$services" "$place"
+}
+trap finish EXIT
+
+python=$(TIDEGATE_CACHE=$cache python_venv)
+"$python" -c 'import duckdb' 2>/dev/null || "$python" -m pip install -q --disable-pip-version-check duckdb >"$cache/duckdb.log" 2>&1 ||
+    { tail -n 5 "$cache/duckdb.log" >&2; die "pip could not install duckdb"; }
+rows() { "$python" tests/lake_rows.py "$@"; }
+
+serve seaweedfs start 2>"$place/seaweedfs.out" &
+starting=$!
+serve hdfs start 2>"$place/hdfs.out" || { cat "$place/hdfs.out" >&2; exit 1; }
+wait "$starting" || { cat "$place/seaweedfs.out" >&2; exit 1; }
+eval "$(serve seaweedfs env)"
+hdfs=hdfs://127.0.0.1:$HDFS_RPC_PORT/hydraulic_data/streaming
+s3=s3://tidegate/hydraulic_data/streaming
+fixture=fixtures/hydraulic
+
+if [ -n "${HYDRAULIC_PLACES_TEST:-}" ]; then
+    TIDEGATE_TEST_PLACES="hdfs://127.0.0.1:$HDFS_RPC_PORT/places s3://tidegate/places" bash -c "$HYDRAULIC_PLACES_TEST"
+fi
+
+copy_hdfs() { rm -rf "$2" && serve hdfs dfs -get "/hydraulic_data/$1" "$2" 2>/dev/null; }
+copy_s3() {
+    rm -rf "$2"
+    "$python" - "$1" "$2" <<'P'
+import os, sys
+from pyarrow import fs
+s3 = fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"], region="us-east-1")
+fs.copy_files("tidegate/hydraulic_data/" + sys.argv[1], sys.argv[2], source_filesystem=s3)
+P
+}
+
+# Always in a subshell or in the background, whose pid is then the program's.
+run() { # NAME LAKE CHECKPOINT ARGS...
+    exec "$binary" run hydraulic --fixture $fixture --out "$place/$1" --lake "$2" --checkpoint "$3" --epoch 200ms "${@:4}" >>"$place/$1.log" 2>&1
+}
+# Killed at random moments until it has ended by itself; each life with other workers.
+until_the_end() { # NAME LAKE CHECKPOINT
+    local left=$kills workers pid
+    while :; do
+        workers=$((1 + RANDOM % 3))
+        run "$@" -w "$workers" --speed 250x &
+        pid=$!
+        running+=("$pid")
+        if [ "$left" -gt 0 ]; then
+            sleep "0.$((RANDOM % 8 + 2))"
+            [ $((RANDOM % 2)) = 0 ] || sleep 0.7
+            if kill -9 "$pid" 2>/dev/null; then left=$((left - 1)); fi
+        fi
+        if wait "$pid" 2>/dev/null; then return 0; fi
+        [ "$left" -ge 0 ] && [ "$(wc -l <"$place/$1.log")" -lt 400 ] || { tail -n 20 "$place/$1.log" >&2; return 1; }
+        if grep -q '^error' "$place/$1.log"; then tail -n 20 "$place/$1.log" >&2; return 1; fi
+    done
+}
+
+say 'the undisturbed lake, on this disk'
+(run wanted "$place/lake" "$place/wanted.checkpoint" -w 2) || { tail "$place/wanted.log" >&2; exit 1; }
+rows compare "$place/lake" "$place/lake"
+
+say 'killed at random moments into HDFS'
+until_the_end hdfs "$hdfs" "$place/hdfs.checkpoint"
+copy_hdfs streaming "$place/from-hdfs"
+rows compare "$place/lake" "$place/from-hdfs"
+rows compare "$place/lake" "$place/from-hdfs" --list
+
+say 'killed at random moments into S3, with checkpoints in S3'
+until_the_end s3 "$s3" s3://tidegate/checkpoint
+copy_s3 streaming "$place/from-s3"
+rows compare "$place/lake" "$place/from-s3"
+rows compare "$place/lake" "$place/from-s3" --list
+"$binary" checkpoint list --checkpoint s3://tidegate/checkpoint --pipeline hydraulic
+"$binary" checkpoint show --checkpoint s3://tidegate/checkpoint --pipeline hydraulic | grep -q '"finished": true'
+"$binary" checkpoint verify --checkpoint s3://tidegate/checkpoint --pipeline hydraulic
+
+say 'the servers stopped and started while runs write'
+run hdfs-away "${hdfs%/*}/away" "$place/hdfs-away.checkpoint" --speed 200x &
+to_hdfs=$!
+run s3-away "${s3%/*}/away" "$place/s3-away.checkpoint" --speed 200x &
+to_s3=$!
+running+=("$to_hdfs" "$to_s3")
+sleep 1
+serve seaweedfs stop
+serve hdfs kill
+serve seaweedfs start 2>"$place/seaweedfs.out" || { cat "$place/seaweedfs.out" >&2; exit 1; }
+serve hdfs start 2>"$place/hdfs.out" || { cat "$place/hdfs.out" >&2; exit 1; }
+wait "$to_hdfs" || { tail -n 20 "$place/hdfs-away.log" >&2; exit 1; }
+wait "$to_s3" || { tail -n 20 "$place/s3-away.log" >&2; exit 1; }
+grep -h 'waiting for it\|trying again' "$place/hdfs-away.log" "$place/s3-away.log" | head -n 4 || :
+copy_hdfs away "$place/away"
+rows compare "$place/lake" "$place/away" --list
+copy_s3 away "$place/away"
+rows compare "$place/lake" "$place/away" --list
+
+say 'the training set, from each place and from the stream'
+labels=$place/profile.txt
+for cycle in 0 1 2; do printf '%d\t%d\t%d\t%d\t%d\n' "$cycle" 100 $((cycle % 2)) 130 0; done >"$labels"
+for lake in "$place/lake" "$hdfs" "$s3"; do
+    name=$(printf '%s' "$lake" | tr -c 'a-z0-9\n' _)
+    "$binary" dataset --lake "$lake" --labels "$labels" --out "$place/set-$name" -w 2 >/dev/null
+    cmp "$place/set-$(printf '%s' "$place/lake" | tr -c 'a-z0-9\n' _)/training_set.csv" "$place/set-$name/training_set.csv"
+done
+"$binary" dataset --fixture $fixture --labels "$labels" --out "$place/set-stream" >/dev/null
+cmp "$place/set-$name/training_set.csv" "$place/set-stream/training_set.csv"
+rows dataset "$place/lake" "$place/set-stream/training_set.csv" "$labels"
+"$python" -c 'import pyarrow.parquet, sys; t = pyarrow.parquet.read_table(sys.argv[1]); print(t.num_rows, "rows of", t.num_columns, "columns")' "$place/set-stream/training_set.parquet"
+
+say 'compaction, killed at random moments, loses and repeats no row'
+before=$(rows duckdb "$place/from-hdfs")
+for _ in 1 2 3; do
+    "$binary" compact --lake "$hdfs" >/dev/null 2>&1 &
+    pid=$!
+    sleep "0.$((RANDOM % 6 + 1))"
+    kill -9 "$pid" 2>/dev/null || :
+    wait "$pid" 2>/dev/null || :
+    copy_hdfs streaming "$place/from-hdfs"
+    rows compare "$place/lake" "$place/from-hdfs"
+done
+"$binary" compact --lake "$hdfs"
+"$binary" compact --lake "$s3"
+copy_hdfs streaming "$place/from-hdfs"
+copy_s3 streaming "$place/from-s3"
+for lake in from-hdfs from-s3; do
+    rows compare "$place/lake" "$place/$lake"
+    rows compare "$place/lake" "$place/$lake" --list
+    [ "$(find "$place/$lake" -name '*.parquet' | wc -l)" -lt 5 ]
+    after=$(rows duckdb "$place/$lake")
+    [ "$before" = "$after" ] || die "DuckDB read $before before and $after after the compaction"
+done
+"$binary" dataset --lake "$hdfs" --labels "$labels" --out "$place/set-compacted" >/dev/null
+cmp "$place/set-stream/training_set.csv" "$place/set-compacted/training_set.csv"
+
+say 'cycles side by side'
+(cd "$place" && "$binary" cycles compare 0 1 --lake "$hdfs" --most 5 && "$binary" cycles trend pressure_mean --lake "$s3")
+for picture in cycles-0-1 trend-pressure_mean; do
+    "$python" -c 'import sys, xml.dom.minidom as d; d.parse(sys.argv[1])' "$place/$picture.svg"
+done
+say 'hydraulic: the lake in HDFS and in S3 is the undisturbed one'

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The rows of a local copy of a lake, by its manifests or by its files; and how two lakes differ.
+
+usage: lake_rows.py compare WANTED FOUND [--list]   exits with 1 and says how the multisets of rows differ
+       lake_rows.py duckdb DIR                       rows and a sum, by DuckDB over the files with Hive's partitions
+       lake_rows.py dataset DIR CSV LABELS           checks a training set against the lake, computed anew
+
+By manifests unless --list is given. Rows are compared with their partition columns of cycle, so that a compacted lake has
+the rows that it had.
+"""
+import collections
+import csv
+import glob
+import json
+import math
+import os
+import statistics
+import sys
+
+import pyarrow.parquet as pq
+
+
+def listed(lake):
+    """The files of a lake by its manifests, as tidegate reads them."""
+    books = os.path.join(lake, "_tidegate")
+    snapshots = sorted(glob.glob(os.path.join(books, "state", "snapshot-*.json")))
+    files, through = [], 0
+    if snapshots:
+        snapshot = json.load(open(snapshots[-1]))
+        files, through = [f["path"] for f in snapshot["files"]], snapshot["through"]
+    last = math.inf
+    mark = os.path.join(books, "mark.json")
+    if os.path.exists(mark):
+        last = json.load(open(mark))["epoch"] or 0
+    for path in sorted(glob.glob(os.path.join(books, "manifest-*.json"))):
+        manifest = json.load(open(path))
+        if through < manifest["epoch"] <= last:
+            files += [f["path"] for f in manifest["files"]]
+    return files
+
+
+def found(lake):
+    paths = glob.glob(os.path.join(lake, "**", "*.parquet"), recursive=True)
+    return [os.path.relpath(p, lake) for p in paths if "_tidegate" not in p]
+
+
+def rows(lake, files):
+    for path in files:
+        table = pq.read_table(os.path.join(lake, path), partitioning=None)
+        cycle = [level.split("=", 1)[1] for level in path.split("/") if level.startswith("cycle=")]
+        for row in table.to_pylist():
+            row.pop("minute", None)
+            row.pop("second", None)
+            if cycle:
+                row["cycle"] = int(cycle[0])
+            yield row
+
+
+def multiset(lake, by_list):
+    files = found(lake) if by_list else listed(lake)
+    return collections.Counter(tuple(sorted(row.items())) for row in rows(lake, files))
+
+
+def compare(wanted, got, by_list):
+    wanted, got = multiset(wanted, by_list), multiset(got, by_list)
+    missing, surplus = wanted - got, got - wanted
+    print(f"{sum(wanted.values())} rows wanted, {sum(got.values())} found")
+    for name, some in (("missing", missing), ("too many", surplus)):
+        if some:
+            row = dict(next(iter(some)))
+            print(f"  {sum(some.values())} {name}, such as cycle {row['cycle']} at {row['window_start']}")
+    return not missing and not surplus and bool(wanted)
+
+
+def by_duckdb(lake):
+    import duckdb
+
+    files = [os.path.join(lake, path) for path in found(lake)]
+    query = "SELECT count(*), sum(PS1_count), min(window_start), count(DISTINCT cycle) FROM read_parquet(?, hive_partitioning = true, union_by_name = true)"
+    print(duckdb.execute(query, [files]).fetchone())
+
+
+def dataset(lake, path, labels):
+    cycles = collections.defaultdict(list)
+    for row in rows(lake, listed(lake)):
+        cycles[row["cycle"]].append(row)
+    labels = [line.split() for line in open(labels)]
+    found = {int(row["cycle"]): row for row in csv.DictReader(open(path))}
+    assert set(found) == set(cycles), (sorted(found), sorted(cycles))
+    checked = 0
+    for cycle, seconds in cycles.items():
+        row = found[cycle]
+        assert int(row["seconds"]) == len(seconds), (cycle, row["seconds"])
+        assert row["complete"] == ("true" if len(seconds) >= 60 else "false"), cycle
+        label = labels[cycle] if cycle < len(labels) else [""] * 5
+        names = ["cooler", "valve", "pump_leakage", "accumulator", "stable_flag"]
+        assert [row[name] for name in names] == label, (cycle, label)
+        for feature in seconds[0]:
+            if feature in ("window_start", "window_end", "cycle"):
+                continue
+            values = [s[feature] for s in seconds if s[feature] is not None]
+            wanted = [None] * 4
+            if values:
+                deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+                wanted = [statistics.fmean(values), min(values), max(values), deviation]
+            for name, value in zip(("mean", "min", "max", "std"), wanted):
+                cell = row[f"{feature}_{name}"]
+                same = cell == "" if value is None else math.isclose(float(cell), value, rel_tol=1e-9, abs_tol=1e-9)
+                assert same, (cycle, feature, name, cell, value)
+                checked += 1
+    print(f"{len(found)} cycles, {checked} statistics")
+    return checked > 0
+
+
+def main():
+    what, args = sys.argv[1], [a for a in sys.argv[2:] if a != "--list"]
+    if what == "duckdb":
+        return by_duckdb(args[0])
+    good = compare(args[0], args[1], "--list" in sys.argv) if what == "compare" else dataset(*args)
+    sys.exit(0 if good else 1)
+
+
+main()

