@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tidegate::sink::Durability;
 use tidegate::sink::console::ConsoleFormat;
 use tidegate::sink::postgres;
+use tidegate::source::kafka::OutOfRange;
 
 use crate::targets::{KafkaTarget, LakeTarget, TableTarget, Targets, TopicTarget};
 
@@ -15,6 +16,8 @@ pub struct Brokers {
     pub bootstrap_servers: Option<String>,
     /// A file of librdkafka's properties, `name=value` lines: how passwords and certificates are given.
     pub client_properties: Option<PathBuf>,
+    /// What is done about records that retention has deleted before they were read.
+    pub lost_records: OutOfRange,
 }
 
 /// A kind of sink for table rows.
@@ -88,6 +91,7 @@ impl SinkSettings {
             lake: lake.collect(),
             topics: topics.collect(),
             durability: Durability::Power,
+            idle: true,
         }
     }
 }

@@ -27,6 +27,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use environment::variable_of;
 pub use fault::{Fault, Faults, Origin};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where checkpoints lie; setting `checkpoint`, by default that directory in `data`.
     pub checkpoint: PathBuf,
+    /// How long a live partition stays at its end before it holds no window open; setting `idle_timeout`.
+    pub idle_timeout: Option<Duration>,
     /// The brokers; section `kafka`.
     pub kafka: Brokers,
     /// The sinks of each of the pipelines, in their order; section `sinks` of the pipeline's.
@@ -170,12 +173,14 @@ fn nothing() -> Node {
 }
 
 fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
-    let mut settings = Settings { data: "data".into(), ..Settings::default() };
+    let idle_timeout = Some(Duration::from_secs(30));
+    let mut settings = Settings { data: "data".into(), idle_timeout, ..Settings::default() };
     let mut root = Section::root(tree);
     root.read("data", &sinks::PATH, &mut settings.data, findings);
     let mut checkpoint = settings.data.join("checkpoint");
     root.read("checkpoint", &sinks::PATH, &mut checkpoint, findings);
     settings.checkpoint = checkpoint;
+    root.read("idle_timeout", &kinds::OPTIONAL_DURATION, &mut settings.idle_timeout, findings);
     let mut section = root.section("kafka", findings);
     sinks::brokers(&mut section, &mut settings.kafka, findings);
     section.finish(findings);
