@@ -8,7 +8,7 @@ use std::time::Instant;
 use thiserror::Error;
 use tidegate::decode::Reason;
 use tidegate::delivery::{Deliver, EpochError, OutputTally, Tallies, decide_epoch};
-use tidegate::ingest::{Counts, Interleave};
+use tidegate::ingest::{Counts, IdleDecision, IdlePolicy, Interleave};
 use tidegate::runtime::{Cluster, ClusterError, Pace, Run, RunError, SystemClock};
 use tidegate::sink::out_dir::{OutDir, OutDirError};
 use tidegate::sink::{Durability, SinkError};
@@ -43,6 +43,8 @@ pub struct Options {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
+    /// The decisions of a live run about idle partitions, which are repeated.
+    pub idle: Vec<IdleDecision>,
     /// The settings of all pipelines.
     pub pipelines: Pipelines,
 }
@@ -167,7 +169,6 @@ pub fn replay(
     Ok(None)
 }
 
-/// The pipeline called `name`, as the fixture asks for it.
 /// Opens what `pipeline` reads of the fixture in `dir`.
 ///
 /// # Errors
@@ -210,10 +211,14 @@ fn run_pipeline(
 ) -> Result<Option<(PipelineSummary, Opened)>, ReplayError> {
     let began = Instant::now();
     let expected = source.partitions().iter().map(|partition| partition.records_hint).sum();
-    let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace));
+    let inputs = pipeline.inputs();
+    let mine = options.idle.iter().filter(|decision| inputs.iter().any(|t| **t == *decision.partition.topic));
+    let idle = IdlePolicy { timeout: None, recorded: mine.cloned().collect() };
+    let run = Arc::new(Run::new(source, Arc::new(SystemClock), options.pace).with_idle(idle));
     run.board().identify(identity(&**pipeline, &options.cluster));
     started(&**pipeline, &run, expected);
-    let targets = Targets::embedded(Durability::Process);
+    let repeats = !run.idle().recorded.is_empty();
+    let targets = Targets { idle: repeats, ..Targets::embedded(Durability::Process) };
     let sinks = out.map(|out| targets.open(out, &**pipeline, &|| run.is_asked_to_stop())).transpose()?;
     if let Some(sinks) = &sinks {
         sinks.show(run.board());
@@ -234,6 +239,9 @@ fn run_pipeline(
     run.outcome()?;
     let (Some(counts), Some(sinks)) = (counts, sinks) else { return Ok(None) };
     let counts = counts.map_err(ReplayError::Elsewhere)?;
+    if let Some(mut lines) = sinks.idle_lines(&**pipeline) {
+        lines(EPOCH, &run.idle().recorded)?;
+    }
     let mut done = summarise(&pipeline.outputs(), &counts, &tallies.read());
     let mut ledger = Summary::default();
     let pipeline = pipeline.name();

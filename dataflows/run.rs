@@ -15,13 +15,14 @@ use tidegate::checkpoint::{
     claim_generation, recover,
 };
 use tidegate::delivery::{Deliver, Tallies};
-use tidegate::ingest::{Interleave, Ledger};
+use tidegate::ingest::{IdleDecision, IdlePolicy, Interleave, Ledger};
+use tidegate::keys::key_hash;
 use tidegate::runtime::{
-    Clock, Cluster, ClusterError, EpochPlan, Epochs, Lead, Outcome, Pace, Run, RunError, SystemClock, drive,
+    Clock, Cluster, ClusterError, EpochPlan, Epochs, Lead, Outcome, Pace, Run, RunError, drive,
 };
 use tidegate::sink::SinkError;
 use tidegate::sink::out_dir::{OutDir, OutDirError};
-use tidegate::source::Source;
+use tidegate::source::{InputMark, Source, SourceError};
 use tidegate::spill::Budget;
 use tidegate::state::{Compactions, Restored, StateHub};
 use tidegate::storage::{Credentials, Location};
@@ -35,7 +36,7 @@ use crate::targets::Targets;
 use crate::told::Told;
 
 /// What a run writes and runs on, for all of its pipelines.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// The output directory.
     pub out: PathBuf,
@@ -57,6 +58,8 @@ pub struct Options {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// A pipeline of a run, what it reads and what it writes to.
@@ -67,6 +70,8 @@ pub struct Job {
     pub source: Arc<dyn Source>,
     /// Its sinks.
     pub targets: Targets,
+    /// What is done about partitions that fall silent.
+    pub idle: IdlePolicy,
 }
 
 /// Called when a pipeline begins or goes on, with the manifest of the epoch that it goes on from.
@@ -99,6 +104,11 @@ pub enum RunFailure {
 
 impl From<OutDirError> for RunFailure {
     fn from(error: OutDirError) -> Self {
+        RunFailure::Replay(error.into())
+    }
+}
+impl From<SourceError> for RunFailure {
+    fn from(error: SourceError) -> Self {
         RunFailure::Replay(error.into())
     }
 }
@@ -242,11 +252,16 @@ fn run_job(
     let access = if leads { Access::Write } else { Access::Look };
     let store = open_store(&options.checkpoint.join(name), &options.credentials, access)?;
     let mirror: Arc<dyn Store> = Arc::new(mirror(&options.out, name)?);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep: options.keep.max(1) };
-    let run = Arc::new(Run::new(Arc::clone(&job.source), clock, options.pace).with_checkpoints());
+    let clock = Arc::clone(&options.clock);
+    let (keep, idle) = (options.keep.max(1), job.idle.recorded.clone());
+    let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep, idle };
+    let run = Run::new(Arc::clone(&job.source), clock, options.pace);
+    let run = Arc::new(run.with_checkpoints().with_idle(job.idle.clone()));
     let start = ground.recover(&**pipeline, &*job.source)?;
     run.board().identify(identity(&**pipeline, &options.cluster));
+    if let Some(decided) = &start.decided {
+        job.source.resume(&decided.input)?;
+    }
     started(&**pipeline, &run, start.decided.as_ref());
 
     let compactions = Arc::new(Compactions::default());
@@ -259,14 +274,20 @@ fn run_job(
         let mut pen = ground.lead(&**pipeline, &start, opened.deliver(), &compactions, retry)?;
         pen.board = Arc::clone(run.board());
         opened.show(run.board());
+        (pen.input, pen.idle_lines) = (job.source.mark(), opened.idle_lines(&**pipeline));
         lead = Some(pen);
         sinks = Some(opened);
     }
     let names = pipeline.outputs();
     let tallies = Arc::new(start.tallies(names.len()));
     run.board().tallied(&tallies);
-    let is_finished = start.decided.as_ref().is_some_and(|decided| decided.finished);
-    let (outcome, pen) = if is_finished {
+    let finished = start.decided.as_ref().filter(|decided| decided.finished);
+    let (outcome, pen) = if let Some(finished) = finished {
+        // It stays so: sessions have been closed on that end.
+        if leads {
+            let seen = finished.partitions.iter().map(|cut| (cut.id.clone(), cut.seen)).collect();
+            job.source.check_ended(&finished.input, &seen)?;
+        }
         (Outcome::Finished, lead)
     } else {
         let outputs = match &sinks {
@@ -321,21 +342,34 @@ pub(crate) struct Ground {
     pub(crate) clock: Arc<dyn Clock>,
     /// How many checkpoints stay, at least 1.
     pub(crate) keep: usize,
+    /// The decisions about idle partitions that are repeated.
+    pub(crate) idle: Vec<IdleDecision>,
 }
 
 impl Ground {
+    /// What a checkpoint's state depends on: the pipeline's settings, and the decisions that are repeated, if any.
+    fn schema(&self, pipeline: &dyn Pipeline) -> String {
+        let mut schema = pipeline.state_schema();
+        if !self.idle.is_empty() {
+            let mut lines = Vec::new();
+            self.idle.iter().for_each(|decision| decision.line(&mut lines));
+            schema.push_str(&format!(", idle decisions {:016x}", key_hash(&lines)));
+        }
+        schema
+    }
+
     /// Where a run of `pipeline` over `source` begins.
     pub(crate) fn recover(
         &self,
         pipeline: &dyn Pipeline,
         source: &dyn Source,
     ) -> Result<Start, CheckpointError> {
-        let schema = pipeline.state_schema();
+        let schema = self.schema(pipeline);
         let found = recover(&*self.store, Some(&*self.mirror), pipeline.name(), &schema)?;
         for warning in found.iter().flat_map(|found| &found.warnings) {
             tracing::warn!("checkpoint: {warning}; using what is whole");
         }
-        Ok(Start::of(found, source))
+        Start::of(found, source)
     }
 
     /// Claims the next generation, and makes visible what is decided: from here on no older run can commit.
@@ -354,9 +388,11 @@ impl Ground {
             mirror: Some(Arc::clone(&self.mirror)),
             sinks,
             pipeline: pipeline.name().to_owned(),
-            schema: pipeline.state_schema(),
+            schema: self.schema(pipeline),
             generation,
             decided: start.decided.clone(),
+            input: InputMark::default(),
+            idle_lines: None,
             deltas: start.deltas.clone(),
             unread: Vec::new(),
             compactions: Arc::clone(compactions),
@@ -411,12 +447,15 @@ impl Start {
         }
     }
 
-    fn of(found: Option<Recovered>, source: &dyn Source) -> Self {
+    fn of(found: Option<Recovered>, source: &dyn Source) -> Result<Self, CheckpointError> {
         let Some(Recovered { decided, base, blocks, .. }) = found else {
             let (plan, counts) = (EpochPlan::default(), Default::default());
-            return Start { decided: None, plan, restored: None, counts, deltas: Vec::new() };
+            return Ok(Start { decided: None, plan, restored: None, counts, deltas: Vec::new() });
         };
         let repeats = base.as_ref().is_none_or(|base| base.epoch < decided.epoch);
+        let idle = decided.idle_since(base.as_ref().map_or(0, |base| base.epoch));
+        let idle =
+            idle.map_err(|epoch| CheckpointError::NoIdleDecisions { epoch, from: decided.idle_from })?;
         // The dataflow's first epoch restores; its second is the first that is read.
         let first = decided.epoch as i64 + i64::from(!repeats);
         let plan = EpochPlan {
@@ -424,14 +463,17 @@ impl Start {
             decided: decided.epoch,
             is_restored: true,
             start: base.as_ref().map(|base| base.partitions.clone()).unwrap_or_default(),
+            start_watermark_us: base.as_ref().map(|base| base.watermark_us),
             until: repeats.then(|| decided.partitions.clone()),
+            until_watermark_us: repeats.then_some(decided.watermark_us),
+            idle,
         };
         let present = source.partitions();
         let rank_map = plan.start.iter().map(|cut| {
             present.iter().position(|info| info.id == cut.id).map_or(u32::MAX, |rank| rank as u32)
         });
         let restored = base.as_ref().map(|base| Restored::new(base.watermark_us, rank_map.collect(), blocks));
-        Start {
+        Ok(Start {
             counts: base.as_ref().map(|base| base.counts.clone()).unwrap_or_default(),
             deltas: base
                 .map(|base| base.state.into_iter().filter(|file| file.is_delta()).collect())
@@ -439,7 +481,7 @@ impl Start {
             decided: Some(decided),
             plan,
             restored,
-        }
+        })
     }
 }
 

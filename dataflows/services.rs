@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tidegate::sink::Durability;
 use tidegate::sink::console::ConsoleFormat;
 use tidegate::sink::{mongo, postgres};
+use tidegate::source::kafka::OutOfRange;
 use tidegate::storage::{Credentials, Location};
 
 use crate::settings::Secrets;
@@ -17,6 +18,8 @@ pub struct Brokers {
     pub bootstrap_servers: Option<String>,
     /// A file of librdkafka's properties, `name=value` lines: how passwords and certificates are given.
     pub client_properties: Option<PathBuf>,
+    /// What is done about records that retention has deleted before they were read.
+    pub lost_records: OutOfRange,
 }
 
 /// A kind of sink for table rows.
@@ -125,6 +128,7 @@ impl SinkSettings {
             topics: topics.collect(),
             durability: Durability::Power,
             credentials: Credentials::default(),
+            idle: true,
         }
     }
 }

@@ -6,7 +6,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use tidegate::checkpoint::IdleLines;
 use tidegate::delivery::{Deliver, SharedSink, Tallies};
+use tidegate::ingest::{IdleDecision, idle_topic};
 use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
 use tidegate::sink::delta::{DeltaRows, DeltaTables};
@@ -16,8 +18,8 @@ use tidegate::sink::mongo::{self, MongoTables};
 use tidegate::sink::postgres::{self, PostgresTables};
 use tidegate::sink::retry::{Backoff, retry};
 use tidegate::sink::sqlite::SqliteTables;
-use tidegate::sink::topic::TopicFiles;
-use tidegate::sink::{AnySink, Durability, SinkError};
+use tidegate::sink::topic::{TopicBatch, TopicFiles};
+use tidegate::sink::{AnySink, Durability, Sink, SinkError};
 use tidegate::storage::{self, Credentials, Location};
 use tidegate::telemetry::Board;
 
@@ -86,6 +88,17 @@ pub struct Targets {
     pub durability: Durability,
     /// What S3 is reached with.
     pub credentials: Credentials,
+    /// Whether decisions about idle partitions get topics of their own.
+    pub idle: bool,
+}
+
+/// The names of a pipeline's topics, by their number; behind them those of the decisions about its idle partitions.
+fn topic_names(pipeline: &dyn Pipeline, idle: bool) -> Vec<Arc<str>> {
+    let mut names = pipeline.topics();
+    if idle {
+        names.extend(pipeline.inputs().iter().map(|input| Arc::from(idle_topic(input))));
+    }
+    names
 }
 
 impl Targets {
@@ -97,6 +110,7 @@ impl Targets {
             topics: vec![TopicTarget::Files],
             durability,
             credentials: Credentials::default(),
+            idle: false,
         }
     }
 
@@ -111,7 +125,7 @@ impl Targets {
         stopping: &dyn Fn() -> bool,
     ) -> Result<Opened, SinkError> {
         let backoff = Backoff { seed: u64::from(std::process::id()), ..Backoff::default() };
-        let mut opened = Opened::default();
+        let mut opened = Opened { idle: self.idle, ..Opened::default() };
         for target in &self.tables {
             let (name, sink) = retry(&backoff, stopping, || self.open_tables(target, out, pipeline))?;
             opened.add(name, sink, |opened| &mut opened.tables);
@@ -205,7 +219,7 @@ impl Targets {
         let name = pipeline.name();
         Ok(match target {
             TopicTarget::Files => {
-                let topics = pipeline.topics();
+                let topics = topic_names(pipeline, self.idle);
                 let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
                 ("topics", Box::new(TopicFiles::open(&out.join("topics"), name, &names, self.durability)?))
             }
@@ -213,7 +227,7 @@ impl Targets {
                 let dir = out.join(".tidegate").join("kafka");
                 let target =
                     |name: &Arc<str>| TargetTopic { name: name.to_string(), partitions: settings.partitions };
-                let topics = pipeline.topics().iter().map(target).collect();
+                let topics = topic_names(pipeline, self.idle).iter().map(target).collect();
                 let settings = KafkaSettings::new(settings.properties.clone(), topics);
                 let sink = KafkaTopics::open(settings, &dir, name, "topics", self.durability)?;
                 ("kafka", Box::new(sink))
@@ -228,6 +242,8 @@ pub struct Opened {
     tables: Sinks<tidegate::sink::tables::TableBatch>,
     lake: Sinks<tidegate::sink::lake::LakeBatch>,
     topics: Sinks<tidegate::sink::topic::TopicBatch>,
+    /// See [`Targets::idle`].
+    idle: bool,
     /// All of them by name, for deciding epochs.
     all: Vec<(String, Arc<dyn Deliver>)>,
 }
@@ -261,6 +277,31 @@ impl Opened {
         for (stream, sinks) in kinds {
             board.feeds(stream, names.by_ref().take(sinks));
         }
+    }
+
+    /// Writes decisions about idle partitions of `pipeline` to their topics, where those have been opened.
+    pub fn idle_lines(&self, pipeline: &dyn Pipeline) -> Option<IdleLines> {
+        let (first, inputs, sinks) = (pipeline.topics().len(), pipeline.inputs(), self.topics.clone());
+        let write = move |epoch: u64, decisions: &[IdleDecision]| {
+            for decision in decisions {
+                let Some(input) = inputs.iter().position(|input| **input == *decision.partition.topic) else {
+                    continue;
+                };
+                for sink in &sinks {
+                    let mut lines = Vec::new();
+                    decision.line(&mut lines);
+                    let (topic, partition) = (first + input, decision.partition.number);
+                    let batch = TopicBatch { topic, partition, lines, count: 1 };
+                    let broken = |_| SinkError::Failed {
+                        sink: "topics".to_owned(),
+                        cause: "a worker panicked while it wrote; the run cannot go on".to_owned(),
+                    };
+                    sink.lock().map_err(broken)?.write(epoch, batch)?;
+                }
+            }
+            Ok(())
+        };
+        self.idle.then(|| Box::new(write) as IdleLines)
     }
 
     /// What decides epochs.

@@ -28,7 +28,7 @@ impl fmt::Display for Partition {
 }
 
 /// The timestamp that Kafka keeps beside a record, in milliseconds since the epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum KafkaTime {
     /// No usable timestamp: its type is neither of the two below, or it is negative.
     #[default]

@@ -24,7 +24,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ("replay -w many", "invalid"),
         ("replay --fixture x -n 2 -p 2", "0 to 1"),
         ("replay --fixture x -p 1", "0 to 0"),
-        ("replay --idle FILE --fixture x", "comes with live runs"),
+        ("replay --idle FILE --fixture x", "cannot read FILE"),
         ("generate", "activity"),
         ("generate activity", "--fixture DIR"),
         ("generate activity --bootstrap-servers localhost:9092 --fixture x", "cannot be used with"),

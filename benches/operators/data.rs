@@ -118,6 +118,7 @@ pub(crate) fn feed<'s, F: Front<Ready>>(
                     record: &record,
                     time_us: event.time_us,
                     watermark_us: event.watermark_us,
+                    floor_us: i64::MIN,
                     rank: 0,
                     partition: &partition,
                     accepted: event.offset,

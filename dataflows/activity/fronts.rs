@@ -83,15 +83,21 @@ impl Front<ActivityDecoder> for UserEvents {
     fn observe(&mut self, at: &Position<'_>, event: &ActivityEvent<'_>, verdicts: &mut Verdicts<'_>) {
         let mut windows = 0;
         if let Some(spec) = &self.windows {
-            if let Some(Eligible { class, pane }) = spec.eligible(at.time_us, at.watermark_us) {
-                // At most MOST_OVERLAP, so it fits.
-                windows = (spec.last_window(pane) + 1 - class) as u32;
-            }
-            verdicts.give(ACTIVE_USERS, if windows > 0 { Verdict::Counted } else { Verdict::Late });
+            let verdict = match spec.eligible(at.time_us, at.bound_us()) {
+                Some(Eligible { class, pane }) => {
+                    // At most MOST_OVERLAP, so it fits.
+                    windows = (spec.last_window(pane) + 1 - class) as u32;
+                    Verdict::Counted
+                }
+                None => at.too_late(|watermark_us| spec.eligible(at.time_us, watermark_us).is_none()),
+            };
+            verdicts.give(ACTIVE_USERS, verdict);
         }
-        let in_session = self.sessions && !at.is_late();
+        let mut in_session = false;
         if self.sessions {
-            verdicts.give(USER_SESSIONS, if in_session { Verdict::Counted } else { Verdict::Late });
+            let verdict = at.outside_windows();
+            in_session = verdict == Verdict::Counted;
+            verdicts.give(USER_SESSIONS, verdict);
         }
         if windows == 0 && !in_session {
             return;

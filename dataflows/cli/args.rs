@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use tidegate::record::Partition;
 use tidegate::runtime::{Cluster, Pace};
 use tidegate::source::kafka::Start;
 use tidegate::storage::Location;
@@ -209,9 +210,9 @@ pub(crate) struct ReplayArgs {
     /// How fast, by the recorded Kafka timestamps: 1x, 10x, max.
     #[arg(long, value_name = "SPEED", default_value = "max", value_parser = pace)]
     pub(crate) speed: Pace,
-    /// The idle decisions of a live run, to repeat it bit for bit (comes with live runs).
+    /// The idle decisions of a live run (its topics/<topic>.idle.jsonl), to repeat it bit for bit; one file an input topic.
     #[arg(long, value_name = "FILE")]
-    pub(crate) idle: Option<PathBuf>,
+    pub(crate) idle: Vec<PathBuf>,
     /// Serve the page, the metrics and the API at this ADDRESS:PORT, or off.
     #[arg(long, value_name = "ADDRESS", default_value = "off")]
     pub(crate) web: String,
@@ -240,9 +241,13 @@ pub(crate) struct RunArgs {
     pub(crate) bootstrap_servers: Option<String>,
     #[command(flatten)]
     pub(crate) client: KafkaClient,
-    /// Where a first start begins: at the earliest record or behind the latest.
-    #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = ["earliest", "latest"])]
-    pub(crate) start: String,
+    /// Where a first start begins: earliest, latest, a time by the records' Kafka timestamps (2026-01-01T00:00:00Z, or
+    /// milliseconds), or offsets (topic-0:12,topic-1:7; partitions that are not named begin at the earliest record).
+    #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = start, conflicts_with = "fixture")]
+    pub(crate) start: Start,
+    /// The idle decisions of a live run (its topics/<topic>.idle.jsonl), to repeat it from a fixture; one file an input topic.
+    #[arg(long, value_name = "FILE", requires = "fixture")]
+    pub(crate) idle: Vec<PathBuf>,
     /// Take the end of the topic, as it stands now, for the end of the input, as a back-fill does.
     #[arg(long)]
     pub(crate) until_end: bool,
@@ -430,7 +435,7 @@ impl Default for ReplayArgs {
             fixture: None,
             out: PathBuf::from("out"),
             speed: Pace::Max,
-            idle: None,
+            idle: Vec::new(),
             web: "off".to_owned(),
             batch: BATCH,
             shuffle: None,
@@ -843,6 +848,27 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write a number with a unit, such as 30s or 2m"))
 }
 
+pub(crate) fn start(text: &str) -> Result<Start, String> {
+    let offset = |part: &str| {
+        let (partition, offset) = part.trim().rsplit_once(':')?;
+        let (topic, number) = partition.rsplit_once('-')?;
+        let offset = offset.parse().ok().filter(|offset: &i64| *offset >= 0)?;
+        Some((Partition::new(topic, number.parse().ok().filter(|number| *number >= 0)?), offset))
+    };
+    let time = |text: &str| text.parse().ok().filter(|ms| *ms >= 0).or_else(|| instant_ms(text).ok());
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        _ => time(text)
+            .map(Start::Timestamp)
+            .or_else(|| text.split(',').map(offset).collect::<Option<_>>().map(Start::Offsets))
+            .ok_or_else(|| {
+                "write earliest, latest, a time such as 2026-01-01T00:00:00Z, or offsets such as topic-0:12"
+                    .to_owned()
+            }),
+    }
+}
+
 fn instant_ms(text: &str) -> Result<i64, String> {
     let us = tidegate::time::parse(text.as_bytes());
     us.map(|us| us.div_euclid(1_000)).ok_or("write a time such as 2026-01-01T00:00:00Z".to_owned())
@@ -853,16 +879,6 @@ fn until(text: &str) -> Result<Until, String> {
         return Ok(Until::End);
     }
     duration(text).map(Until::For).map_err(|error| format!("{error}, or end"))
-}
-
-pub(crate) fn start(text: &str) -> Result<Start, String> {
-    match text {
-        "earliest" => Ok(Start::Earliest),
-        "latest" => Ok(Start::Latest),
-        time => {
-            instant_ms(time).map(Start::Timestamp).map_err(|error| format!("{error}, earliest or latest"))
-        }
-    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -893,6 +909,18 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn a_start_is_a_place_a_time_or_offsets() {
+        assert_eq!(start("latest"), Ok(Start::Latest));
+        assert_eq!(start("1767225600000"), Ok(Start::Timestamp(1_767_225_600_000)));
+        assert_eq!(start("2026-01-01T00:00:00Z"), Ok(Start::Timestamp(1_767_225_600_000)));
+        let offsets = [(Partition::new("a-b", 0), 12), (Partition::new("a-b", 3), 0)];
+        assert_eq!(start("a-b-0:12, a-b-3:0"), Ok(Start::Offsets(offsets.into())));
+        for bad in ["", "soon", "t-0", "t:0", "t-0:-1", "t--1:4", "t-0:1,", "-5"] {
+            assert!(start(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn command_line_is_consistent() {

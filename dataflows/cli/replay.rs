@@ -1,9 +1,10 @@
 //! `tidegate replay`, and `tidegate` without a command.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate::ingest::Interleave;
+use tidegate::ingest::{IdleDecision, Interleave, read_decisions};
 use tidegate::runtime::{ClusterError, Run, RunError, exit_on_panic};
 use tidegate::sink::out_dir::OutDirError;
 use tidegate::source::SourceError;
@@ -20,12 +21,7 @@ use super::{banner, places, settings, web};
 
 /// Replays, and shows the summary.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Failure> {
-    if args.idle.is_some() {
-        return Err(Failure::comes_later(
-            "--idle FILE",
-            "replay without it: recorded fixtures have no idle decisions",
-        ));
-    }
+    let idle = idle_decisions(&args.idle)?;
     let Settings { pipelines, web: web_settings, .. } = settings(global)?;
     let options = Options {
         fixture: places::fixture(args.fixture.as_deref())?,
@@ -34,6 +30,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
         pace: args.speed,
         batch: args.batch,
         interleave: args.shuffle.map_or(Interleave::Aligned, Interleave::Shuffled),
+        idle,
         pipelines,
     };
     let names: Vec<&'static str> = chosen(&args.pipelines);
@@ -61,6 +58,22 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
     };
     ui.result(summary.table(&options.out))?;
     ui.result(where_to_look(ui, &options, &replayed.borrow()))
+}
+
+/// The decisions about idle partitions in these files.
+pub(super) fn idle_decisions(files: &[PathBuf]) -> Result<Vec<IdleDecision>, Failure> {
+    let mut decisions = Vec::new();
+    for file in files {
+        let name = file.display();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+        let read = read_decisions(&text).map_err(|error| {
+            Failure::usage(format!("{name}: {error}"))
+                .mend("give what a live run wrote as topics/<topic>.idle.jsonl")
+        })?;
+        decisions.extend(read);
+    }
+    Ok(decisions)
 }
 
 /// The chosen pipelines in the order of the contract; none stands for all that have input.

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate::checkpoint::{CheckpointError, Manifest};
-use tidegate::ingest::Interleave;
+use tidegate::ingest::{IdlePolicy, Interleave};
 use tidegate::kafka::{Properties, describe_topics};
-use tidegate::runtime::{Run, exit_on_panic};
+use tidegate::runtime::{Run, SystemClock, exit_on_panic};
 use tidegate::sink::Durability;
 use tidegate::source::Source;
 use tidegate::source::bounded::Bounded;
-use tidegate::source::kafka::{KafkaSource, Settings as KafkaSettings, Start};
+use tidegate::source::kafka::{KafkaSource, Settings as KafkaSettings};
 use tidegate::storage::Location;
 use tidegate_dataflows::pipeline::{IOT_VALIDATE, Pipeline};
 use tidegate_dataflows::replay::open_source;
@@ -24,7 +24,7 @@ use tidegate_dataflows::targets::{KafkaTarget, LakeTarget, Targets};
 use super::args::{Global, RunArgs};
 use super::failure::Failure;
 use super::progress::Progress;
-use super::replay::{cluster, failure as replay_failure};
+use super::replay::{cluster, failure as replay_failure, idle_decisions};
 use super::signals::Signals;
 use super::ui::Ui;
 use super::{banner, kafka, settings, web};
@@ -51,7 +51,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         pace: args.speed,
         batch: args.batch,
         interleave: args.shuffle.map_or(Interleave::Aligned, Interleave::Shuffled),
+        clock: Arc::new(SystemClock),
     };
+    let timeout = settings.idle_timeout.filter(|_| args.fixture.is_none());
+    let idle = IdlePolicy { timeout, recorded: idle_decisions(&args.idle)? };
     let mut names: Vec<&str> = args.pipelines.iter().map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
@@ -78,7 +81,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         if let Some(lake) = &args.lake {
             targets.lake = vec![LakeTarget::At(lake.clone())];
         }
-        jobs.push(Job { pipeline, source, targets });
+        // A fixture's partitions end and are never idle; only what was decided about them live is repeated.
+        targets.idle = args.fixture.is_none() || !args.idle.is_empty();
+        jobs.push(Job { pipeline, source, targets, idle: idle.clone() });
     }
     // Of several processes any may hear a signal: worker 0 stops them all.
     let signals = Signals::listen(ui, 1)?;
@@ -161,10 +166,10 @@ fn brokers(args: &RunArgs, settings: &Settings) -> Result<Properties, Failure> {
 }
 
 fn kafka_source(args: &RunArgs, settings: &Settings, topics: &[String]) -> Result<Arc<dyn Source>, Failure> {
-    let start = if args.start == "latest" { Start::Latest } else { Start::Earliest };
     let topics = topics.iter().map(String::as_str);
-    let settings = KafkaSettings::new(brokers(args, settings)?, topics);
-    let source = KafkaSource::open(settings).and_then(|source| source.starting_at(&start));
+    let out_of_range = settings.kafka.lost_records;
+    let settings = KafkaSettings { out_of_range, ..KafkaSettings::new(brokers(args, settings)?, topics) };
+    let source = KafkaSource::open(settings).and_then(|source| source.starting_at(&args.start));
     let source = source.map_err(kafka::failure)?;
     if args.until_end {
         let ends = source.ends().map_err(kafka::failure)?;

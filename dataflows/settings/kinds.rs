@@ -27,6 +27,12 @@ pub(super) const POSITIVE_DURATION: Kind<Duration> = Kind {
     show: show_duration,
 };
 
+/// A duration of more than nothing, or `none`.
+pub(super) const OPTIONAL_DURATION: Kind<Option<Duration>> = Kind {
+    read: |text| if text == "none" { Ok(None) } else { (POSITIVE_DURATION.read)(text).map(Some) },
+    show: |duration| duration.map_or("none".to_owned(), |duration| show_duration(&duration)),
+};
+
 /// `2048`, `1MiB`: at least 1 byte, at most 1 GiB.
 pub(super) const BYTES: Kind<usize> = Kind { read: bytes, show: show_bytes };
 

@@ -30,6 +30,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate::storage::{Credentials, Location};
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub checkpoint: Location,
     /// How many bytes the state of a run may take in a process; setting `memory_limit`, by default none.
     pub memory_limit: Option<usize>,
+    /// How long a live partition stays at its end before it holds no window open; setting `idle_timeout`.
+    pub idle_timeout: Option<Duration>,
     /// The brokers; section `kafka`.
     pub kafka: Brokers,
     /// The sinks of each of the pipelines, in their order; section `sinks` of the pipeline's.
@@ -185,13 +188,15 @@ fn nothing() -> Node {
 }
 
 fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
-    let mut settings = Settings { data: "data".into(), ..Settings::default() };
+    let idle_timeout = Some(Duration::from_secs(30));
+    let mut settings = Settings { data: "data".into(), idle_timeout, ..Settings::default() };
     let mut root = Section::root(tree);
     root.read("data", &sinks::PATH, &mut settings.data, findings);
     let mut checkpoint = Location::Dir(settings.data.join("checkpoint"));
     root.read("checkpoint", &sinks::CHECKPOINT, &mut checkpoint, findings);
     settings.checkpoint = checkpoint;
     memory::read(&mut root, &mut settings.memory_limit, findings);
+    root.read("idle_timeout", &kinds::OPTIONAL_DURATION, &mut settings.idle_timeout, findings);
     let mut section = root.section("kafka", findings);
     sinks::brokers(&mut section, &mut settings.kafka, findings);
     section.finish(findings);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tidegate::sink::postgres::{self, TlsMode};
+use tidegate::source::kafka::OutOfRange;
 use tidegate::storage::Location;
 
 use super::kinds::{Kind, wrong};
@@ -13,6 +14,7 @@ use crate::services::{Brokers, SinkSettings, TableKind, TopicKind};
 pub(super) fn brokers(section: &mut Section<'_>, brokers: &mut Brokers, findings: &mut Findings) {
     section.read("bootstrap_servers", &SERVERS, &mut brokers.bootstrap_servers, findings);
     section.read("client_properties", &OPTIONAL_PATH, &mut brokers.client_properties, findings);
+    section.read("lost_records", &LOST, &mut brokers.lost_records, findings);
 }
 
 /// Reads the section `sinks` of a pipeline; `has_lake` says whether it has rows for a lake.
@@ -61,6 +63,22 @@ pub(super) const PATH: Kind<PathBuf> = Kind {
 const OPTIONAL_PATH: Kind<Option<PathBuf>> = Kind {
     read: |text| if text == NONE { Ok(None) } else { (PATH.read)(text).map(Some) },
     show: |path| path.as_ref().map_or(NONE.to_owned(), |path| path.display().to_string()),
+};
+
+/// A policy for records that are gone.
+const LOST: Kind<OutOfRange> = Kind {
+    read: |text| match text {
+        "fail" => Ok(OutOfRange::Fail),
+        "skip" => Ok(OutOfRange::Skip),
+        _ => wrong(
+            format!("{text:?} is not a policy for lost records"),
+            "write fail, to stop, or skip, to go on without them",
+        ),
+    },
+    show: |policy| match policy {
+        OutOfRange::Fail => "fail".to_owned(),
+        OutOfRange::Skip => "skip".to_owned(),
+    },
 };
 
 /// Brokers or `none`.

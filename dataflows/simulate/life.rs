@@ -128,6 +128,7 @@ impl World {
             mirror: store("mirror", &self.mirror),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             keep: 3,
+            idle: Vec::new(),
         }
     }
 

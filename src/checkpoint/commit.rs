@@ -19,9 +19,10 @@ use tracing::{info, warn};
 use super::frame::pack;
 use super::{CheckpointError, Manifest, PartitionCut, StateFile, Store};
 use crate::delivery::{Deliver, OutputTally};
-use crate::ingest::Counts;
+use crate::ingest::{Counts, IdleDecision};
 use crate::runtime::Clock;
-use crate::sink::Staged;
+use crate::sink::{SinkError, Staged};
+use crate::source::InputMark;
 use crate::state::{Compactions, StateBlock};
 use crate::telemetry::Board;
 
@@ -66,6 +67,8 @@ pub struct Decision {
     pub blocks: Vec<StateBlock>,
     /// Whether the input has ended.
     pub finished: bool,
+    /// What was decided about idle partitions.
+    pub idle: Vec<IdleDecision>,
 }
 
 /// An epoch that is decided and visible in every sink.
@@ -85,6 +88,12 @@ pub trait Committer {
     fn poll(&mut self) -> Option<Result<Decided, CheckpointError>>;
 }
 
+/// How many decisions about idle partitions a manifest keeps of epochs that no kept checkpoint needs.
+const MOST_IDLE: usize = 10_000;
+
+/// Writes decisions about idle partitions, as output of an epoch, where they are kept for replays.
+pub type IdleLines = Box<dyn FnMut(u64, &[IdleDecision]) -> Result<(), SinkError> + Send>;
+
 /// What a committer works with.
 pub struct Pen {
     /// Where checkpoints lie.
@@ -101,6 +110,10 @@ pub struct Pen {
     pub generation: u64,
     /// The newest epoch that was decided before this run, with what is staged in it.
     pub decided: Option<Manifest>,
+    /// See [`Manifest::input`].
+    pub input: InputMark,
+    /// Where decisions about idle partitions are written, if anywhere.
+    pub idle_lines: Option<IdleLines>,
     /// The delta files that the state so far consists of.
     pub deltas: Vec<StateFile>,
     /// The state files that were written and have not been read back; none at the start.
@@ -145,7 +158,7 @@ impl Pen {
         places.extend(self.mirror.iter().map(|mirror| (Arc::clone(mirror), name.clone())));
         for (store, name) in places {
             let found = self.retried(None, || store.read(&name))?;
-            if found.is_none_or(|bytes| super::unpack::<Manifest>(&bytes).is_err()) {
+            if found.is_none_or(|bytes| Manifest::unpack(&bytes).is_err()) {
                 let bytes = pack(manifest).map_err(|damage| self.unwritable(epoch, &damage))?;
                 self.retried(None, || store.write(&name, &bytes))?;
             }
@@ -164,7 +177,16 @@ impl Pen {
                 return Err(CheckpointError::OtherLog { epoch, what });
             }
             Some(manifest) => manifest.staged.clone(),
-            None => self.prepare(epoch)?,
+            None => {
+                if let Some(lines) = self.idle_lines.as_mut().filter(|_| !decision.idle.is_empty()) {
+                    lines(epoch, &decision.idle)?;
+                }
+                self.prepare(epoch)?
+            }
+        };
+        let (idle, idle_from) = match &known {
+            Some(manifest) => (manifest.idle.clone(), manifest.idle_from),
+            None => self.idle_with(epoch, decision.idle),
         };
         // After a start event time begins at what is read first, below where it stood: what has closed stays closed.
         let passed_us = self.decided.as_ref().map_or(i64::MIN, |decided| decided.watermark_us);
@@ -175,12 +197,18 @@ impl Pen {
             generation: self.generation,
             decided_us: self.clock.now_us(),
             watermark_us: decision.watermark_us.max(passed_us),
-            partitions: decision.partitions,
+            partitions: match &known {
+                Some(manifest) => with_decisions(decision.partitions, &manifest.partitions),
+                None => decision.partitions,
+            },
             counts: decision.counts,
             tallies: known.map_or(decision.tallies, |manifest| manifest.tallies),
             staged,
             state: self.write_state(epoch, decision.watermark_us, decision.blocks)?,
             finished,
+            input: self.input.clone(),
+            idle,
+            idle_from,
         };
         let bytes = pack(&manifest).map_err(|damage| self.unwritable(epoch, &damage))?;
         for name in Manifest::names(epoch) {
@@ -195,6 +223,18 @@ impl Pen {
         self.decided = Some(manifest);
         self.clean()?;
         Ok(Decided { epoch, finished })
+    }
+
+    /// All decisions so far, and from which epoch on: those of the checkpoints that stay, and more as long as they are few.
+    fn idle_with(&self, epoch: u64, new: Vec<IdleDecision>) -> (Vec<(u64, IdleDecision)>, u64) {
+        let (mut idle, mut from) =
+            self.decided.as_ref().map_or((Vec::new(), 0), |last| (last.idle.clone(), last.idle_from));
+        idle.extend(new.into_iter().map(|decision| (epoch, decision)));
+        if idle.len() > MOST_IDLE {
+            from = from.max(epoch.saturating_sub(self.keep as u64));
+            idle.retain(|(of, _)| *of >= from);
+        }
+        (idle, from)
     }
 
     fn prepare(&mut self, epoch: u64) -> Result<Vec<(String, Staged)>, CheckpointError> {
@@ -319,9 +359,7 @@ impl Pen {
         let mut needed = BTreeSet::new();
         for epoch in &kept {
             for name in Manifest::names(*epoch) {
-                if let Some(Ok(manifest)) =
-                    self.store.read(&name)?.map(|bytes| super::unpack::<Manifest>(&bytes))
-                {
+                if let Some(Ok(manifest)) = self.store.read(&name)?.map(|bytes| Manifest::unpack(&bytes)) {
                     needed.extend(manifest.state.into_iter().map(|file| file.name));
                 }
             }
@@ -382,6 +420,17 @@ impl Pen {
     fn broken(&self, name: &str, cause: &dyn std::fmt::Display) -> CheckpointError {
         CheckpointError::Store { place: self.store.place(), name: name.to_owned(), cause: cause.to_string() }
     }
+}
+
+/// The cuts of an epoch that was repeated, with what had been decided about idle partitions at its end.
+fn with_decisions(mut cuts: Vec<PartitionCut>, decided: &[PartitionCut]) -> Vec<PartitionCut> {
+    for cut in &mut cuts {
+        if let Some(decided) = decided.iter().find(|decided| decided.id == cut.id) {
+            (cut.floor_us, cut.decisions) = (decided.floor_us, decided.decisions);
+            (cut.released, cut.ended) = (decided.released, decided.ended);
+        }
+    }
+    cuts
 }
 
 fn can_wait(error: &CheckpointError) -> bool {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// The version that this program writes; it reads every one up to it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"TIDEGATE";
 const HEADER: usize = 24;
@@ -27,11 +27,16 @@ pub enum Damage {
 
 /// `content` in its envelope.
 pub fn pack<T: Serialize>(content: &T) -> Result<Vec<u8>, Damage> {
+    pack_as(VERSION, content)
+}
+
+/// The same as format `version`.
+pub(super) fn pack_as<T: Serialize>(version: u32, content: &T) -> Result<Vec<u8>, Damage> {
     let mut bytes = vec![0; HEADER];
     bincode::serialize_into(&mut bytes, content).map_err(|error| Damage::Damaged(error.to_string()))?;
     let len = (bytes.len() - HEADER) as u64;
     bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
     bytes[16..24].copy_from_slice(&len.to_le_bytes());
     let crc = checksum(&bytes);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -43,11 +48,17 @@ fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[8..12]), &bytes[16..])
 }
 
-/// The content of an envelope.
+/// The content of an envelope, where all versions have written it alike.
 ///
 /// # Errors
 /// [`Damage`]: nothing of a file that is not exactly as it was written is used.
 pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damage> {
+    let (_, body) = open(bytes)?;
+    bincode::deserialize(body).map_err(|error| Damage::Damaged(error.to_string()))
+}
+
+/// The format's version and the body of a whole file.
+pub(super) fn open(bytes: &[u8]) -> Result<(u32, &[u8]), Damage> {
     let damaged = |what: &str| Damage::Damaged(what.to_owned());
     let (header, body) = bytes.split_at_checked(HEADER).ok_or_else(|| damaged("it is cut in its header"))?;
     let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -64,7 +75,7 @@ pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damage> {
     if word(8) > VERSION {
         return Err(Damage::TooNew(word(8)));
     }
-    bincode::deserialize(body).map_err(|error| Damage::Damaged(error.to_string()))
+    Ok((word(8), body))
 }
 
 #[cfg(test)]

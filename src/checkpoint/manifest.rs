@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::frame::{Damage, open};
 use crate::delivery::OutputTally;
-use crate::ingest::Counts;
+use crate::ingest::{Counts, IdleDecision};
 use crate::record::Partition;
 use crate::sink::Staged;
+use crate::source::InputMark;
 
 /// Where a partition stands at the end of an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +22,13 @@ pub struct PartitionCut {
     pub watermark_us: i64,
     /// How many records were accepted.
     pub accepted: i64,
-    /// Whether it had ended by then, and held nothing back any more: an epoch that is repeated must close the same windows.
+    /// The floor that the partition was given after it had been idle; `i64::MIN` where it was given none.
+    pub floor_us: i64,
+    /// How many decisions about its being idle there were.
+    pub decisions: i64,
+    /// Whether it was idle, so that it held no window open.
+    pub released: bool,
+    /// Whether its end has been read, so that it never holds a window open again.
     pub ended: bool,
     /// What the near ends of outputs remember of the partition.
     pub fronts: Vec<u8>,
@@ -71,9 +79,40 @@ pub struct Manifest {
     pub state: Vec<StateFile>,
     /// Whether the input has ended, and with it the run.
     pub finished: bool,
+    /// What the input was known by.
+    pub input: InputMark,
+    /// The decisions about idle partitions, each with its epoch, from the epoch [`Manifest::idle_from`] on.
+    pub idle: Vec<(u64, IdleDecision)>,
+    /// The first epoch whose decisions are all in [`Manifest::idle`].
+    pub idle_from: u64,
 }
 
 impl Manifest {
+    /// The decisions about idle partitions after `epoch`, or the first epoch of which some are missing.
+    ///
+    /// # Errors
+    /// That epoch.
+    pub fn idle_since(&self, epoch: u64) -> Result<Vec<IdleDecision>, u64> {
+        if epoch + 1 < self.idle_from {
+            return Err(epoch + 1);
+        }
+        let since = self.idle.iter().filter(|(of, _)| *of > epoch);
+        Ok(since.map(|(_, decision)| decision.clone()).collect())
+    }
+
+    /// A manifest from its file.
+    ///
+    /// # Errors
+    /// As [`unpack`](super::unpack()).
+    pub fn unpack(bytes: &[u8]) -> Result<Manifest, Damage> {
+        let (version, body) = open(bytes)?;
+        let read = match version {
+            1 => bincode::deserialize(body).map(v1::Manifest::now),
+            _ => bincode::deserialize(body),
+        };
+        read.map_err(|error| Damage::Damaged(error.to_string()))
+    }
+
     /// The names of an epoch's manifest and of its copy.
     pub fn names(epoch: u64) -> [String; 2] {
         [format!("manifest-{epoch:010}.tg"), format!("manifest-{epoch:010}.copy")]
@@ -83,5 +122,120 @@ impl Manifest {
     pub fn epoch_of(name: &str) -> Option<u64> {
         let (number, ending) = name.strip_prefix("manifest-")?.split_once('.')?;
         matches!(ending, "tg" | "copy").then(|| number.parse().ok())?
+    }
+}
+
+/// What version 1 wrote: it knew of no idle partition and of no input.
+mod v1 {
+    use serde::{Deserialize, Serialize};
+
+    use super::StateFile;
+    use crate::delivery::OutputTally;
+    use crate::ingest::Counts;
+    use crate::record::Partition;
+    use crate::sink::Staged;
+
+    #[derive(Serialize, Deserialize)]
+    pub(super) struct PartitionCut {
+        pub(super) id: Partition,
+        pub(super) seen: u64,
+        pub(super) last_offset: Option<i64>,
+        pub(super) watermark_us: i64,
+        pub(super) accepted: i64,
+        pub(super) fronts: Vec<u8>,
+        pub(super) side: Vec<u8>,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    pub(super) struct Manifest {
+        pub(super) pipeline: String,
+        pub(super) schema: String,
+        pub(super) epoch: u64,
+        pub(super) generation: u64,
+        pub(super) decided_us: i64,
+        pub(super) watermark_us: i64,
+        pub(super) partitions: Vec<PartitionCut>,
+        pub(super) counts: Counts,
+        pub(super) tallies: Vec<OutputTally>,
+        pub(super) staged: Vec<(String, Staged)>,
+        pub(super) state: Vec<StateFile>,
+        pub(super) finished: bool,
+    }
+
+    impl Manifest {
+        pub(super) fn now(self) -> super::Manifest {
+            let cut = |PartitionCut { id, seen, last_offset, watermark_us, accepted, fronts, side }| {
+                let (floor_us, decisions, released, ended) = (i64::MIN, 0, false, self.finished);
+                super::PartitionCut {
+                    id,
+                    seen,
+                    last_offset,
+                    watermark_us,
+                    accepted,
+                    floor_us,
+                    decisions,
+                    released,
+                    ended,
+                    fronts,
+                    side,
+                }
+            };
+            super::Manifest {
+                partitions: self.partitions.into_iter().map(cut).collect(),
+                pipeline: self.pipeline,
+                schema: self.schema,
+                epoch: self.epoch,
+                generation: self.generation,
+                decided_us: self.decided_us,
+                watermark_us: self.watermark_us,
+                counts: self.counts,
+                tallies: self.tallies,
+                staged: self.staged,
+                state: self.state,
+                finished: self.finished,
+                input: Default::default(),
+                idle: Vec::new(),
+                idle_from: 0,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::pack_as;
+    use super::*;
+
+    #[test]
+    fn what_version_1_wrote_is_read() {
+        let cut = v1::PartitionCut {
+            id: Partition::new("t", 3),
+            seen: 7,
+            last_offset: Some(9),
+            watermark_us: 11,
+            accepted: 5,
+            fronts: vec![1],
+            side: vec![2],
+        };
+        let former = v1::Manifest {
+            pipeline: "p".to_owned(),
+            schema: "s".to_owned(),
+            epoch: 4,
+            generation: 2,
+            decided_us: 1,
+            watermark_us: 10,
+            partitions: vec![cut],
+            counts: Counts::default(),
+            tallies: Vec::new(),
+            staged: vec![("sink".to_owned(), Staged(vec![3]))],
+            state: Vec::new(),
+            finished: false,
+        };
+        let now = Manifest::unpack(&pack_as(1, &former).unwrap()).unwrap();
+        assert_eq!((now.epoch, now.watermark_us, now.staged), (4, 10, former.staged));
+        let cut = &now.partitions[0];
+        assert_eq!((cut.seen, cut.last_offset, cut.accepted, cut.floor_us), (7, Some(9), 5, i64::MIN));
+        assert!(!cut.released && !cut.ended);
+        assert_eq!((&cut.fronts[..], &cut.side[..]), (&[1][..], &[2][..]));
     }
 }

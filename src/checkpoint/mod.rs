@@ -29,7 +29,7 @@ mod store;
 
 use thiserror::Error;
 
-pub use commit::{Committer, Decided, Decision, Inline, Pen, Threaded, backoff};
+pub use commit::{Committer, Decided, Decision, IdleLines, Inline, Pen, Threaded, backoff};
 pub use frame::{Damage, VERSION, pack, unpack};
 pub use manifest::{Manifest, PartitionCut, StateFile};
 pub use recover::{Found, Recovered, claim_generation, recover, survey};
@@ -108,6 +108,18 @@ pub enum CheckpointError {
         epoch: u64,
         /// What differs.
         what: String,
+    },
+    /// The log has to be read again from a place before which decisions about idle partitions were let go.
+    #[error(
+        "the state of the newest checkpoints is damaged, and the log would be read again from epoch {epoch} on, but the \
+         decisions about idle partitions are in the manifest only from epoch {from} on; restore the checkpoint from a backup, or \
+         start anew with an empty checkpoint and output"
+    )]
+    NoIdleDecisions {
+        /// The epoch that would be read again first.
+        epoch: u64,
+        /// The first epoch whose decisions are there.
+        from: u64,
     },
     /// A sink failed.
     #[error(transparent)]

@@ -71,7 +71,7 @@ pub(super) fn read_manifest(
     for name in Manifest::names(epoch) {
         let manifest = match store.read(&name)? {
             None => Err(Damage::Damaged("it is missing".to_owned())),
-            Some(bytes) => unpack::<Manifest>(&bytes),
+            Some(bytes) => Manifest::unpack(&bytes),
         };
         match manifest {
             Ok(manifest) if manifest.epoch == epoch => return Ok((name, Ok(manifest))),

@@ -26,6 +26,8 @@ pub struct Position<'a> {
     pub time_us: i64,
     /// Its partition's watermark before it; `i64::MIN` before the first record.
     pub watermark_us: i64,
+    /// The floor that the partition was given after it had been idle; `i64::MIN` where it was given none.
+    pub floor_us: i64,
     /// The partition's rank among all partitions of the run, ascending like [`Partition`].
     pub rank: u32,
     /// The partition.
@@ -35,6 +37,29 @@ pub struct Position<'a> {
 }
 
 impl Position<'_> {
+    /// What the record is judged by: the watermark or the floor, whichever is later.
+    #[inline(always)]
+    pub fn bound_us(&self) -> i64 {
+        self.watermark_us.max(self.floor_us)
+    }
+
+    /// The verdict on a record that is too late by [`Position::bound_us`], where `late_by_watermark` says whether it is
+    /// so by the watermark alone.
+    #[cold]
+    pub fn too_late(&self, late_by_watermark: impl FnOnce(i64) -> bool) -> Verdict {
+        let idle = self.floor_us > self.watermark_us && !late_by_watermark(self.watermark_us);
+        if idle { Verdict::Idle } else { Verdict::Late }
+    }
+
+    /// The verdict on the record outside windows.
+    #[inline]
+    pub fn outside_windows(&self) -> Verdict {
+        if self.time_us >= self.bound_us() {
+            return Verdict::Counted;
+        }
+        self.too_late(|watermark_us| self.time_us < watermark_us)
+    }
+
     /// Whether the record is late outside windows: its event time is before its partition's watermark.
     #[inline]
     pub fn is_late(&self) -> bool {
@@ -46,26 +71,34 @@ impl Position<'_> {
 pub struct Verdicts<'a> {
     ledger: &'a Ledger,
     late: u32,
+    idle: u32,
 }
 
 impl<'a> Verdicts<'a> {
     /// None yet; for a front that is driven without the source operator.
     pub fn new(ledger: &'a Ledger) -> Self {
-        Verdicts { ledger, late: 0 }
+        Verdicts { ledger, late: 0, idle: 0 }
     }
 
     /// Files the record under `verdict` for the output with index `output`.
     #[inline(always)]
     pub fn give(&mut self, output: usize, verdict: Verdict) {
         self.ledger.file(output, verdict);
-        if verdict == Verdict::Late {
-            self.late |= 1 << output;
+        match verdict {
+            Verdict::Counted | Verdict::Filtered => {}
+            Verdict::Late => self.late |= 1 << output,
+            Verdict::Idle => self.idle |= 1 << output,
         }
     }
 
     /// The outputs that the record is late for, as a set of bits.
     pub(super) fn late(&self) -> u32 {
         self.late
+    }
+
+    /// The outputs that it is too late for only by its partition's floor.
+    pub(super) fn idle(&self) -> u32 {
+        self.idle
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod dedup;
 mod front;
+mod idle;
 mod lake_front;
 mod ledger;
 mod operator;
@@ -26,6 +27,7 @@ mod validate;
 
 pub use dedup::Dedup;
 pub use front::{Edge, Front, FrontSet, Port, Position, Verdicts};
+pub use idle::{BadDecision, IdleDecision, IdlePolicy, idle_topic, read_decisions};
 pub use lake_front::{LakeBlock, LakeFront, LakeRow, MOST_EXTRAS, REST};
 pub use ledger::{Counts, Ledger, OutputCounts, Verdict};
 pub use operator::{Ingested, Interleave, Settings, ingest, ingest_validated};

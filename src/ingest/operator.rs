@@ -1,5 +1,6 @@
 //! The timely operator around a reader and a set of fronts.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use timely::dataflow::operators::{Capability, Probe};
 use timely::dataflow::{Scope, StreamVec};
 
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
+use super::idle::{Due, IdleDecision, by_partition};
 use super::ledger::Ledger;
 use super::partition::{PartitionWatermark, stated_watermark};
 use super::shown::Shown;
@@ -17,7 +19,7 @@ use super::{Decode, Part, SideTopics, remembered};
 use crate::checkpoint::PartitionCut;
 use crate::decode::{Reason, Rejected};
 use crate::record::{KafkaTime, Partition, Record};
-use crate::runtime::{Epochs, Run};
+use crate::runtime::{Epochs, Run, Standing};
 use crate::source::{Assignment, Poll, Reader, SourceError, Visit};
 use crate::tick::{Tick, watermark_us};
 use crate::topic_lines::TopicBlock;
@@ -64,6 +66,33 @@ pub struct Ingested<'scope, S> {
     pub side: StreamVec<'scope, Tick, TopicBlock>,
 }
 
+/// Where a partition stood at the end of what is repeated.
+struct Until {
+    /// How many records had been shown.
+    seen: u64,
+    /// The next offset.
+    next: i64,
+    floor_us: i64,
+    decisions: i64,
+    released: bool,
+    ended: bool,
+}
+
+impl Until {
+    fn of(cut: Option<PartitionCut>) -> Self {
+        match cut {
+            // A partition that was not there has nothing to repeat.
+            None => {
+                Until { seen: 0, next: 0, floor_us: i64::MIN, decisions: 0, released: true, ended: false }
+            }
+            Some(PartitionCut { seen, last_offset, floor_us, decisions, released, ended, .. }) => {
+                let next = last_offset.map_or(0, |last| last + 1);
+                Until { seen, next, floor_us, decisions, released, ended }
+            }
+        }
+    }
+}
+
 struct PartitionState {
     id: Partition,
     watermark: PartitionWatermark,
@@ -73,19 +102,104 @@ struct PartitionState {
     seen: u64,
     /// Records that an earlier run has seen and that the source shows again.
     skip: u64,
-    /// Where to stop, in an epoch that is only repeated: after so many records, at this offset.
-    until: Option<(u64, i64)>,
-    /// Whether it had ended there the first time.
-    ends_there: bool,
+    /// Where to stop, in an epoch that is only repeated.
+    until: Option<Until>,
+    /// Whether a checkpoint has seen its end: it holds nothing open, and must not go on.
+    has_ended: bool,
+    /// Whether it is idle: it holds nothing open until its next record.
+    released: bool,
+    /// Since when it is at its end, by the run's monotonic clock.
+    at_end_us: Option<i64>,
+    floor_us: i64,
+    /// Decisions that are to be repeated.
+    due: VecDeque<Due>,
+    /// From which offset on a record may change the floor: what is looked at for each record.
+    floor_from: i64,
+    decisions: i64,
     /// What is stated of it for those who watch.
     shown: Shown,
 }
 
 impl PartitionState {
+    fn new(id: Partition, delay_us: i64, due: VecDeque<Due>, shown: Shown) -> Self {
+        let mut state = PartitionState {
+            id,
+            watermark: PartitionWatermark::new(delay_us),
+            last_offset: None,
+            accepted: 0,
+            seen: 0,
+            skip: 0,
+            until: None,
+            has_ended: false,
+            released: false,
+            at_end_us: None,
+            floor_us: i64::MIN,
+            due,
+            floor_from: i64::MAX,
+            decisions: 0,
+            shown,
+        };
+        state.look_out();
+        state
+    }
+
+    /// What the partition's records are judged by, and where it holds the frontier.
+    fn bound_us(&self) -> i64 {
+        self.watermark.us().max(self.floor_us)
+    }
+
+    fn holds(&self) -> bool {
+        !self.released && !self.has_ended
+    }
+
+    fn release(&mut self) {
+        self.released = true;
+        self.look_out();
+    }
+
+    fn look_out(&mut self) {
+        let due = self.due.front().map_or(i64::MAX, |due| due.offset);
+        self.floor_from = if self.released { i64::MIN } else { due };
+    }
+
+    /// A record beyond `floor_from` is about to be judged: recorded decisions take effect, and a partition that was released
+    /// is so no longer. Where nothing is repeated (`standing_us` is given), its floor is where its worker's capability stands.
+    /// What is new of it goes to `decided`.
+    #[cold]
+    fn wake(&mut self, record: &Record<'_>, standing_us: Option<i64>, decided: &mut Vec<IdleDecision>) {
+        let was_released = std::mem::take(&mut self.released);
+        self.take_due(record.offset, record.kafka_time.ms().unwrap_or(-1), decided);
+        if let Some(floor_us) = standing_us.filter(|us| was_released && *us > self.bound_us()) {
+            self.decide(record.offset, floor_us, record.kafka_time.ms().unwrap_or(-1), decided);
+        }
+        self.look_out();
+    }
+
+    /// Recorded decisions up to `offset` take effect.
+    fn take_due(&mut self, offset: i64, kafka_ms: i64, decided: &mut Vec<IdleDecision>) {
+        while let Some(&due) = self.due.front().filter(|due| due.offset <= offset) {
+            self.due.pop_front();
+            match due.decided {
+                false => self.decide(due.offset, due.floor_us, kafka_ms, decided),
+                true => {
+                    self.floor_us = self.floor_us.max(due.floor_us);
+                    self.decisions += 1;
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, offset: i64, floor_us: i64, kafka_ms: i64, decided: &mut Vec<IdleDecision>) {
+        self.floor_us = self.floor_us.max(floor_us);
+        let (partition, number) = (self.id.clone(), self.decisions);
+        self.decisions += 1;
+        decided.push(IdleDecision { partition, offset, floor_us, kafka_ms, number });
+    }
+
     fn is_at_cut(&self, by_offset: bool) -> bool {
-        self.until.is_some_and(|(seen, next)| match by_offset {
-            true => self.last_offset.map_or(0, |last| last + 1) >= next,
-            false => self.skip == 0 && self.seen >= seen,
+        self.until.as_ref().is_some_and(|until| match by_offset {
+            true => self.last_offset.map_or(0, |last| last + 1) >= until.next,
+            false => self.skip == 0 && self.seen >= until.seen,
         })
     }
 }
@@ -116,6 +230,12 @@ struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
     epoch: u64,
     /// Whether the source goes on by offset, and not by the number of records.
     by_offset: bool,
+    /// Where the worker's capability stands in event time, or an earlier run's frontier stood: windows up to it may have closed.
+    standing_us: i64,
+    /// What was decided about idle partitions in this epoch.
+    decided: Vec<IdleDecision>,
+    /// When the last record was read, by the run's monotonic clock.
+    read_us: i64,
 }
 
 /// Reads the run's source on this worker, and shows every accepted record to `fronts`.
@@ -126,6 +246,8 @@ struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
 /// * Verdicts and what the fronts see depend on the log alone, partition by partition.
 /// * The capability is at the smallest watermark of the worker's partitions that have not ended; it is
 ///   dropped when all have.
+/// * A live partition that is idle is released ([`super::idle`]): the capability then follows the run's partitions that
+///   are not. A partition that an earlier run did not know of is released from the start.
 /// * A worker far ahead of the frontier in event time waits, so that open state stays bounded.
 ///
 /// # Epochs
@@ -198,18 +320,20 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                 return;
             }
             let outcome = worker.step(&probe);
-            let edge = match worker.time_us() {
-                Some(time_us) => Edge::Advance(worker.settings.step_before(time_us)),
-                None => Edge::End(worker.final_watermark_us()),
+            worker.stand();
+            let edge = match worker.is_over() {
+                false => Edge::Advance(worker.standing_us),
+                true => Edge::End(worker.final_watermark_us()),
             };
             side_port.send(&capabilities, |send| worker.side.drain(edge, send));
             worker.fronts.drain(&mut ports, &capabilities, edge);
             match edge {
-                Edge::Advance(time_us) => {
+                Edge::Advance(mut time_us) => {
                     let ends = worker.is_to_end();
                     if ends {
                         side_port.send(&capabilities, |send| worker.side.drain(Edge::Flush, send));
                         worker.fronts.drain(&mut ports, &capabilities, Edge::Flush);
+                        time_us = worker.epoch_end_us(time_us);
                         worker.note_cuts();
                         worker.epoch += 1;
                         worker.lanes.iter_mut().for_each(|lane| lane.ended |= lane.drained);
@@ -226,6 +350,7 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                     }
                 }
                 Edge::Flush | Edge::End(_) => {
+                    worker.take_all_due();
                     worker.note_cuts();
                     capabilities.clear();
                 }
@@ -267,31 +392,29 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         let plan = epochs.plan();
         let mine = (0..all.len()).filter(|index| index % scope.peers() == scope.index());
         let (mut assigned, mut partitions) = (Vec::new(), Vec::new());
+        let mut decisions = by_partition(&run.idle().recorded, &plan.idle);
         partitions.resize_with(all.len(), || None);
         for partition in mine {
             let id = all[partition].id.clone();
-            let mut state = PartitionState {
-                watermark: PartitionWatermark::new(settings.delay_us),
-                last_offset: None,
-                accepted: 0,
-                seen: 0,
-                skip: 0,
-                until: None,
-                ends_there: false,
-                shown: Shown::new(run.board().partition(&id), all[partition].records_hint),
-                id,
-            };
+            let due = decisions.remove(&id).unwrap_or_default();
+            let shown = Shown::new(run.board().partition(&id), all[partition].records_hint);
+            let mut state = PartitionState::new(id, settings.delay_us, due, shown);
             let cut_of = |cuts: &[PartitionCut]| cuts.iter().find(|cut| cut.id == state.id).cloned();
-            let until = plan.until.as_deref().map(|cuts| {
-                // A partition that was not there has nothing to repeat.
-                cut_of(cuts).map_or((0, 0), |cut| (cut.seen, cut.last_offset.map_or(0, |last| last + 1)))
-            });
-            state.ends_there = plan.until.as_deref().and_then(cut_of).is_some_and(|cut| cut.ended);
+            let until = plan.until.as_deref().map(cut_of);
             let start = cut_of(&plan.start);
             let mut from_offset = all[partition].from_offset;
             if let Some(start) = start {
                 if start.watermark_us > i64::MIN {
                     state.watermark.raise(start.watermark_us);
+                }
+                state.has_ended = start.ended;
+                state.floor_us = start.floor_us;
+                state.decisions = start.decisions;
+                let last = start.last_offset.unwrap_or(-1);
+                state.due.retain(|due| due.offset > last);
+                state.look_out();
+                if start.released {
+                    state.release();
                 }
                 state.last_offset = start.last_offset;
                 state.accepted = start.accepted;
@@ -306,8 +429,15 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                     .restore_partition(rank, &state.id, &start.fronts)
                     .and_then(|()| side.restore_partition(rank, &state.id, &start.side));
                 restored.map_err(|error| run.fail(error.into())).ok()?;
+            } else if plan.start_watermark_us.is_some() || matches!(until, Some(None)) {
+                // Nobody knew of it, and windows have closed without it.
+                if !by_offset {
+                    run.fail(SourceError::Grown { partition: state.id }.into());
+                    return None;
+                }
+                state.release();
             }
-            state.until = until;
+            state.until = until.map(Until::of);
             assigned.push(Assignment { partition, from_offset });
             partitions[partition] = Some(state);
         }
@@ -333,6 +463,8 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 seed ^ (scope.index() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
             }
         };
+        let standing_us = plan.start_watermark_us.unwrap_or(i64::MIN);
+        let read_us = run.clock().elapsed_us();
         let (run, epochs, epoch) = (Arc::clone(run), epochs.clone(), epochs.plan().first());
         Some(Worker {
             run,
@@ -349,7 +481,65 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             epochs,
             epoch,
             by_offset,
+            standing_us,
+            decided: Vec::new(),
+            read_us,
         })
+    }
+
+    /// Moves to where the worker's capability can stand, and says so.
+    fn stand(&mut self) {
+        let holding_us = self.holding_us();
+        let open = || self.open_partitions().filter(|state| !state.has_ended);
+        let released = open().any(|state| state.released);
+        let time_us = match (holding_us, released) {
+            (Some(holding_us), false) => holding_us,
+            (Some(holding_us), true) => holding_us.min(self.epochs.agreed_us()),
+            (None, true) => self.epochs.agreed_us(),
+            (None, false) => self.standing_us,
+        };
+        let time_us = match self.repeats_until_us() {
+            Some(until_us) => time_us.min(until_us),
+            None => time_us,
+        };
+        self.standing_us = self.standing_us.max(self.settings.step_before(time_us));
+        if self.by_offset && !self.repeats() {
+            let watermarks = self.partitions.iter().flatten().map(|state| state.watermark.us());
+            let largest_us = watermarks.max().unwrap_or(i64::MIN);
+            let read_us = self.read_us;
+            self.epochs.note_standing(Standing { holding_us, released, largest_us, read_us });
+        }
+    }
+
+    /// Where event time stands at the end of the epoch, by itself at `time_us`: what is repeated ends where and as it ended the first time.
+    fn epoch_end_us(&mut self, time_us: i64) -> i64 {
+        let Some(until_us) = self.repeats_until_us() else { return time_us };
+        let time_us = time_us.max(until_us);
+        self.standing_us = self.standing_us.max(time_us);
+        for state in self.partitions.iter_mut().flatten() {
+            let Some(until) = state.until.take() else { continue };
+            let Until { floor_us, decisions, released, ended, .. } = until;
+            state.has_ended |= ended;
+            state.floor_us = state.floor_us.max(floor_us);
+            state.decisions = decisions;
+            state.due.retain(|due| !due.decided);
+            state.look_out();
+            if released && !state.has_ended {
+                state.release();
+            }
+        }
+        time_us
+    }
+
+    fn repeats_until_us(&self) -> Option<i64> {
+        self.epochs.plan().until_watermark_us.filter(|_| self.repeats())
+    }
+
+    /// Decisions behind the last record take effect: an earlier run stopped while partitions were idle.
+    fn take_all_due(&mut self) {
+        for state in self.partitions.iter_mut().flatten() {
+            state.take_due(i64::MAX, -1, &mut self.decided);
+        }
     }
 
     /// Whether the epoch is to be ended: because worker 0 says so, or because it only repeats what is decided and
@@ -374,10 +564,15 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         if !self.epochs.has_checkpoints() {
             return;
         }
-        let Worker { partitions, lanes, fronts, side, validator, .. } = self;
+        let Worker { partitions, fronts, side, validator, lanes, decided, .. } = self;
         let read = (0..).zip(partitions.iter()).filter_map(|(rank, state)| Some((rank, &state.as_ref()?.id)));
         self.epochs.hub().save(self.epoch, remembered::save(validator, read));
-        let ended = |index: usize| lanes.iter().any(|lane| lane.ended && lane.partitions.contains(&index));
+        let mut ended = vec![false; partitions.len()];
+        lanes
+            .iter()
+            .filter(|lane| lane.ended)
+            .flat_map(|lane| &lane.partitions)
+            .for_each(|partition| ended[*partition] = true);
         let cuts = partitions.iter().enumerate().filter_map(|(index, state)| {
             let (state, rank) = (state.as_ref()?, index as u32);
             Some(PartitionCut {
@@ -386,19 +581,22 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 last_offset: state.last_offset,
                 watermark_us: state.watermark.us(),
                 accepted: state.accepted,
-                ended: ended(index),
+                floor_us: state.floor_us,
+                decisions: state.decisions,
+                released: state.released,
+                ended: state.has_ended || ended[index],
                 fronts: fronts.save_partition(rank),
                 side: side.save_partition(rank),
             })
         });
         let cuts = cuts.collect();
-        self.epochs.note_cuts(cuts);
+        self.epochs.note_cuts(cuts, std::mem::take(decided));
     }
 
     /// Whether the lane had ended when the epoch that is repeated was.
     fn ended_there(&self, lane: usize) -> bool {
         let mut states = self.lanes[lane].partitions.iter().filter_map(|p| self.partitions[*p].as_ref());
-        states.all(|state| state.ends_there)
+        states.all(|state| state.until.as_ref().is_some_and(|until| until.ended))
     }
 
     /// The lane has ended: what is decided must have been in it.
@@ -414,7 +612,9 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
 
     /// Reads one batch from one lane.
     fn step(&mut self, probe: &ProbeHandle<Tick>) -> Step {
-        let Some(time_us) = self.time_us() else { return Step::Busy };
+        if self.is_over() {
+            return Step::Busy;
+        }
         let frontier_us = probe.with_frontier(watermark_us).unwrap_or(i64::MIN);
         self.run.board().frontier(frontier_us);
         // Beyond the memory limit only those read that hold the frontier back.
@@ -422,8 +622,8 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         let skew_us = if is_over { self.settings.step_us } else { self.settings.max_skew_us };
         // An epoch that is only repeated ends where it ended the first time, whoever is ahead there: one that waited for
         // others, which have come to their end of it, would wait for ever.
-        let is_ahead = time_us.saturating_sub(skew_us) > frontier_us;
-        if is_ahead && !self.repeats() {
+        let is_ahead = |us: i64| us.saturating_sub(skew_us) > frontier_us;
+        if !self.repeats() && self.holding_us().is_some_and(is_ahead) {
             return Step::Wait(Duration::from_micros(200));
         }
         let (first, budget) = self.choose();
@@ -449,9 +649,13 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 }
                 Ok((_, taken)) if taken > 0 => {
                     self.run.progress(taken);
+                    self.note_read(lane);
                     return Step::Busy;
                 }
-                Ok(_) => waiting = true,
+                Ok(_) => {
+                    waiting = true;
+                    self.rest(lane);
+                }
                 Err(error) => {
                     self.run.fail(error.into());
                     return Step::Busy;
@@ -461,6 +665,45 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         if waiting { Step::Wait(Duration::from_millis(5)) } else { Step::Busy }
     }
 
+    /// Records of `lane` were read just now.
+    fn note_read(&mut self, lane: usize) {
+        if self.by_offset {
+            self.read_us = self.run.clock().elapsed_us();
+            for &partition in &self.lanes[lane].partitions {
+                if let Some(state) = &mut self.partitions[partition] {
+                    state.at_end_us = None;
+                }
+            }
+        }
+    }
+
+    /// There is nothing to read in `lane`: its partitions are released when that has been so for long, and the brokers say
+    /// that it is so now. That we were slow meanwhile makes no difference, since the end has not moved.
+    fn rest(&mut self, lane: usize) {
+        let Some(timeout) = self.run.idle().timeout.filter(|_| !self.repeats()) else { return };
+        let at_end = self.reader.status(lane).is_some_and(|status| status.at_end);
+        let now_us = self.run.clock().elapsed_us();
+        for at in 0..self.lanes[lane].partitions.len() {
+            let partition = self.lanes[lane].partitions[at];
+            let Some(state) = self.partitions[partition].as_mut().filter(|state| state.holds()) else {
+                continue;
+            };
+            if !at_end {
+                state.at_end_us = None;
+                continue;
+            }
+            let since_us = *state.at_end_us.get_or_insert(now_us);
+            if i128::from(now_us.saturating_sub(since_us)) < timeout.as_micros() as i128 {
+                continue;
+            }
+            state.at_end_us = None;
+            if self.reader.confirm_end(lane) {
+                tracing::debug!(partition = %state.id, "idle: it holds no window open until its next record");
+                state.release();
+            }
+        }
+    }
+
     /// The lane to begin with, and how many records to take.
     fn choose(&mut self) -> (usize, usize) {
         if let Interleave::Shuffled(_) = self.settings.interleave {
@@ -468,7 +711,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             return (lane, 1 + self.draw() as usize % self.settings.batch);
         }
         let behind =
-            |lane: &Lane| lane.partitions.iter().map(|p| self.watermark(*p)).min().unwrap_or(i64::MIN);
+            |lane: &Lane| lane.partitions.iter().map(|p| self.bound_us(*p)).min().unwrap_or(i64::MIN);
         let open = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.ended && !lane.drained);
         let first = open.min_by_key(|(_, lane)| behind(lane)).map_or(0, |(index, _)| index);
         (first, self.settings.batch)
@@ -482,19 +725,31 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
     }
 
-    fn watermark(&self, partition: usize) -> i64 {
-        self.partitions[partition].as_ref().map_or(i64::MIN, |state| state.watermark.us())
+    fn bound_us(&self, partition: usize) -> i64 {
+        self.partitions[partition].as_ref().map_or(i64::MIN, PartitionState::bound_us)
     }
 
-    /// The smallest watermark of the partitions that have not ended; `None` when all have.
-    fn time_us(&self) -> Option<i64> {
+    /// The partitions that have not been read to the end of a bounded input.
+    fn open_partitions(&self) -> impl Iterator<Item = &PartitionState> {
         let open = self.lanes.iter().filter(|lane| !lane.ended);
-        open.flat_map(|lane| &lane.partitions).map(|p| self.watermark(*p)).min()
+        open.flat_map(|lane| &lane.partitions).filter_map(|p| self.partitions[*p].as_ref())
     }
 
-    /// The largest watermark that any of this worker's partitions has reached.
+    /// Whether all input of this worker has ended.
+    fn is_over(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.ended)
+    }
+
+    /// The smallest bound of the partitions that hold windows open; `None` when none does.
+    fn holding_us(&self) -> Option<i64> {
+        self.open_partitions().filter(|state| state.holds()).map(PartitionState::bound_us).min()
+    }
+
+    /// The largest bound that any of this worker's partitions has reached, or is said to have reached behind its last record.
     fn final_watermark_us(&self) -> i64 {
-        self.partitions.iter().flatten().map(|state| state.watermark.us()).max().unwrap_or(i64::MIN)
+        let states = || self.partitions.iter().flatten();
+        let due = states().flat_map(|state| &state.due).map(|due| due.floor_us);
+        states().map(PartitionState::bound_us).chain(due).max().unwrap_or(i64::MIN)
     }
 
     /// States what the last poll of `lane` changed, for those who watch.
@@ -514,6 +769,8 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
 
     fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), crate::source::SourceError> {
         let repeats = self.repeats();
+        let wakes_at = (!repeats).then_some(self.standing_us);
+        let mut grown = None;
         let Worker {
             run,
             settings,
@@ -525,6 +782,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             ledger,
             side,
             by_offset,
+            decided,
             ..
         } = self;
         let mut taken = 0;
@@ -539,6 +797,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             if repeats && state.is_at_cut(*by_offset) {
                 return Visit::Stop;
             }
+            if state.has_ended {
+                grown = Some(state.id.clone());
+                return Visit::Stop;
+            }
             if !run.pace(record.kafka_time) {
                 return Visit::Stop;
             }
@@ -547,6 +809,9 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             let repeated = state.last_offset.is_some_and(|last| record.offset <= last);
             if !repeated {
                 state.last_offset = Some(record.offset);
+                if record.offset >= state.floor_from {
+                    state.wake(record, wakes_at, decided);
+                }
                 if let Some(time_us) = stated_watermark(record) {
                     state.watermark.raise(time_us);
                     fronts.stated(index as u32, &state.id, record);
@@ -582,6 +847,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                     record,
                     time_us,
                     watermark_us,
+                    floor_us: state.floor_us,
                     rank,
                     partition: &state.id,
                     accepted: state.accepted,
@@ -593,8 +859,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 state.accepted += 1;
                 let mut verdicts = Verdicts::new(ledger);
                 fronts.observe(&at, &event, &mut verdicts);
+                if verdicts.late() | verdicts.idle() != 0 {
+                    side.late(&at, part, verdicts.late(), verdicts.idle());
+                }
                 if verdicts.late() != 0 {
-                    side.late(&at, part, verdicts.late());
                     state.shown.late(run.board(), record, watermark_us.saturating_sub(time_us));
                 }
                 state.watermark.observe(time_us);
@@ -602,7 +870,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             });
             Visit::Taken
         })?;
-        Ok((poll, taken))
+        match grown {
+            Some(partition) => Err(SourceError::Grown { partition }),
+            None => Ok((poll, taken)),
+        }
     }
 }
 

@@ -34,26 +34,30 @@ impl SideTopics {
         self
     }
 
-    /// Keeps a record that is late for the outputs in the bit set `late`.
-    pub(super) fn late(&mut self, at: &Position<'_>, part: Part<'_>, late: u32) {
+    /// Keeps a record, or a part of one, that is late for the outputs in the bit set `late`, and idle for those in `idle`. It
+    /// is one line: its reason is `idle` where it is late for no output. `late_by_ms` is counted from what it is late by.
+    pub(super) fn late(&mut self, at: &Position<'_>, part: Part<'_>, late: u32, idle: u32) {
         if self.count_only {
             return;
         }
-        let names = match self.named.iter().position(|(set, _)| *set == late) {
+        let outputs = late | idle;
+        let names = match self.named.iter().position(|(set, _)| *set == outputs) {
             Some(known) => &self.named[known].1,
             None => {
-                let of_set = self.outputs.iter().enumerate().filter(|(i, _)| late >> i & 1 == 1);
+                let of_set = self.outputs.iter().enumerate().filter(|(i, _)| outputs >> i & 1 == 1);
                 let names = of_set.map(|(_, name)| *name).collect::<Vec<_>>().join(",");
-                self.named.push((late, names));
+                self.named.push((outputs, names));
                 &self.named[self.named.len() - 1].1
             }
         };
-        let late_by_us = i128::from(at.watermark_us) - i128::from(at.time_us);
+        let (reason, by_us): (&[u8], _) =
+            if late != 0 { (b"late", at.watermark_us) } else { (b"idle", at.floor_us) };
+        let late_by_us = i128::from(by_us) - i128::from(at.time_us);
         let late_by_ms = late_by_us.div_euclid(1000) + i128::from(late_by_us.rem_euclid(1000) != 0);
         let (mut late_by, mut number, mut offset) =
             (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
         let headers: [(&str, &[u8]); 7] = [
-            ("reason", b"late"),
+            ("reason", reason),
             ("outputs", names.as_bytes()),
             ("late_by_ms", late_by.format(late_by_ms).as_bytes()),
             ("topic", at.partition.topic.as_bytes()),

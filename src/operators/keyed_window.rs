@@ -69,8 +69,10 @@ where
             verdicts.give(self.output, Verdict::Filtered);
             return;
         };
-        let Some(slot) = self.store.reach(at.time_us, at.watermark_us) else {
-            verdicts.give(self.output, Verdict::Late);
+        let Some(slot) = self.store.reach(at.time_us, at.bound_us()) else {
+            let spec = self.store.spec();
+            let verdict = at.too_late(|watermark_us| spec.eligible(at.time_us, watermark_us).is_none());
+            verdicts.give(self.output, verdict);
             return;
         };
         self.store.update(slot, key_hash(key), key, |partial| partial.add(input));

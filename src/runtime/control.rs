@@ -13,8 +13,9 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::worker::Worker;
 
+use super::epochs::Standing;
 use crate::checkpoint::PartitionCut;
-use crate::ingest::Counts;
+use crate::ingest::{Counts, IdleDecision};
 use crate::state::StateBlock;
 use crate::telemetry::Snapshot;
 
@@ -31,6 +32,8 @@ pub(super) enum Up {
     Failed(String),
     /// The answer to a ping, with what a process shows of itself from its first worker.
     Pong(usize, Option<Box<Snapshot>>),
+    /// Where a worker's live partitions stand, and how long ago its last record was read.
+    Standing(usize, Standing, i64),
 }
 
 /// A worker's part of an epoch.
@@ -48,6 +51,8 @@ pub(super) struct Report {
     pub(super) batches: Vec<(i64, u64)>,
     /// Whether the whole input has ended and nothing is under way.
     pub(super) ended: bool,
+    /// What was decided about idle partitions.
+    pub(super) idle: Vec<IdleDecision>,
 }
 
 /// What worker 0 tells all.
@@ -57,6 +62,8 @@ pub(super) enum Down {
     End(u64),
     /// Work in this epoch.
     Begin(u64),
+    /// The event time that released partitions follow.
+    Agreed(i64),
     /// Worker 0 is there, and so is the way to it.
     Ping,
     /// The run is over.

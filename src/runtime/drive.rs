@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use timely::worker::Worker;
 
+use super::agreement::Agreement;
 use super::control::{Control, Down, Outcome, Report, Up};
+use super::epochs::Standing;
 use super::{Epochs, Run};
-use crate::checkpoint::{Committer, Decision};
+use crate::checkpoint::{Committer, Decision, PartitionCut};
 use crate::delivery::Tallies;
-use crate::ingest::{Counts, Ledger};
+use crate::ingest::{Counts, IdleDecision, Ledger};
 
 /// How many intervals an epoch lasts at most while the one before is not decided.
 const LONGEST: i64 = 5;
@@ -29,6 +31,9 @@ const PARK: Duration = Duration::from_millis(2);
 
 /// How often worker 0 asks whether the others are there.
 const PING_US: i64 = 500_000;
+
+/// How often a worker tells where its partitions stand in event time, and worker 0 what all agree on, at most.
+const STAND_US: i64 = 10_000;
 
 /// What worker 0 has beside the others.
 pub struct Lead {
@@ -86,6 +91,8 @@ impl Driver {
             restoring: true,
             told: false,
             done: false,
+            standing: None,
+            stood_us: i64::MIN,
         };
         // Worker 0 listens.
         let speaks = run.board().speaks() && head.is_none();
@@ -107,6 +114,10 @@ impl Driver {
             }
             Down::Begin(epoch) => {
                 epochs.begin(epoch);
+                over
+            }
+            Down::Agreed(us) => {
+                epochs.agree(us);
                 over
             }
             Down::Ping => {
@@ -143,10 +154,27 @@ struct Reporter {
     restoring: bool,
     told: bool,
     done: bool,
+    /// What was last told of the partitions' event time, and when.
+    standing: Option<Standing>,
+    stood_us: i64,
 }
 
 impl Reporter {
+    /// Tells where a live source stands in event time, where that has changed.
+    fn stand(&mut self, run: &Run, epochs: &Epochs, control: &mut Control) {
+        let Some(standing) = epochs.standing().filter(|standing| Some(*standing) != self.standing) else {
+            return;
+        };
+        let now_us = run.clock().elapsed_us();
+        if now_us.saturating_sub(self.stood_us) >= STAND_US || self.standing.is_none() {
+            (self.standing, self.stood_us) = (Some(standing), now_us);
+            let quiet_us = now_us.saturating_sub(standing.read_us).max(0);
+            control.tell(Up::Standing(self.worker, standing, quiet_us));
+        }
+    }
+
     fn report(&mut self, run: &Run, epochs: &Epochs, ledger: &Ledger, control: &mut Control) {
+        self.stand(run, epochs, control);
         if let Some(error) = epochs.hub().failure() {
             run.fail(error.into());
         }
@@ -181,6 +209,7 @@ impl Reporter {
             windows: epochs.hub().open_windows(),
             batches: epochs.batches(),
             ended,
+            idle: epochs.take_idle(),
         })));
         self.next += 1;
     }
@@ -207,6 +236,7 @@ struct Head {
     batches: Vec<(i64, u64)>,
     /// Since when the epoch under way waits for the one before to be decided.
     held_us: Option<i64>,
+    agreement: Agreement,
 }
 
 impl Head {
@@ -226,6 +256,7 @@ impl Head {
             ponged: vec![true; peers],
             batches: Vec::new(),
             held_us: None,
+            agreement: Agreement::new(peers),
         }
     }
 
@@ -260,6 +291,9 @@ impl Head {
                         control.order(Down::Begin(self.epoch));
                     }
                 }
+                Up::Standing(worker, standing, quiet_us) => {
+                    self.agreement.note(worker, standing, quiet_us, run.clock().elapsed_us());
+                }
                 Up::Pong(worker, snapshot) => {
                     self.ponged[worker] = true;
                     if let Some(snapshot) = snapshot {
@@ -273,6 +307,9 @@ impl Head {
             }
         }
         self.ping(run, control);
+        if let Some(agreed_us) = self.agreement.news(run.clock().elapsed_us()) {
+            control.order(Down::Agreed(agreed_us));
+        }
         self.time_to_end(run, epochs, control);
         if !self.complete && !self.deciding && self.reports.iter().all(Option::is_some) {
             self.decide(run, epochs, control);
@@ -333,24 +370,32 @@ impl Head {
         let mut counts = self.lead.counts.clone();
         let (mut partitions, mut blocks, mut finished) = (Vec::new(), Vec::new(), true);
         let mut windows = Vec::new();
+        let mut idle = Vec::new();
         for report in self.reports.iter_mut().filter_map(Option::take) {
             counts.merge(&report.counts);
             partitions.extend(report.cuts);
             blocks.extend(report.blocks);
             windows.extend(report.windows);
             self.batches.extend(report.batches);
+            idle.extend(report.idle);
             finished &= report.ended;
         }
         partitions.sort_by(|a, b| a.id.cmp(&b.id));
         self.tell_epoch(run, now_us, &windows);
+        let watermark_us = epochs.watermark_us().unwrap_or(i64::MAX);
+        if self.stopping && !finished {
+            idle.extend(partitions.iter_mut().filter_map(|cut| stopped_idle(cut, watermark_us)));
+        }
+        idle.sort();
         let decision = Decision {
             epoch: epochs.plan().epoch(self.epoch),
-            watermark_us: epochs.watermark_us().unwrap_or(i64::MAX),
+            watermark_us,
             partitions,
             counts,
             tallies: self.lead.tallies.read(),
             blocks,
             finished,
+            idle,
         };
         self.lead.committer.submit(decision);
         self.deciding = true;
@@ -377,4 +422,21 @@ impl Head {
         self.over = true;
         control.order(Down::Over(outcome));
     }
+}
+
+/// What is decided about a partition that is idle when the run stops: windows have closed without it, and a replay is to
+/// know how far.
+fn stopped_idle(cut: &mut PartitionCut, watermark_us: i64) -> Option<IdleDecision> {
+    if !cut.released || watermark_us <= cut.watermark_us.max(cut.floor_us) {
+        return None;
+    }
+    cut.floor_us = watermark_us;
+    cut.decisions += 1;
+    Some(IdleDecision {
+        partition: cut.id.clone(),
+        offset: cut.last_offset.map_or(0, |last| last + 1),
+        floor_us: watermark_us,
+        kafka_ms: -1,
+        number: cut.decisions - 1,
+    })
 }

@@ -14,10 +14,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::scheduling::Activator;
 
 use crate::checkpoint::PartitionCut;
+use crate::ingest::IdleDecision;
 use crate::state::StateHub;
 use crate::tick::{Tick, open_epoch, watermark_us};
 
@@ -32,8 +34,15 @@ pub struct EpochPlan {
     pub is_restored: bool,
     /// Where each partition stood at the end of the restored epoch, in its order then.
     pub start: Vec<PartitionCut>,
+    /// Where the dataflow's event time stood then. Windows up to it have closed.
+    pub start_watermark_us: Option<i64>,
     /// Where the dataflow's second epoch ends, if it only repeats what is decided.
     pub until: Option<Vec<PartitionCut>>,
+    /// Where the dataflow's event time stood at that end. It must stand there again: an earlier time would give windows a second
+    /// time in the next epoch, a later one would throw away what was never given.
+    pub until_watermark_us: Option<i64>,
+    /// What was decided about idle partitions in the epochs that are repeated.
+    pub idle: Vec<IdleDecision>,
 }
 
 impl EpochPlan {
@@ -51,6 +60,19 @@ impl EpochPlan {
 /// How many batches of an epoch are told apart for the latency's sake.
 const MOST_BATCHES: usize = 1_024;
 
+/// Where a worker's live partitions stand in event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// The earliest time of the partitions that hold windows open; `None` when none does.
+    pub(crate) holding_us: Option<i64>,
+    /// Whether a partition is released, and follows the others.
+    pub(crate) released: bool,
+    /// The largest watermark of all partitions, `i64::MIN` before the first record.
+    pub(crate) largest_us: i64,
+    /// When the last record was read, by the worker's own monotonic clock.
+    pub(crate) read_us: i64,
+}
+
 struct Inner {
     plan: Arc<EpochPlan>,
     /// Behind all operators.
@@ -64,6 +86,11 @@ struct Inner {
     begun: Cell<u64>,
     cuts: RefCell<Vec<PartitionCut>>,
     batches: RefCell<Vec<(i64, u64)>>,
+    idle: RefCell<Vec<IdleDecision>>,
+    /// Of a live source.
+    standing: Cell<Option<Standing>>,
+    /// The earliest time of all partitions of the run that hold windows open, as worker 0 has found it.
+    agreed_us: Cell<i64>,
     source: RefCell<Vec<Activator>>,
 }
 
@@ -95,6 +122,9 @@ impl Epochs {
             begun: Cell::new(begun),
             cuts: RefCell::default(),
             batches: RefCell::default(),
+            idle: RefCell::default(),
+            standing: Cell::new(None),
+            agreed_us: Cell::new(i64::MIN),
             source: RefCell::default(),
         }))
     }
@@ -134,9 +164,36 @@ impl Epochs {
         self.0.begun.get() >= epoch
     }
 
-    /// Keeps where the worker's partitions stand; the next call replaces it.
-    pub(crate) fn note_cuts(&self, cuts: Vec<PartitionCut>) {
+    /// Keeps where the worker's partitions stand, and what was decided about them in the epoch; the next call replaces it.
+    pub(crate) fn note_cuts(&self, cuts: Vec<PartitionCut>, idle: Vec<IdleDecision>) {
         self.0.cuts.replace(cuts);
+        self.0.idle.replace(idle);
+    }
+
+    /// Says where the worker's partitions stand in event time.
+    pub(crate) fn note_standing(&self, standing: Standing) {
+        self.0.standing.set(Some(standing));
+    }
+
+    /// The event time that released partitions follow.
+    pub(crate) fn agreed_us(&self) -> i64 {
+        self.0.agreed_us.get()
+    }
+
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.0.standing.get()
+    }
+
+    pub(super) fn agree(&self, agreed_us: i64) {
+        if agreed_us > self.0.agreed_us.get() {
+            self.0.agreed_us.set(agreed_us);
+            self.wake();
+        }
+    }
+
+    /// What was decided about idle partitions in the epoch that the source last ended. It is taken once.
+    pub(super) fn take_idle(&self) -> Vec<IdleDecision> {
+        self.0.idle.take()
     }
 
     /// Where the worker's partitions stood when the source last ended an epoch, or its input.

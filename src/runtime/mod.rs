@@ -1,5 +1,6 @@
 //! Runs: workers, clock, pace, failure and shutdown.
 
+mod agreement;
 mod clock;
 mod cluster;
 mod control;
@@ -13,6 +14,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use cluster::{Cluster, ClusterError, execute, exit_on_panic};
 pub use control::Outcome;
 pub use drive::{Driver, Lead, drive};
+pub(crate) use epochs::Standing;
 pub use epochs::{EpochPlan, Epochs};
 pub use gather::gather;
 pub use run::{Pace, Run, RunError};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use thiserror::Error;
 
 use super::clock::Clock;
+use crate::ingest::IdlePolicy;
 use crate::record::KafkaTime;
 use crate::sink::SinkError;
 use crate::source::{Source, SourceError};
@@ -54,6 +55,7 @@ pub struct Run {
     records: AtomicU64,
     beats: AtomicU64,
     board: Arc<Board>,
+    idle: IdlePolicy,
 }
 
 impl Run {
@@ -71,7 +73,18 @@ impl Run {
             records: AtomicU64::new(0),
             beats: AtomicU64::new(0),
             board: Arc::default(),
+            idle: IdlePolicy::default(),
         }
+    }
+
+    /// The same run with a policy for partitions that fall silent; without one they hold windows open for ever.
+    pub fn with_idle(self, idle: IdlePolicy) -> Self {
+        Run { idle, ..self }
+    }
+
+    /// What is done about partitions that fall silent.
+    pub fn idle(&self) -> &IdlePolicy {
+        &self.idle
     }
 
     /// The same run with checkpoints: asked to stop, it ends its epoch first.

@@ -1,22 +1,28 @@
 //! A live source as a bounded one: its end as it stood when the run began is the end of the input.
 //!
-//! For back-fills, and for tests that compare a run from Kafka with a replay.
+//! For back-fills, and for tests that compare a run from Kafka with a replay. The ends are part of the checkpoint: a run that goes
+//! on ends where it would have ended, however much has come meanwhile.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
-use super::{Assignment, LaneStatus, PartitionInfo, Poll, Reader, Source, SourceError, Visit};
-use crate::record::Record;
+use super::{Assignment, InputMark, LaneStatus, PartitionInfo, Poll, Reader, Source, SourceError, Visit};
+use crate::record::{Partition, Record};
 
 /// A source whose partitions end at given offsets.
 pub struct Bounded {
     inner: Arc<dyn Source>,
-    ends: Vec<i64>,
+    ends: Mutex<Vec<i64>>,
 }
 
 impl Bounded {
     /// `ends` gives, by index among `inner`'s partitions, the first offset that is not read any more.
     pub fn new(inner: Arc<dyn Source>, ends: Vec<i64>) -> Self {
-        Bounded { inner, ends }
+        Bounded { inner, ends: Mutex::new(ends) }
+    }
+
+    fn ends(&self) -> Vec<i64> {
+        self.ends.lock().map(|ends| ends.clone()).unwrap_or_default()
     }
 }
 
@@ -29,12 +35,35 @@ impl Source for Bounded {
         self.inner.resumes_by_offset()
     }
 
+    fn mark(&self) -> InputMark {
+        let ids = self.partitions().iter().map(|info| info.id.clone());
+        InputMark { ends: ids.zip(self.ends()).collect(), ..self.inner.mark() }
+    }
+
+    /// Takes over the former ends. What has come behind them is not part of this input.
+    fn resume(&self, former: &InputMark) -> Result<(), SourceError> {
+        self.inner.resume(former)?;
+        if !former.ends.is_empty()
+            && let Ok(mut ends) = self.ends.lock()
+        {
+            for (end, info) in ends.iter_mut().zip(self.partitions()) {
+                *end = former.ends.get(&info.id).copied().unwrap_or(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ended(&self, former: &InputMark, seen: &BTreeMap<Partition, u64>) -> Result<(), SourceError> {
+        self.inner.check_ended(former, seen)
+    }
+
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
         let inner = self.inner.reader(assigned)?;
-        let from: Vec<i64> = (0..self.ends.len())
+        let ends = self.ends();
+        let from: Vec<i64> = (0..ends.len())
             .map(|index| assigned.iter().find(|a| a.partition == index).map_or(0, |a| a.from_offset))
             .collect();
-        Ok(Box::new(BoundedReader { inner, ends: self.ends.clone(), from }))
+        Ok(Box::new(BoundedReader { inner, ends, from }))
     }
 }
 

@@ -13,11 +13,15 @@
 
 pub mod bounded;
 pub mod fixture;
+pub mod growing;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;
 mod slab;
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::record::{Partition, Record};
@@ -42,6 +46,15 @@ pub struct Assignment {
     pub from_offset: i64,
 }
 
+/// What a checkpoint keeps of its input beside how far it was read, so that another input is not taken for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputMark {
+    /// Each topic's identity, where topics have one: see [`KafkaSource::topic_ids`](kafka::KafkaSource::topic_ids).
+    pub topic_ids: BTreeMap<String, String>,
+    /// Where the partitions of a bounded input end: the first offset that is not read any more.
+    pub ends: BTreeMap<Partition, i64>,
+}
+
 /// Something that holds Kafka partitions.
 pub trait Source: Send + Sync {
     /// All partitions, in the order of [`Partition`].
@@ -54,12 +67,64 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// What a checkpoint is to keep of this input.
+    fn mark(&self) -> InputMark {
+        InputMark::default()
+    }
+
+    /// Goes on with the input that a checkpoint was of.
+    ///
+    /// # Errors
+    /// [`SourceError::Replaced`] when this is another one.
+    fn resume(&self, former: &InputMark) -> Result<(), SourceError> {
+        let _ = former;
+        Ok(())
+    }
+
+    /// Whether the input, whose end has been read, is still what it was: `seen` says how many records of each partition
+    /// were shown. Reads it, where there is no quicker way to know.
+    ///
+    /// # Errors
+    /// [`SourceError::Grown`] or [`SourceError::Shorter`] when it is not; otherwise as [`Source::reader`].
+    fn check_ended(&self, former: &InputMark, seen: &BTreeMap<Partition, u64>) -> Result<(), SourceError> {
+        let _ = former;
+        let all = self.partitions();
+        let assigned: Vec<_> =
+            all.iter().enumerate().map(|(partition, _)| Assignment { partition, from_offset: 0 }).collect();
+        let mut left: Vec<u64> = all.iter().map(|info| seen.get(&info.id).copied().unwrap_or(0)).collect();
+        let mut reader = self.reader(&assigned)?;
+        for lane in 0..reader.lanes() {
+            let mut grown = None;
+            let mut poll = Poll::More;
+            while poll == Poll::More && grown.is_none() {
+                poll = reader.poll(lane, CHECK_BATCH, &mut |partition, _record| {
+                    if left[partition] == 0 {
+                        grown = Some(partition);
+                        return Visit::Stop;
+                    }
+                    left[partition] -= 1;
+                    Visit::Taken
+                })?;
+            }
+            if let Some(partition) = grown {
+                return Err(SourceError::Grown { partition: all[partition].id.clone() });
+            }
+        }
+        match left.iter().position(|left| *left > 0) {
+            Some(partition) => Err(SourceError::Shorter { partition: all[partition].id.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// A reader of the assigned partitions, for one worker.
     ///
     /// # Errors
     /// When something that the reader needs cannot be opened.
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError>;
 }
+
+/// How many records [`Source::check_ended`] looks at in one call.
+const CHECK_BATCH: usize = 4096;
 
 /// What the engine says to a record that it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +224,15 @@ pub enum SourceError {
          the checkpoint is of, or it was cut; give the whole log, or start anew with an empty checkpoint and output"
     )]
     Shorter {
+        /// The partition.
+        partition: Partition,
+    },
+    /// A partition that a checkpoint has seen end goes on: what was closed when it ended cannot be opened again.
+    #[error(
+        "partition {partition} has grown since a run came to its end: windows have closed on that end, and what came \
+         later would be counted in none of them. Give the log as it was, or start anew with an empty checkpoint and output"
+    )]
+    Grown {
         /// The partition.
         partition: Partition,
     },

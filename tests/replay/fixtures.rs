@@ -59,6 +59,7 @@ fn replay_into(fixture: &Path, out: &Path) -> Result<Summary, ReplayError> {
         pace: Pace::Max,
         batch: BATCH,
         interleave: Interleave::Aligned,
+        idle: Vec::new(),
         pipelines: Default::default(),
     };
     Ok(replay(&options, &["activity"], &|_, _, _| ())?.expect("process 0 has the summary"))

@@ -28,7 +28,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use self::reader::KafkaReader;
 pub use self::start::Start;
-use super::{Assignment, PartitionInfo, Reader, Source, SourceError};
+use super::{Assignment, InputMark, PartitionInfo, Reader, Source, SourceError};
 use crate::kafka::{Properties, TopicInfo, Watch, explain};
 use crate::record::Partition;
 
@@ -220,6 +220,24 @@ impl Source for KafkaSource {
 
     fn partitions(&self) -> &[PartitionInfo] {
         &self.partitions
+    }
+
+    fn mark(&self) -> InputMark {
+        InputMark { topic_ids: self.topic_ids(), ends: BTreeMap::new() }
+    }
+
+    fn resume(&self, former: &InputMark) -> Result<(), SourceError> {
+        self.check_topic_ids(&former.topic_ids)
+    }
+
+    /// Asks the brokers for the ends, and reads nothing.
+    fn check_ended(&self, former: &InputMark, _seen: &BTreeMap<Partition, u64>) -> Result<(), SourceError> {
+        for (info, end) in self.partitions.iter().zip(self.ends()?) {
+            if !former.ends.is_empty() && end > former.ends.get(&info.id).copied().unwrap_or(0) {
+                return Err(SourceError::Grown { partition: info.id.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Begins to read. `from_offset` is the next offset to read: use [`KafkaSource::resolve_start`] for the first

@@ -16,6 +16,9 @@ use crate::source::{LaneStatus, Poll, Reader, SourceError, Visit};
 /// How many messages are taken from librdkafka at a time.
 const BATCH: usize = 1_000;
 
+/// How long the worker waits for an answer to whether a partition has been read to its end.
+const CONFIRM: Duration = Duration::from_secs(1);
+
 /// The client's own messages are heard at least once in so many batches.
 const LISTEN_EVERY: u32 = 64;
 
@@ -194,7 +197,7 @@ impl Reader for KafkaReader {
     fn confirm_end(&mut self, lane: usize) -> bool {
         let Some(LaneStatus { position, at_end: true, .. }) = self.status(lane) else { return false };
         let id = &self.lanes[lane].id;
-        let bounds = self.client.fetch_watermarks(&id.topic, id.number, self.settings.timeout);
+        let bounds = self.client.fetch_watermarks(&id.topic, id.number, self.settings.timeout.min(CONFIRM));
         bounds.is_ok_and(|(_, end)| end <= position)
     }
 }

@@ -1,0 +1,230 @@
+//! A live run of `activity`: its logs, its clock, and what it leaves.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tidegate::checkpoint::{DirStore, Manifest, survey};
+use tidegate::ingest::{IdleDecision, IdlePolicy, Interleave, read_decisions};
+use tidegate::record::{KafkaTime, Partition};
+use tidegate::runtime::{Clock, Cluster, Pace, Run, RunError, SystemClock};
+use tidegate::sink::Durability;
+use tidegate::source::Source;
+use tidegate::source::growing::{GrowingLog, GrowingSource};
+use tidegate::source::memory::{MemorySource, OwnedRecord};
+use tidegate::summary::PipelineSummary;
+use tidegate::time;
+use tidegate_dataflows::activity::Config;
+use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run};
+use tidegate_dataflows::targets::Targets;
+
+/// 2026-01-01T00:00:00Z, the zero of all times in these tests.
+pub(crate) const ZERO_US: i64 = 1_767_225_600_000_000;
+/// A second in microseconds.
+pub(crate) const SECOND: i64 = 1_000_000;
+/// The idle timeout of all runs here.
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
+
+/// Wall time as it is, and durations as the test says.
+#[derive(Default)]
+pub(crate) struct HandClock(AtomicI64);
+
+impl HandClock {
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.0.fetch_add(seconds * SECOND, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now_us(&self) -> i64 {
+        SystemClock.now_us()
+    }
+    fn elapsed_us(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A page view at `second` after [`ZERO_US`].
+pub(crate) fn view(offset: i64, second: i64, user: &str, page: &str) -> OwnedRecord {
+    let us = ZERO_US + second * SECOND;
+    let at = String::from_utf8_lossy(&time::format(us)).into_owned();
+    let value =
+        format!(r#"{{"event_time":"{at}","user_id":"{user}","page_url":"{page}","event_type":"page_view"}}"#);
+    OwnedRecord { kafka_time: KafkaTime::Create(us / 1000), ..OwnedRecord::of_value(offset, value) }
+}
+
+/// Waits until `condition` gives something.
+pub(crate) fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "it never came: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Everything that outlives a start of the run.
+pub(crate) struct Place {
+    dir: TempDir,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) logs: Vec<GrowingLog>,
+}
+
+impl Place {
+    /// `partitions` empty logs.
+    pub(crate) fn new(partitions: usize) -> Place {
+        let dir = tempfile::tempdir().expect("a directory");
+        Place {
+            dir,
+            clock: Arc::default(),
+            logs: vec![(); partitions].iter().map(|()| GrowingLog::default()).collect(),
+        }
+    }
+
+    pub(crate) fn add_partition(&mut self) {
+        self.logs.push(GrowingLog::default());
+    }
+
+    fn out(&self) -> PathBuf {
+        self.dir.path().join("out")
+    }
+
+    /// Appends page views at these seconds, each by its own user to one of three pages.
+    pub(crate) fn views(&self, partition: usize, seconds: &[i64]) {
+        let log = &self.logs[partition];
+        let next = log.records().last().map_or(0, |record| record.offset + 1);
+        let record = |(offset, second): (i64, &i64)| {
+            view(offset, *second, &format!("user-{}", second % 7), &format!("/{}", second % 3))
+        };
+        log.append((next..).zip(seconds).map(record));
+    }
+
+    /// Starts the run, live.
+    pub(crate) fn start(&self, workers: usize) -> Started {
+        let source = GrowingSource::new(partitions(&self.logs));
+        let idle = IdlePolicy { timeout: Some(IDLE), recorded: Vec::new() };
+        start(Arc::new(source), self.dir.path(), workers, idle, Arc::clone(&self.clock))
+    }
+
+    /// The newest manifest, if there is one.
+    pub(crate) fn manifest(&self) -> Option<Manifest> {
+        let store = DirStore::unlocked(&self.dir.path().join("checkpoint").join("activity"));
+        // A file may go while it is looked for.
+        let found = survey(&store).ok()?;
+        found.into_iter().find_map(|found| found.manifest.ok())
+    }
+
+    /// Removes the newest state: the run has to go on from an older one.
+    pub(crate) fn damage(&self) -> bool {
+        let Some(manifest) = self.manifest() else { return false };
+        let name = &manifest.state[0].name;
+        std::fs::remove_file(self.dir.path().join("checkpoint").join("activity").join(name)).is_ok()
+    }
+
+    /// Waits until a manifest says so.
+    pub(crate) fn decided(&self, what: &str, mut holds: impl FnMut(&Manifest) -> bool) -> Manifest {
+        wait(what, || self.manifest().filter(|manifest| holds(manifest)))
+    }
+
+    /// The decisions that the run has written.
+    pub(crate) fn decisions(&self) -> Vec<IdleDecision> {
+        let file = self.out().join("topics").join("user_activity.idle.jsonl");
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        read_decisions(&text).expect("the run's own lines")
+    }
+
+    /// What the same logs give, read from their beginning to their end with the run's decisions.
+    pub(crate) fn replayed(&self, workers: usize) -> PipelineSummary {
+        let dir = tempfile::tempdir().expect("a directory");
+        let logs = partitions(&self.logs).map(|(id, log)| (id, log.records())).collect();
+        let idle = IdlePolicy { timeout: None, recorded: self.decisions() };
+        let started = start(Arc::new(MemorySource::new(logs)), dir.path(), workers, idle, Arc::default());
+        started.finished()
+    }
+}
+
+fn partitions(logs: &[GrowingLog]) -> impl Iterator<Item = (Partition, GrowingLog)> {
+    (0..).map(|number| Partition::new("user_activity", number)).zip(logs.to_vec())
+}
+
+/// A run that goes on beside the test.
+pub(crate) struct Started {
+    pub(crate) run: Arc<Run>,
+    thread: JoinHandle<Result<Ended, RunFailure>>,
+}
+
+fn start(
+    source: Arc<dyn Source>,
+    dir: &Path,
+    workers: usize,
+    idle: IdlePolicy,
+    clock: Arc<HandClock>,
+) -> Started {
+    let options = Options {
+        out: dir.join("out"),
+        checkpoint: dir.join("checkpoint"),
+        interval: Duration::from_millis(20),
+        keep: 3,
+        cluster: Cluster::threads(workers),
+        pace: Pace::Max,
+        batch: 5,
+        interleave: Interleave::Aligned,
+        clock,
+    };
+    let targets = Targets { idle: true, ..Targets::embedded(Durability::Process) };
+    let begun: Arc<OnceLock<Arc<Run>>> = Arc::default();
+    let tell = Arc::clone(&begun);
+    let thread = std::thread::spawn(move || {
+        let job = Job { pipeline: Arc::new(Config::default()), source, targets, idle };
+        run(&options, &[job], &|_, run, _| drop(tell.set(Arc::clone(run))))
+    });
+    let run = wait("a start", || begun.get().cloned().or_else(|| thread.is_finished().then(dead_run)));
+    Started { run, thread }
+}
+
+/// Of a start that failed before it had one.
+fn dead_run() -> Arc<Run> {
+    Arc::new(Run::new(Arc::new(MemorySource::new(Default::default())), Arc::new(SystemClock), Pace::Max))
+}
+
+impl Started {
+    fn ended(self) -> Result<Ended, RunFailure> {
+        self.thread.join().expect("no panic")
+    }
+
+    /// Waits for the end of its input.
+    pub(crate) fn finished(self) -> PipelineSummary {
+        match self.ended().expect("nothing fails") {
+            Ended::Finished(summary) => summary.pipelines.get("activity").expect("the pipeline").clone(),
+            other => panic!("it did not end: {other:?}"),
+        }
+    }
+
+    /// Why it failed.
+    pub(crate) fn refused(self) -> String {
+        self.ended().expect_err("a refusal").to_string()
+    }
+
+    /// Stops it as SIGTERM does.
+    pub(crate) fn stop(self) {
+        self.run.ask_to_stop();
+        assert!(matches!(self.ended(), Ok(Ended::Stopped(_))));
+    }
+
+    /// Ends it where it stands, with nothing decided that is not yet.
+    pub(crate) fn crash(self) {
+        self.run.fail(RunError::Stopped);
+        drop(self.ended());
+    }
+}
+
+/// What can be compared of two runs: all but the seconds that they took.
+pub(crate) fn same(mut summary: PipelineSummary) -> PipelineSummary {
+    summary.seconds = 0.0;
+    summary
+}
