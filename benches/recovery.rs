@@ -119,6 +119,8 @@ fn main() {
         decided: None,
         deltas: Vec::new(),
         unread: Vec::new(),
+        input: Default::default(),
+        idle_lines: None,
         compactions,
         board: Arc::default(),
         keep: 3,
@@ -137,6 +139,7 @@ fn main() {
             tallies,
             blocks,
             finished: false,
+            idle: Vec::new(),
         });
         committer.poll().expect("it is in line").expect("the disk takes it");
         store.1.load(Ordering::Relaxed) - before

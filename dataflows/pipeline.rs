@@ -42,7 +42,7 @@ pub(crate) fn identity(pipeline: &dyn Pipeline, cluster: &Cluster) -> Identity {
 pub const IOT_VALIDATE: &str = "iot-validate";
 
 /// The pipelines that a live run can have.
-pub const LIVE: [&str; 4] = ["activity", IOT_VALIDATE, "iot", "hydraulic"];
+pub const LIVE: [&str; 5] = ["activity", IOT_VALIDATE, "iot", "hydraulic", "transit"];
 
 /// A pipeline under its settings.
 pub trait Pipeline: Send + Sync {

@@ -141,9 +141,12 @@ impl Targets {
                 }
                 let (name, root) = match target {
                     LakeTarget::Embedded => ("lake".to_owned(), out.join(dir)),
-                    LakeTarget::At(Location::Dir(root)) => (format!("lake at {}", root.display()), root.clone()),
+                    LakeTarget::At(Location::Dir(root)) => {
+                        (format!("lake at {}", root.display()), root.clone())
+                    }
                     LakeTarget::At(location) => {
-                        let cause = format!("Delta tables are written to a local disk only, not to {location}");
+                        let cause =
+                            format!("Delta tables are written to a local disk only, not to {location}");
                         return Err(SinkError::Failed { sink: pipeline.name().to_owned(), cause });
                     }
                 };

@@ -81,6 +81,7 @@ fn through_the_pipeline(
         pace: Pace::Max,
         batch: BATCH,
         interleave: Interleave::Aligned,
+        idle: Vec::new(),
         pipelines: settings(global)?.pipelines,
     };
     let started = |_: &dyn Pipeline, run: &Arc<Run>, _: u64| signals.stops(run);

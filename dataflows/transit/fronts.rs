@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidegate::aggregate::{Avg, Count, DistinctExact, Finite, IfPresent};
 use tidegate::decode::protobuf::{Descriptor, Message, json};
-use tidegate::ingest::{Edge, EventRows, Front, Position, Verdicts};
+use tidegate::ingest::{Edge, EventRows, Front, Position, Verdict, Verdicts};
 use tidegate::keys::key_hash;
 use tidegate::operators::keyed::{KeyedBlock, KeyedRouter};
 use tidegate::operators::keyed_window::Measure;
@@ -64,7 +64,7 @@ impl Front<TransitDecoder> for ByVehicle {
     type Item = KeyedBlock<SessionEvent>;
 
     fn observe(&mut self, at: &Position<'_>, event: &TransitEvent<'_>, _verdicts: &mut Verdicts<'_>) {
-        if at.is_late() {
+        if at.outside_windows() != Verdict::Counted {
             return;
         }
         let Some(Observation { vehicle, .. }) = Observation::of(event) else { return };
