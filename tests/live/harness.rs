@@ -167,7 +167,9 @@ fn start(
 ) -> Started {
     let options = Options {
         out: dir.join("out"),
-        checkpoint: dir.join("checkpoint"),
+        credentials: Default::default(),
+        memory_limit: None,
+        checkpoint: tidegate::storage::Location::Dir(dir.join("checkpoint")),
         interval: Duration::from_millis(20),
         keep: 3,
         cluster: Cluster::threads(workers),
