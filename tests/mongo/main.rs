@@ -3,6 +3,7 @@
 //! Runs where `TIDEGATE_TEST_MONGO` is set (`tests/mongo.sh` sets it), to a connection string. Each test has a
 //! database of its own.
 #![cfg(feature = "mongo")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // A test says what it leaves out, and panics where it fails.
 
 use std::path::Path;
 use std::sync::Arc;

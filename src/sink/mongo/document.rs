@@ -148,7 +148,7 @@ mod tests {
         Schema::new("t", &[("s", Text), ("t", Time), ("v", Float), ("n", Int)], &["s", "t"]).nullable(&["v"])
     }
 
-    fn row<'a>(sensor: &'a str, us: i64) -> RowBatch {
+    fn row(sensor: &str, us: i64) -> RowBatch {
         let mut rows = schema().batch();
         rows.push(&[Cell::Text(sensor.as_bytes()), Cell::Time(us), Cell::Null, Cell::Int(7)]);
         rows
