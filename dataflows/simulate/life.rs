@@ -25,6 +25,9 @@ use crate::run::{Ground, Stage, Start};
 /// No run of these logs needs so many turns of its workers.
 const MOST_TURNS: u64 = 200_000;
 
+/// Sinks by name, for deciding epochs.
+pub(super) type Named = Vec<(String, Arc<dyn Deliver>)>;
+
 /// What outlives every process: the disks, the servers.
 pub(super) struct World {
     pub(super) pipeline: Arc<dyn Pipeline>,
@@ -99,12 +102,12 @@ impl World {
     }
 
     /// The sinks of a new process.
-    pub(super) fn open(&self, start: Option<&Start>) -> (Outputs, Vec<(String, Arc<dyn Deliver>)>) {
+    pub(super) fn open(&self, start: Option<&Start>) -> (Outputs, Named) {
         let pipeline = &self.pipeline;
         let of_tables = self.sink("tables", &self.tables, tables(pipeline.tables()));
         let of_lake = self.sink("lake", &self.lake, lake());
         let of_topics = self.sink("topics", &self.topics, topics(pipeline.topics()));
-        let all: Vec<(String, Arc<dyn Deliver>)> = vec![
+        let all: Named = vec![
             ("tables".to_owned(), Arc::clone(&of_tables) as _),
             ("lake".to_owned(), Arc::clone(&of_lake) as _),
             ("topics".to_owned(), Arc::clone(&of_topics) as _),
