@@ -23,19 +23,21 @@ STARTS = 400
 ATTEMPTS = 8
 
 
-def damage(rnd, checkpoint):
+def damage(rnd, folder):
     """Spoils the newest manifest, its copy, or a state file: never all copies of the manifest at once."""
-    folder = checkpoint / "activity"
     kind = rnd.choice(["manifest", "manifest-copy", "state"])
     names = sorted(path for path in folder.glob("*") if path.is_file())
     wanted = {
         "manifest": [path for path in names if path.suffix == ".tg" and path.name.startswith("manifest-")],
         "manifest-copy": [path for path in names if path.suffix == ".copy"],
-        "state": [path for path in names if path.name.startswith("state-")],
+        "state": sorted(
+            (path for path in names if path.name.startswith(("state-", "delta-"))), key=lambda path: path.name.split("-", 1)[1]
+        ),
     }[kind]
     if not wanted:
         return None
-    path = wanted[-1]
+    # Now and then an old one, without which no checkpoint is whole: then the log is read from its beginning.
+    path = wanted[0] if kind == "state" and rnd.random() < 0.2 else wanted[-1]
     how = rnd.choice(["cut", "flip", "empty", "remove"])
     content = path.read_bytes()
     if how == "cut":
@@ -129,7 +131,7 @@ def attempt(options, rnd, patience):
         # A signal that comes before the program listens ends it as signals do.
         if kind >= 0.8 and process.returncode not in (0, -signal.SIGTERM):
             sys.exit(f"start {start}: exit code {process.returncode} after SIGTERM\n{said.decode()[-3000:]}")
-        spoilt = damage(rnd, checkpoint) if options.damage and rnd.random() < 0.5 else None
+        spoilt = damage(rnd, checkpoint / options.arguments[0]) if options.damage and rnd.random() < 0.5 else None
         print(f"{start}: {'cluster, ' if is_cluster else ''}{workers} workers, {process.returncode}{f', {spoilt}' if spoilt else ''}")
     sys.exit("it never came to its end")
 

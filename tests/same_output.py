@@ -51,7 +51,7 @@ def main():
     }
     for name, part in parts.items():
         a, b = part(expected), part(got)
-        if not a:
+        if not a and name != "lake":
             sys.exit(f"{name}: there is nothing in {expected}")
         if a != b:
             detail = ""
