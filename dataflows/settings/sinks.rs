@@ -133,6 +133,9 @@ const PLACES: Kind<Vec<String>> = Kind {
             if places.iter().any(String::is_empty) {
                 return wrong("a place of the lake is empty", "write embedded, or paths with commas between");
             }
+            if let Some(url) = places.iter().find(|place| place.contains("://")) {
+                return wrong(format!("{url:?} is not a path"), "write embedded, or a path of this machine");
+            }
             Ok(places)
         }
     },

@@ -239,9 +239,8 @@ fn tables_of_init_db_are_those_of_the_sink() {
     open(&config, tempfile::tempdir().unwrap().path(), schemas).unwrap();
 }
 
-/// Prints rows a second: `cargo test … -- --ignored --nocapture`, on a build that is optimised.
+/// Prints rows a second; on a build that is optimised it is the sink's figure.
 #[test]
-#[ignore = "a measurement"]
 fn rate_of_upserts() {
     let Some(config) = server("t_rate") else { return };
     let dir = tempfile::tempdir().unwrap();

@@ -13,8 +13,8 @@
 //! is taken, not given: where another writer has taken it, what he put is read, and the next one is tried.
 //!
 //! The log is written by us and not by the `deltalake` crate: what is needed of the protocol is small (versions 1 and 2),
-//! while the crate brings two hundred and fifty others, an SQL parser and two TLS stacks among them, and builds for
-//! longer than all of tidegate. Tables are read back by delta-rs and DuckDB in the tests.
+//! while the crate brings two hundred and fifty others, an SQL parser and two TLS stacks among them, into a build that has
+//! to be short. Tables are read back by delta-rs in the tests, and their files by DuckDB.
 //!
 //! A table without rows in an epoch gets no commit, but for the first one that makes it. A generation stands in the log as
 //! a `txn` of its own, so that an older run is refused wherever the table lies.
