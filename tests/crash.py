@@ -90,7 +90,7 @@ def attempt(options, rnd, patience):
     if options.configured:
         subprocess.run(options.configured, shell=True, check=True)
     to = [] if options.configured else ["--out", str(options.out)]
-    environment = {**os.environ, **({"TIDEGATE_DATA": str(options.out)} if options.configured else {})}
+    environment = {**os.environ, **({"TIDEGATE_DATA": str(options.out), "TIDEGATE_CHECKPOINT": str(checkpoint)} if options.configured else {})}
     kills = 0
     for start in range(STARTS):
         workers = rnd.choice([1, 2, 3, 8])

@@ -23,5 +23,5 @@ for flags in '' --damage --processes; do
     "$python" tests/crash.py "$binary" "$work/out" 11 --kills "${KILLS:-7}" $flags -- \
         "$pipeline" --fixture "$work/log" --epoch 50ms
     "$python" tests/same_output.py "$work/expected" "$work/out" "$pipeline"
-    "$binary" checkpoint verify --checkpoint "$work/out.checkpoint"
+    "$binary" checkpoint verify --checkpoint "$work/out.checkpoint" --pipeline "$pipeline"
 done

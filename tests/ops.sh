@@ -30,7 +30,7 @@ shellcheck -x -P SCRIPTDIR docker/*.sh tests/ops.sh tests/dbt.sh tests/security.
 # start.sh makes what compose wants to have, once, and keeps what is there.
 cp -r docker "$work/docker" && rm -rf "$work/docker/.env" "$work/docker/secrets"
 "$work/docker/start.sh" --prepare >/dev/null
-! grep -q change-me "$work/docker/.env" || die "start.sh left a password of the example"
+! grep -q =change-me "$work/docker/.env" || die "start.sh left a password of the example"
 [ "$(grep -c = "$work/docker/.env")" = "$(grep -c = docker/.env.example)" ] || die "start.sh lost a variable"
 before=$(cat "$work/docker/.env" "$work"/docker/secrets/*)
 "$work/docker/start.sh" --prepare >/dev/null

@@ -77,7 +77,9 @@ mod tests {
         assert_eq!(refused("ö".as_bytes(), 0), None);
         assert!(refused(b"a\0b", 0).is_some_and(|cause| cause.contains("U+0000")));
         assert!(refused(b"\xff", 0).is_some());
-        assert!(refused(b"", i64::MIN).is_some() && refused(b"", i64::MAX).is_some());
+        // The server's calendar begins in 4714 BC and goes on for longer than ours.
+        assert!(refused(b"", i64::MIN).is_some());
+        assert_eq!(refused(b"", i64::MAX), None);
     }
 
     #[test]
