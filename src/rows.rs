@@ -63,6 +63,31 @@ impl Schema {
         self
     }
 
+    /// Whether `rows` have these columns, of these types, with nulls only where they may be.
+    ///
+    /// # Errors
+    /// What is wrong with which column.
+    pub fn check(&self, rows: &RowBatch) -> Result<(), String> {
+        let name = &self.name;
+        if rows.columns().len() != self.columns.len() {
+            let (got, want) = (rows.columns().len(), self.columns.len());
+            return Err(format!("table {name:?} has {want} columns, the batch has {got}"));
+        }
+        for (column, def) in rows.columns().iter().zip(&self.columns) {
+            let kind = column.values.kind();
+            if kind != def.kind {
+                return Err(format!(
+                    "column {:?} of table {name:?} is {:?}, the batch has {kind:?}",
+                    def.name, def.kind
+                ));
+            }
+            if !def.nullable && !column.nulls.is_empty() {
+                return Err(format!("column {:?} of table {name:?} must not be null", def.name));
+            }
+        }
+        Ok(())
+    }
+
     /// An empty batch of this schema.
     pub fn batch(&self) -> RowBatch {
         RowBatch { columns: self.columns.iter().map(|c| Column::new(c.kind)).collect(), len: 0 }
@@ -123,6 +148,19 @@ pub enum Values {
     Time(Vec<i64>),
     /// Texts.
     Text(TextColumn),
+}
+
+impl Values {
+    /// The type of the values.
+    pub fn kind(&self) -> ColumnType {
+        match self {
+            Self::Int(_) => ColumnType::Int,
+            Self::Float(_) => ColumnType::Float,
+            Self::Bool(_) => ColumnType::Bool,
+            Self::Time(_) => ColumnType::Time,
+            Self::Text(_) => ColumnType::Text,
+        }
+    }
 }
 
 /// A column of a batch.

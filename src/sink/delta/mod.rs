@@ -26,7 +26,7 @@ mod maintain;
 mod read;
 mod rows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,10 +38,10 @@ pub use self::action::{Action, Add, Format, MetaData, Protocol, Remove, Txn};
 pub use self::log::{LOG, Log, PROTOCOL, Put, Snapshot};
 pub use self::maintain::{Commit, Vacuumed, history, vacuum};
 pub use self::rows::DeltaRows;
-use super::disk::{Disk, Durability, checksum};
+use super::disk::{Disk, Durability};
 use super::lake::epoch::{OpenEpoch, StagedFile};
-use super::lake::{BOOKS, LakeBatch, Limits, buffer, directory};
-use super::staged::{Books, Description, Turn, is_plain, nonce, turn};
+use super::lake::{BOOKS, LakeBatch, Limits, directory, publish};
+use super::staged::{Books, Description, Turn, nonce, turn};
 use super::{Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema};
 use crate::runtime::{Clock, SystemClock};
@@ -179,38 +179,6 @@ impl DeltaTables {
         Ok(rows)
     }
 
-    /// Puts a staged file under its name, whatever an earlier try has done of it.
-    fn publish(
-        &self,
-        staged: &Path,
-        published: &Path,
-        file: &StagedFile,
-        verify: bool,
-    ) -> Result<(), SinkError> {
-        let lift = |error| self.books.lift(error);
-        if !is_plain(&file.path) || !is_plain(&file.name) {
-            return Err(self.books.failed(format!("{:?} is not a path below the table", file.path)));
-        }
-        let disk = &self.books.disk;
-        let waits = disk.len(staged).map_err(lift)?;
-        let lies_in = if waits.is_some() { staged } else { published };
-        let len = if waits.is_some() { waits } else { disk.len(published).map_err(lift)? };
-        let intact = len == Some(file.bytes)
-            && (!verify || checksum(lies_in, file.bytes).map_err(lift)? == file.crc32);
-        if !intact {
-            return Err(self
-                .books
-                .failed(format!("{lies_in:?} is not the file that the manifest describes")));
-        }
-        if waits.is_none() {
-            return Ok(());
-        }
-        if let Some(parent) = published.parent() {
-            disk.create_dirs(parent).map_err(lift)?;
-        }
-        disk.rename(staged, published).map_err(lift)
-    }
-
     /// Publishes a table's files and commits them.
     fn commit_table(
         &mut self,
@@ -222,19 +190,13 @@ impl DeltaTables {
     ) -> Result<(), SinkError> {
         let now_ms = SystemClock.now_us() / 1000;
         let table = &self.tables[index];
-        let (verify, mut touched) = (!self.prepared.contains_key(&epoch), BTreeSet::new());
-        let mut adds = Vec::new();
+        let verify = !self.prepared.contains_key(&epoch);
         // A table that has taken the epoch in may have been rewritten since: its files are nobody's to look for.
-        let known = self.tables[index].tip.epoch.is_some_and(|known| known >= epoch as i64);
-        for file in if known { Vec::new() } else { files } {
-            let staged = self.books.dir(dir).join(&*table.of.schema.name).join(&file.name);
-            self.publish(&staged, &table.dir.join(&file.path), &file, verify)?;
-            touched.extend(Path::new(&file.path).ancestors().skip(1).map(|parent| table.dir.join(parent)));
-            adds.push(Action::Add(add(&file, now_ms)));
-        }
-        for dir in touched.iter().rev() {
-            self.books.disk.force_dir(dir).map_err(|error| self.books.lift(error))?;
-        }
+        let known = table.tip.epoch.is_some_and(|known| known >= epoch as i64);
+        let files = if known { Vec::new() } else { files };
+        let staged = self.books.dir(dir).join(&*table.of.schema.name);
+        publish::files(&self.books, &staged, &table.dir, &files, verify)?;
+        let mut adds: Vec<_> = files.iter().map(|file| Action::Add(add(file, now_ms))).collect();
         if table.of.replaces && !adds.is_empty() {
             let out = |path: String| Remove { path, deletion_timestamp: Some(now_ms), data_change: true };
             let there = table.log.snapshot(None)?.files;
@@ -437,7 +399,7 @@ impl Sink for DeltaTables {
     /// Stages rows. An error is final: the run starts again from its last manifest.
     fn write(&mut self, epoch: u64, batch: LakeBatch) -> Result<(), SinkError> {
         directory::check(&batch.partition_dir)
-            .and_then(|()| buffer::fits(&batch.schema, &batch.rows))
+            .and_then(|()| batch.schema.check(&batch.rows))
             .map_err(|cause| self.books.failed(cause))?;
         let name = &batch.schema.name;
         let index = self.tables.iter().position(|table| table.of.schema.name == *name);

@@ -128,30 +128,6 @@ impl Buffer {
     }
 }
 
-/// Whether the batch's columns have the types that its schema says.
-pub(in crate::sink) fn fits(schema: &Schema, rows: &RowBatch) -> Result<(), String> {
-    if schema.columns.len() != rows.columns().len() {
-        let (want, got) = (schema.columns.len(), rows.columns().len());
-        return Err(format!("the schema has {want} columns, the batch has {got}"));
-    }
-    for (def, column) in schema.columns.iter().zip(rows.columns()) {
-        let kind = match &column.values {
-            Values::Int(_) => ColumnType::Int,
-            Values::Float(_) => ColumnType::Float,
-            Values::Bool(_) => ColumnType::Bool,
-            Values::Time(_) => ColumnType::Time,
-            Values::Text(_) => ColumnType::Text,
-        };
-        if kind != def.kind {
-            return Err(format!("column {:?} is {:?}, the batch has {kind:?}", def.name, def.kind));
-        }
-        if !def.nullable && !column.nulls.is_empty() {
-            return Err(format!("column {:?} must not be null", def.name));
-        }
-    }
-    Ok(())
-}
-
 /// Appends the values that are not null.
 fn extend(target: &mut Present, values: &Values, nulls: &[u32]) {
     match (target, values) {

@@ -24,10 +24,11 @@ pub(in crate::sink) mod directory;
 pub(in crate::sink) mod epoch;
 mod file;
 mod index;
+pub(in crate::sink) mod publish;
 mod read;
 mod remote;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,8 +41,8 @@ use self::epoch::{OpenEpoch, StagedFile};
 pub use self::index::LakeIndex;
 pub use self::read::{FileRows, partition_values, read_file};
 pub use self::remote::RemoteLake;
-use super::disk::{Disk, Durability, checksum};
-use super::staged::{self, Books, Description, Turn, is_plain, turn};
+use super::disk::{Disk, Durability};
+use super::staged::{Books, Description, Turn, turn};
 use super::{Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema};
 
@@ -178,34 +179,6 @@ impl ParquetLake {
         Ok(manifests)
     }
 
-    /// Puts a staged file under its name, whatever an earlier try has done of it.
-    fn publish(&self, dir: &Path, file: &StagedFile, verify: bool) -> Result<(), SinkError> {
-        let lift = |error| self.books.lift(error);
-        let (staged, published) = (dir.join(&file.name), self.dir.join(&file.path));
-        if !is_plain(&file.path) || !is_plain(&file.name) {
-            return Err(self.books.failed(format!("{:?} is not a path below the lake", file.path)));
-        }
-        let disk = &self.books.disk;
-        let staged_len = disk.len(&staged).map_err(lift)?;
-        let lies_in = if staged_len.is_some() { &staged } else { &published };
-        let len = if staged_len.is_some() { staged_len } else { disk.len(&published).map_err(lift)? };
-        // What was staged by a process that died is read again before it is let in.
-        let intact = len == Some(file.bytes)
-            && (!verify || checksum(lies_in, file.bytes).map_err(lift)? == file.crc32);
-        if !intact {
-            return Err(self
-                .books
-                .failed(format!("{lies_in:?} is not the file that the manifest describes")));
-        }
-        if staged_len.is_none() {
-            return Ok(());
-        }
-        if let Some(parent) = published.parent() {
-            disk.create_dirs(parent).map_err(lift)?;
-        }
-        disk.rename(&staged, &published).map_err(lift)
-    }
-
     /// The newest epoch that a compaction took up; 0 before the first.
     fn compacted(&self) -> Result<u64, SinkError> {
         let state = self.books.root.join(index::STATE);
@@ -227,16 +200,7 @@ impl ParquetLake {
         }
         let dir = self.books.dir(&staged.dir);
         let verify = !self.prepared.contains_key(&epoch);
-        let mut touched = BTreeSet::new();
-        for file in &staged.files {
-            self.publish(&dir, file, verify)?;
-            let parents = Path::new(&file.path).ancestors().skip(1);
-            touched.extend(parents.map(|parent| self.dir.join(parent)));
-        }
-        // Deepest first, so that what a name leads to is there before the name.
-        for dir in touched.iter().rev() {
-            self.books.disk.force_dir(dir).map_err(|error| self.books.lift(error))?;
-        }
+        publish::files(&self.books, &dir, &self.dir, &staged.files, verify)?;
         if !staged.files.is_empty() {
             let files = staged.files.into_iter().map(StagedFile::into_published).collect();
             let manifest = LakeManifest { format: 1, epoch, generation, files };
@@ -270,7 +234,7 @@ impl Sink for ParquetLake {
     /// Stages rows. An error is final: the run starts again from its last manifest.
     fn write(&mut self, epoch: u64, batch: LakeBatch) -> Result<(), SinkError> {
         directory::check(&batch.partition_dir)
-            .and_then(|()| buffer::fits(&batch.schema, &batch.rows))
+            .and_then(|()| batch.schema.check(&batch.rows))
             .map_err(|cause| self.books.failed(cause))?;
         if self.prepared.contains_key(&epoch) {
             return Err(self.books.failed(format!("epoch {epoch} is prepared and takes no more rows")));

@@ -19,7 +19,7 @@ use self::frames::{FrameReader, FrameWriter};
 use super::disk::Disk;
 use super::staged::{Books, Description, failed};
 use super::{SinkError, Staged};
-use crate::rows::{ColumnType, RowBatch, Schema, Values};
+use crate::rows::{RowBatch, Schema};
 
 /// The kind of sink in descriptions: all of them stage alike.
 const KIND: &str = "tables";
@@ -75,7 +75,8 @@ impl Stage {
         let Some(schema) = self.schemas.get(batch.table) else {
             return Err(self.books.failed(format!("there is no table number {}", batch.table)));
         };
-        fits(schema, &batch.rows)
+        schema
+            .check(&batch.rows)
             .and_then(|()| (self.refuses)(schema, &batch.rows))
             .map_err(|cause| self.books.failed(cause))
     }
@@ -180,32 +181,4 @@ impl<'a> StagedReader<'a> {
         };
         Ok(Some(TableBatch { table, rows }))
     }
-}
-
-/// Whether a batch is what the schema says.
-fn fits(schema: &Schema, rows: &RowBatch) -> Result<(), String> {
-    let name = &schema.name;
-    if rows.columns().len() != schema.columns.len() {
-        let (got, want) = (rows.columns().len(), schema.columns.len());
-        return Err(format!("table {name:?} has {want} columns, the batch has {got}"));
-    }
-    for (column, def) in rows.columns().iter().zip(&schema.columns) {
-        let kind = match &column.values {
-            Values::Int(_) => ColumnType::Int,
-            Values::Float(_) => ColumnType::Float,
-            Values::Bool(_) => ColumnType::Bool,
-            Values::Time(_) => ColumnType::Time,
-            Values::Text(_) => ColumnType::Text,
-        };
-        if kind != def.kind {
-            return Err(format!(
-                "column {:?} of table {name:?} is {:?}, the batch has {kind:?}",
-                def.name, def.kind
-            ));
-        }
-        if !def.nullable && !column.nulls.is_empty() {
-            return Err(format!("column {:?} of table {name:?} must not be null", def.name));
-        }
-    }
-    Ok(())
 }
