@@ -166,9 +166,10 @@ fn no_command_replays_fixtures_into_out() {
 #[test]
 fn no_command_without_fixtures_says_so() {
     let place = Place::new();
-    // Away from the workspace, whose fixtures would be found.
+    // Away from the workspace, whose fixtures would be found. Another process copies: a program that a thread of this one still
+    // holds open for writing, or a child that is just being started, cannot be executed.
     let program = place.path("tidegate");
-    fs::copy(tidegate(), &program).expect("copied");
+    assert!(Command::new("cp").args([tidegate().as_ref(), program.as_os_str()]).status().expect("starts").success());
     let ran = Ran::of(place.command(&program, "-w 2").output().expect("starts"));
     ran.is(2).says(&["fixtures/", "--fixture DIR"]);
 }

@@ -13,15 +13,8 @@ finish() { pg wipe >/dev/null 2>&1 || :; rm -rf "$work"; }
 trap finish EXIT
 
 # dbt in an environment of its own. dbt-core from 1.11 on downloads a program; DuckDB's extensions are on PyPI for 1.5.5.
-venv=$TIDEGATE_CACHE/venv-dbt
-wanted="dbt-core<1.11 dbt-postgres==1.11.0 dbt-duckdb==1.11.1 duckdb==1.5.5 duckdb-extensions duckdb-extension-delta==1.5.5 duckdb-extension-parquet==1.5.5"
-if [ "$(cat "$venv/.packages" 2>/dev/null)" != "$wanted" ]; then
-    rm -rf "$venv"
-    python3 -m venv "$venv" || { apt_for python3-venv-is-missing python3-venv && rm -rf "$venv" && python3 -m venv "$venv"; }
-    # shellcheck disable=SC2086
-    "$venv/bin/pip" install -q --disable-pip-version-check $wanted || die "pip could not install dbt"
-    printf '%s' "$wanted" >"$venv/.packages"
-fi
+venv=$(venv dbt 'dbt-core<1.11' dbt-postgres==1.11.0 dbt-duckdb==1.11.1 duckdb==1.5.5 duckdb-extensions duckdb-extension-delta==1.5.5 \
+    duckdb-extension-parquet==1.5.5)
 export DBT_SEND_ANONYMOUS_USAGE_STATS=false
 dbt() { # TARGET: builds all models of a target, and runs their tests
     local log=$work/dbt-$1.log

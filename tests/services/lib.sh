@@ -30,26 +30,31 @@ apt_for() {
     } >"$TIDEGATE_CACHE/apt.log" 2>&1 || { tail -n 20 "$TIDEGATE_CACHE/apt.log" >&2; die "apt-get could not install ${missing[*]}"; }
 }
 
-# The Python of the tests, with what they need, made once: prints the interpreter's path.
-# A stamp with the list of packages tells whether a venv of an earlier run still serves.
-python_venv() {
-    local venv=$TIDEGATE_CACHE/venv wanted="pyarrow zstandard confluent-kafka deltalake duckdb"
-    if [ "$(cat "$venv/.packages" 2>/dev/null)" != "$wanted" ]; then
+# A Python environment of packages, made once: venv NAME PACKAGE... prints its folder.
+# A stamp with the list of packages tells whether one of an earlier run still serves.
+venv() {
+    local dir=$TIDEGATE_CACHE/venv-$1 log=$TIDEGATE_CACHE/venv-$1.log
+    shift
+    if [ "$(cat "$dir/.packages" 2>/dev/null)" != "$*" ]; then
         apt_for python3 python3
-        say "making a Python environment with $wanted"
-        rm -rf "$venv"
+        say "making a Python environment with $*"
+        rm -rf "$dir"
         # Debian splits ensurepip off: without python3-venv the module is there and fails.
-        python3 -m venv "$venv" >"$TIDEGATE_CACHE/venv.log" 2>&1 || {
+        python3 -m venv "$dir" >"$log" 2>&1 || {
             apt_for python3-venv-is-missing python3-venv
-            rm -rf "$venv"
-            python3 -m venv "$venv" >"$TIDEGATE_CACHE/venv.log" 2>&1 || { cat "$TIDEGATE_CACHE/venv.log" >&2; die "python3 -m venv failed"; }
+            rm -rf "$dir"
+            python3 -m venv "$dir" >"$log" 2>&1 || { cat "$log" >&2; die "python3 -m venv failed"; }
         }
-        # shellcheck disable=SC2086
-        "$venv/bin/pip" install -q --disable-pip-version-check $wanted >>"$TIDEGATE_CACHE/venv.log" 2>&1 ||
-            { tail -n 20 "$TIDEGATE_CACHE/venv.log" >&2; die "pip could not install $wanted"; }
-        printf '%s' "$wanted" >"$venv/.packages"
+        "$dir/bin/pip" install -q --disable-pip-version-check "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; die "pip could not install $*"; }
+        printf '%s' "$*" >"$dir/.packages"
     fi
-    printf '%s\n' "$venv/bin/python"
+    printf '%s\n' "$dir"
+}
+# The Python of the tests, with what they need: prints the interpreter's path.
+python_venv() {
+    local dir
+    dir=$(venv tests pyarrow zstandard confluent-kafka deltalake duckdb)
+    printf '%s\n' "$dir/bin/python"
 }
 
 # A pid file holds "PID STARTTIME", so that a reused pid is never taken for ours.

@@ -6,24 +6,10 @@
 # kill: SIGKILL, for crash tests; start afterwards finds the same data. wipe: stop and remove the data.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 MONGO_PORT=${MONGO_PORT:-27017} SECANTUS_VERSION=${SECANTUS_VERSION:-0.7.0b3}
-V=$TIDEGATE_CACHE/secantus-$SECANTUS_VERSION
+V=$TIDEGATE_CACHE/venv-secantus
 D=$TIDEGATE_SERVICES_DIR/mongo PID=$D/pid LOG=$D/mongo.log
 
-install() {
-    [ ! -f "$V/.complete" ] || return 0
-    apt_for python3 python3
-    say "fetching SecantusDB $SECANTUS_VERSION"
-    rm -rf "$V"
-    # Debian splits ensurepip off: without python3-venv the module is there and fails.
-    python3 -m venv "$V" >"$V.log" 2>&1 || {
-        apt_for python3-venv-is-missing python3-venv
-        rm -rf "$V"
-        python3 -m venv "$V" >"$V.log" 2>&1 || { cat "$V.log" >&2; die "python3 -m venv failed"; }
-    }
-    "$V/bin/pip" install -q --disable-pip-version-check "secantusdb==$SECANTUS_VERSION" 'pymongo>=4.9' >>"$V.log" 2>&1 ||
-        { tail -n 20 "$V.log" >&2; die "pip could not install SecantusDB"; }
-    touch "$V/.complete"
-}
+install() { V=$(venv secantus "secantusdb==$SECANTUS_VERSION" 'pymongo>=4.9'); }
 start() {
     local pid
     if pid=$(pid_of "$PID"); then

