@@ -42,7 +42,7 @@ pub use self::index::LakeIndex;
 pub use self::read::{FileRows, partition_values, read_file};
 pub use self::remote::RemoteLake;
 use super::disk::{Disk, Durability};
-use super::staged::{Books, Description, Turn, turn};
+use super::staged::{self, Books, Description, Turn, turn};
 use super::{Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema};
 
