@@ -1,131 +1,148 @@
-//! What the dataflows of all pipelines are made of: their ends in the sinks, the workers under them, and their units.
+//! What the dataflows of all pipelines are made of: where they are built, their near ends, and their ends in the sinks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::delivery::{TableBlock, deliver};
-use tidegate::ingest::{Counts, LakeBlock, Ledger};
-use tidegate::runtime::{Cluster, ClusterError, Epochs, Run, gather};
+use tidegate::digest::Digest;
+use tidegate::ingest::{
+    AcceptAll, Decode, FrontSet, Ingested, LakeBlock, Ledger, Settings, SideTopics, Validate, ingest_validated,
+};
+use tidegate::runtime::{Epochs, Run};
 use tidegate::sink::lake::LakeBatch;
 use tidegate::sink::tables::TableBatch;
 use tidegate::sink::topic::TopicBatch;
-use tidegate::tick::Tick;
-use tidegate::topic_lines::TopicBlock;
+use tidegate::state::StateHub;
+use tidegate::tick::{Tick, micros, step_us};
+use tidegate::topic_lines::{TopicBlock, TopicLines};
+use timely::ExchangeData;
 use timely::dataflow::{Scope, StreamVec};
 
-use crate::outputs::{Outputs, Plan};
+use crate::outputs::{Outputs, Plan, Sinks};
 
-/// What a run gives back: the counts of all workers on the process with worker 0, or what went wrong elsewhere.
-pub type Outcome = Result<Option<Result<Counts, String>>, ClusterError>;
+/// A worker this far ahead of the others in event time waits for them.
+const MAX_SKEW_US: i64 = 600_000_000;
 
-/// Table rows go to the tables' sink.
-pub(crate) fn deliver_tables(
-    rows: StreamVec<'_, Tick, TableBlock>,
-    plan: &Plan,
-    run: &Arc<Run>,
-    epochs: &Epochs,
-    outputs: &Outputs,
-) {
-    deliver(
-        rows,
-        "Tables",
-        plan.cluster.sink_worker(0),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.tables.clone(),
-        |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
-        |block| TableBatch { table: block.table as usize, rows: block.rows },
-    );
+/// Where on a worker a dataflow is built, in what run, and where its results go.
+#[derive(Clone, Copy)]
+pub struct Site<'scope, 'run> {
+    /// The dataflow.
+    pub scope: Scope<'scope, Tick>,
+    /// How it is run.
+    pub plan: &'run Plan,
+    /// The run.
+    pub run: &'run Arc<Run>,
+    /// The worker's counts.
+    pub ledger: &'run Ledger,
+    /// The run's epochs.
+    pub epochs: &'run Epochs,
+    /// Where its results go.
+    pub outputs: &'run Outputs,
 }
 
-/// Rows of the lake, which is the pipeline's output number `output`, go to the lake's sink as `batch` makes them.
-pub(crate) fn deliver_lake(
-    rows: StreamVec<'_, Tick, LakeBlock>,
-    output: usize,
-    batch: impl Fn(LakeBlock) -> LakeBatch + 'static,
-    plan: &Plan,
-    run: &Arc<Run>,
-    epochs: &Epochs,
-    outputs: &Outputs,
-) {
-    deliver(
-        rows,
-        "Lake",
-        plan.cluster.sink_worker(1),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.lake.clone(),
-        move |block: &LakeBlock| (output, block.rows.len() as i64, &block.digest),
-        batch,
-    );
-}
-
-/// Lines go to the topics' sink, whose first topic is the pipeline's output number `first`.
-pub(crate) fn deliver_topics(
-    lines: StreamVec<'_, Tick, TopicBlock>,
-    first: usize,
-    plan: &Plan,
-    run: &Arc<Run>,
-    epochs: &Epochs,
-    outputs: &Outputs,
-) {
-    deliver(
-        lines,
-        "Topics",
-        plan.cluster.sink_worker(2),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.topics.clone(),
-        |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
-        move |block| TopicBatch {
-            topic: block.topic as usize - first,
-            partition: block.partition,
-            lines: block.lines,
-            count: block.count,
-        },
-    );
-}
-
-/// Builds a dataflow on each of this process's workers, runs it to its end, and adds the workers' counts.
-///
-/// `judged` is the number of outputs that records meet.
-///
-/// # Errors
-/// When the workers cannot be started or one ends early.
-pub(crate) fn on_workers<B>(cluster: &Cluster, run: Arc<Run>, judged: usize, build: B) -> Outcome
-where
-    B: Fn(Scope<'_, Tick>, &Ledger, &Epochs) + Send + Sync + 'static,
-{
-    let process = cluster.process;
-    let results = tidegate::runtime::execute(cluster, move |worker| {
-        let ledger = Ledger::new(judged);
-        worker.dataflow(|scope| build(scope, &ledger, &Epochs::single()));
-        while worker.has_dataflows() {
-            worker.step_or_park(Some(Duration::from_millis(5)));
+impl<'scope> Site<'scope, '_> {
+    /// How records are taken in whose partition watermarks stay `delay` behind, and which may be `max_ahead` of their Kafka
+    /// timestamps; the dataflow has windows with panes of these widths.
+    pub(crate) fn settings(&self, delay: Duration, max_ahead: Duration, panes_us: &[i64]) -> Settings {
+        Settings {
+            delay_us: micros(delay),
+            max_ahead_us: micros(max_ahead),
+            batch: self.plan.batch,
+            interleave: self.plan.interleave,
+            step_us: step_us(panes_us),
+            max_skew_us: MAX_SKEW_US,
         }
-        let trouble = run.stopping().then(|| format!("process {process} stopped early"));
-        let mut all = Counts::default();
-        let mut failed = None;
-        for (counts, trouble) in gather(worker, (ledger.counts(), trouble)) {
-            all.merge(&counts);
-            failed = failed.or(trouble);
-        }
-        (worker.index() == 0).then_some(failed.map_or(Ok(all), Err))
-    })?;
-    Ok(results.into_iter().flatten().next())
-}
+    }
 
-/// The step of a dataflow's event time: the longest that divides the ends of all windows, whose panes are so wide, up
-/// to 10 s.
-pub(crate) fn step_us(panes_us: &[i64]) -> i64 {
-    let divides = |step: &i64| panes_us.iter().all(|pane_us| pane_us % step == 0);
-    (1..=10).rev().map(|s| s * 1_000_000).find(divides).unwrap_or(1)
-}
+    /// Where late and unusable records go; `judged` names the outputs that records meet.
+    pub(crate) fn side(&self, judged: &[&'static str], late: TopicLines, dead: TopicLines) -> SideTopics {
+        SideTopics::new(Arc::from(judged), late, dead).count_only(self.plan.count_only)
+    }
 
-/// A duration in microseconds, as times are counted.
-pub(crate) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    /// The near end of the dataflow; see [`ingest`](tidegate::ingest::ingest).
+    pub(crate) fn ingest<D: Decode, F: FrontSet<D>>(
+        &self,
+        settings: Settings,
+        decoder: D,
+        fronts: F,
+        side: SideTopics,
+    ) -> Ingested<'scope, F::Streams<'scope>> {
+        self.ingest_validated(settings, decoder, AcceptAll, fronts, side)
+    }
+
+    /// The near end of a dataflow that refuses records by what is in them; see [`ingest_validated`].
+    pub(crate) fn ingest_validated<D: Decode, V: Validate<D>, F: FrontSet<D>>(
+        &self,
+        settings: Settings,
+        decoder: D,
+        validator: V,
+        fronts: F,
+        side: SideTopics,
+    ) -> Ingested<'scope, F::Streams<'scope>> {
+        let ledger = self.ledger.clone();
+        ingest_validated(self.scope, self.run, settings, decoder, validator, fronts, ledger, side, self.epochs)
+    }
+
+    /// What operators save their state with.
+    pub(crate) fn state(&self) -> &StateHub {
+        self.epochs.hub()
+    }
+
+    /// Table rows go to the tables' sinks.
+    pub(crate) fn deliver_tables(&self, rows: StreamVec<'scope, Tick, TableBlock>) {
+        self.deliver(
+            rows,
+            "Tables",
+            0,
+            &self.outputs.tables,
+            |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
+            |block| TableBatch { table: block.table as usize, rows: block.rows },
+        );
+    }
+
+    /// Rows of the lake, which is the pipeline's output number `output`, go to the lake's sinks as `batch` makes them.
+    pub(crate) fn deliver_lake(
+        &self,
+        rows: StreamVec<'scope, Tick, LakeBlock>,
+        output: usize,
+        batch: impl Fn(LakeBlock) -> LakeBatch + 'static,
+    ) {
+        let tally = move |block: &LakeBlock| (output, block.rows.len() as i64, &block.digest);
+        self.deliver(rows, "Lake", 1, &self.outputs.lake, tally, batch);
+    }
+
+    /// Lines go to the topics' sinks, whose first topic is the pipeline's output number `first`.
+    pub(crate) fn deliver_topics(&self, lines: StreamVec<'scope, Tick, TopicBlock>, first: usize) {
+        self.deliver(
+            lines,
+            "Topics",
+            2,
+            &self.outputs.topics,
+            |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
+            move |block| TopicBatch {
+                topic: block.topic as usize - first,
+                partition: block.partition,
+                lines: block.lines,
+                count: block.count,
+            },
+        );
+    }
+
+    /// Sends blocks to the worker that feeds these sinks, the `nth` kind of them; see [`deliver`].
+    pub(crate) fn deliver<B, S>(
+        &self,
+        blocks: StreamVec<'scope, Tick, B>,
+        name: &str,
+        nth: usize,
+        sinks: &Sinks<S>,
+        about: impl for<'b> Fn(&'b B) -> (usize, i64, &'b Digest) + 'static,
+        batch: impl Fn(B) -> S + 'static,
+    ) where
+        B: ExchangeData + Clone,
+        S: Clone + 'static,
+    {
+        let worker = self.plan.cluster.sink_worker(nth);
+        let (run, epochs, tallies) = (self.run, self.epochs, &self.outputs.tallies);
+        deliver(blocks, name, worker, run, epochs, tallies, sinks.clone(), about, batch);
+    }
 }

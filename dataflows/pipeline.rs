@@ -6,19 +6,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tidegate::ingest::Ledger;
 use tidegate::rows::Schema;
-use tidegate::runtime::{Cluster, Epochs, Run};
+pub use tidegate::runtime::Counted;
+use tidegate::runtime::{Cluster, Run, run_to_end};
 use tidegate::sink::delta::DeltaTable;
 use tidegate::source::fixture::FixtureSource;
 use tidegate::telemetry::{Family, Identity};
-use tidegate::tick::Tick;
-use timely::dataflow::Scope;
 
 use crate::graph::Topology;
 use crate::outputs::{Outputs, Plan};
-pub use crate::parts::Outcome;
-use crate::parts::on_workers;
+pub use crate::parts::Site;
 use crate::replay::ReplayError;
 use crate::{activity, hydraulic, iot, transit};
 
@@ -73,7 +70,7 @@ pub trait Pipeline: Send + Sync {
     /// The settings that state depends on, as a text: a checkpoint of another text is not this pipeline's.
     fn state_schema(&self) -> String;
     /// Builds its dataflow on one worker.
-    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs);
+    fn build(&self, at: Site<'_, '_>);
 }
 
 /// The settings of all pipelines.
@@ -135,18 +132,6 @@ impl Pipelines {
     }
 }
 
-/// Where on a worker a dataflow is built, and in what run.
-pub struct Site<'scope, 'run> {
-    /// The dataflow.
-    pub scope: Scope<'scope, Tick>,
-    /// The run.
-    pub run: &'run Arc<Run>,
-    /// The worker's counts.
-    pub ledger: &'run Ledger,
-    /// The run's epochs.
-    pub epochs: &'run Epochs,
-}
-
 /// Runs `pipeline` on this process's workers to the end of its input, without checkpoints.
 ///
 /// Returns the counts of all workers of all processes on the process with worker 0; or, in their place, what went
@@ -155,11 +140,11 @@ pub struct Site<'scope, 'run> {
 /// # Errors
 /// When the workers cannot be started or one ends early; what went wrong in reading or writing here is in
 /// [`Run::outcome`].
-pub fn execute(pipeline: &Arc<dyn Pipeline>, plan: &Plan, run: &Arc<Run>, outputs: Outputs) -> Outcome {
+pub fn execute(pipeline: &Arc<dyn Pipeline>, plan: &Plan, run: &Arc<Run>, outputs: Outputs) -> Counted {
     let (pipeline, plan, of_run) = (Arc::clone(pipeline), plan.clone(), Arc::clone(run));
     let (cluster, judged) = (plan.cluster.clone(), pipeline.judged());
-    on_workers(&cluster, Arc::clone(run), judged, move |scope, ledger, epochs| {
-        pipeline.build(Site { scope, run: &of_run, ledger, epochs }, &plan, &outputs);
+    run_to_end(&cluster, run, judged, move |scope, ledger, epochs| {
+        pipeline.build(Site { scope, plan: &plan, run: &of_run, ledger, epochs, outputs: &outputs });
     })
 }
 
@@ -191,8 +176,8 @@ impl Pipeline for activity::Config {
     fn state_schema(&self) -> String {
         activity::Config::state_schema(self)
     }
-    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
-        activity::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
+    fn build(&self, at: Site<'_, '_>) {
+        activity::build(at, self);
     }
 }
 
@@ -233,8 +218,8 @@ impl Pipeline for Iot {
     fn state_schema(&self) -> String {
         format!("{self:?}")
     }
-    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
-        iot::build(at.scope, &self.config, self.stage, plan, at.run, at.ledger, at.epochs, outputs);
+    fn build(&self, at: Site<'_, '_>) {
+        iot::build(at, &self.config, self.stage);
     }
 }
 
@@ -266,8 +251,8 @@ impl Pipeline for hydraulic::Config {
     fn state_schema(&self) -> String {
         format!("{self:?}")
     }
-    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
-        hydraulic::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
+    fn build(&self, at: Site<'_, '_>) {
+        hydraulic::build(at, self);
     }
 }
 
@@ -312,7 +297,7 @@ impl Pipeline for transit::Config {
     fn state_schema(&self) -> String {
         format!("{self:?}")
     }
-    fn build(&self, at: Site<'_, '_>, plan: &Plan, outputs: &Outputs) {
-        transit::build(at.scope, self, plan, at.run, at.ledger, at.epochs, outputs);
+    fn build(&self, at: Site<'_, '_>) {
+        transit::build(at, self);
     }
 }

@@ -546,8 +546,8 @@ impl Stage {
         let epochs = Epochs::with_checkpoints(Arc::clone(&self.epochs), hub);
         let ledger = Ledger::new(self.pipeline.judged());
         worker.dataflow(|scope| {
-            let at = Site { scope, run: &self.run, ledger: &ledger, epochs: &epochs };
-            self.pipeline.build(at, &self.plan, &self.outputs);
+            let (plan, run, outputs) = (&self.plan, &self.run, &self.outputs);
+            self.pipeline.build(Site { scope, plan, run, ledger: &ledger, epochs: &epochs, outputs });
         });
         (epochs, ledger)
     }

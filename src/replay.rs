@@ -17,13 +17,13 @@ use crate::delivery::{
     Deliver, EpochError, OutputTally, SharedSink, TableBlock, Tallies, decide_epoch, deliver,
 };
 use crate::ingest::{Counts, Decode, FrontSet, Ingested, Interleave, Ledger, Settings, SideTopics, ingest};
-use crate::runtime::{Cluster, ClusterError, Epochs, Pace, Run, RunError, SystemClock, gather};
+use crate::runtime::{Cluster, ClusterError, Epochs, Pace, Run, RunError, SystemClock, run_to_end};
 use crate::sink::tables::TableBatch;
 use crate::sink::topic::{TopicBatch, TopicFiles};
 use crate::sink::{AnySink, Durability, SinkError};
 use crate::source::Source;
 use crate::state::StateHub;
-use crate::tick::Tick;
+use crate::tick::{Tick, micros, step_us};
 use crate::topic_lines::{TopicBlock, TopicLines};
 use crate::window::WindowSpec;
 
@@ -133,7 +133,7 @@ impl Replay {
         build: B,
     ) -> Result<Replayed, ReplayError>
     where
-        B: Fn(&Flow<'_>) + Send + Sync + 'static,
+        B: Fn(&Flow<'_, '_>) + Send + Sync + 'static,
     {
         let judged: Arc<[&'static str]> = Arc::from(outputs);
         let mut inputs: Vec<Arc<str>> =
@@ -160,23 +160,13 @@ impl Replay {
             side: Arc::clone(&side),
             tallies: Arc::clone(&tallies),
         };
-        let of_workers = crate::runtime::execute(&self.cluster, move |worker| {
-            let ledger = Ledger::new(parts.judged.len());
-            worker.dataflow(|scope| {
-                build(&Flow { scope, parts: &parts, ledger: ledger.clone(), epochs: Epochs::single() });
-            });
-            while worker.has_dataflows() {
-                worker.step_or_park(Some(Duration::from_millis(5)));
-            }
-            let mut all = Counts::default();
-            for counts in gather(worker, ledger.counts()) {
-                all.merge(&counts);
-            }
-            (worker.index() == 0).then_some(all)
+        let judged = judged.len();
+        let counts = run_to_end(&self.cluster, &run, judged, move |scope, ledger, epochs| {
+            build(&Flow { scope, parts: &parts, ledger, epochs });
         })?;
         run.outcome()?;
-        let counts = of_workers.into_iter().flatten().next();
         let counts = counts.ok_or_else(|| ReplayError::Elsewhere("no worker has counted".to_owned()))?;
+        let counts = counts.map_err(ReplayError::Elsewhere)?;
         let mut sinks: Vec<(String, &dyn Deliver)> = Vec::new();
         for (index, sink) in tables.iter().enumerate() {
             sinks.push((format!("tables{index}"), &**sink));
@@ -192,14 +182,13 @@ impl Replay {
     }
 
     fn settings(&self) -> Settings {
-        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        let divides = |step: &i64| self.windows.iter().all(|spec| spec.pane_us() % step == 0);
+        let panes: Vec<i64> = self.windows.iter().map(WindowSpec::pane_us).collect();
         Settings {
             delay_us: micros(self.delay),
             max_ahead_us: micros(self.max_ahead),
             batch: BATCH,
             interleave: Interleave::Aligned,
-            step_us: (1..=10).rev().map(|seconds| seconds * 1_000_000).find(divides).unwrap_or(1),
+            step_us: step_us(&panes),
             max_skew_us: MAX_SKEW_US,
         }
     }
@@ -217,14 +206,14 @@ struct Parts {
 }
 
 /// A worker's dataflow while it is built.
-pub struct Flow<'scope> {
+pub struct Flow<'scope, 'run> {
     scope: Scope<'scope, Tick>,
-    parts: &'scope Parts,
-    ledger: Ledger,
-    epochs: Epochs,
+    parts: &'run Parts,
+    ledger: &'run Ledger,
+    epochs: &'run Epochs,
 }
 
-impl<'scope> Flow<'scope> {
+impl<'scope> Flow<'scope, '_> {
     /// How many workers there are, which the near ends of windows want to know.
     pub fn peers(&self) -> usize {
         self.scope.peers()
@@ -256,14 +245,14 @@ impl<'scope> Flow<'scope> {
             fronts,
             self.ledger.clone(),
             side,
-            &self.epochs,
+            self.epochs,
         );
         deliver(
             side,
             "Topics",
             0,
             &parts.run,
-            &self.epochs,
+            self.epochs,
             &parts.tallies,
             vec![Arc::clone(&parts.side)],
             |block: &TopicBlock| (block.topic as usize, block.count as i64, &block.digest),
@@ -287,7 +276,7 @@ impl<'scope> Flow<'scope> {
             "Tables",
             0,
             &parts.run,
-            &self.epochs,
+            self.epochs,
             &parts.tallies,
             parts.tables.clone(),
             |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),

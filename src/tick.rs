@@ -7,6 +7,8 @@
 //! `timely::order::Product` cannot be a root dataflow's timestamp (it lacks `Refines<()>`), hence a type
 //! of our own.
 
+use std::time::Duration;
+
 use differential_dataflow::lattice::Lattice;
 use serde::{Deserialize, Serialize};
 use timely::order::PartialOrder;
@@ -101,6 +103,18 @@ pub fn watermark_us(frontier: AntichainRef<'_, Tick>) -> Option<i64> {
 /// The oldest epoch of a frontier that is still open; `None` once the input has ended.
 pub fn open_epoch(frontier: AntichainRef<'_, Tick>) -> Option<u64> {
     frontier.iter().map(|tick| tick.epoch).min()
+}
+
+/// The step in which event time goes in a dataflow with windows whose panes are so wide: the longest that divides the ends of
+/// all of them, in whole seconds up to 10.
+pub fn step_us(panes_us: &[i64]) -> i64 {
+    let divides = |step: &i64| panes_us.iter().all(|pane_us| pane_us % step == 0);
+    (1..=10).rev().map(|seconds| seconds * 1_000_000).find(divides).unwrap_or(1)
+}
+
+/// A duration in microseconds, as times are counted.
+pub fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -18,22 +18,19 @@ mod topology;
 use std::sync::Arc;
 
 use tidegate::delivery::{TableChanges, TableRows, count};
-use tidegate::ingest::{Ingested, LakeFront, Ledger, Settings, SideTopics, TopicFront, ingest};
+use tidegate::ingest::{Ingested, LakeFront, TopicFront};
 use tidegate::operators::distinct::DistinctKeys;
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
 use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::latest::LatestByKey;
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
-use tidegate::runtime::{Epochs, Run};
-use tidegate::tick::Tick;
+use tidegate::tick::micros;
 use tidegate::topic_lines::TopicLines;
-use timely::dataflow::Scope;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 
-use crate::outputs::{Outputs, Plan};
-use crate::parts::{deliver_lake, deliver_tables, deliver_topics, micros, step_us};
+use crate::parts::Site;
 pub use config::{Config, DistinctMode, Selection};
 pub use event::{ActivityDecoder, ActivityEvent, EventType};
 use fronts::{ActivityRow, AllUsers, Enriched, PageViews, UserEvent, UserEvents};
@@ -43,29 +40,12 @@ use tables::{
 pub use tables::{JUDGED as JUDGED_OUTPUTS, LAKE, OUTPUTS, TABLES, lake_schema, table_schemas, topics};
 pub use topology::topology;
 
-/// A worker this far ahead of the others in event time waits for them.
-const MAX_SKEW_US: i64 = 600_000_000;
-
 /// Builds the pipeline's dataflow on one worker.
-pub fn build(
-    scope: Scope<'_, Tick>,
-    config: &Config,
-    plan: &Plan,
-    run: &Arc<Run>,
-    ledger: &Ledger,
-    epochs: &Epochs,
-    outputs: &Outputs,
-) {
-    let settings = Settings {
-        delay_us: micros(config.delay),
-        max_ahead_us: micros(config.max_ahead),
-        batch: plan.batch,
-        interleave: plan.interleave,
-        step_us: step_us(&[config.page_view_windows.pane_us(), config.active_user_windows.pane_us()]),
-        max_skew_us: MAX_SKEW_US,
-    };
+pub fn build(at: Site<'_, '_>, config: &Config) {
+    let panes_us = [config.page_view_windows.pane_us(), config.active_user_windows.pane_us()];
+    let settings = at.settings(config.delay, config.max_ahead, &panes_us);
     let decoder = ActivityDecoder::new(config.limits);
-    let (peers, on) = (scope.peers(), config.outputs);
+    let (peers, on) = (at.scope.peers(), config.outputs);
     let exact = on.active_users && config.distinct == DistinctMode::Exact;
     let approximate = on.active_users && config.distinct == DistinctMode::Hll;
     let names = topics(&config.topic);
@@ -84,10 +64,8 @@ pub fn build(
         on.lake.then(|| LakeFront::new(ActivityRow, lake_schema())),
         on.enriched.then(|| TopicFront::new(Enriched::default(), lines(ENRICHED))),
     );
-    let side =
-        SideTopics::new(Arc::from(&OUTPUTS[..JUDGED]), lines(LATE), lines(DEAD)).count_only(plan.count_only);
-    let Ingested { streams, side } =
-        ingest(scope, run, settings, decoder, fronts, ledger.clone(), side, epochs);
+    let side = at.side(&OUTPUTS[..JUDGED], lines(LATE), lines(DEAD));
+    let Ingested { streams, side } = at.ingest(settings, decoder, fronts, side);
     let (views, by_user, sketches, lake, enriched) = streams;
     let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();
 
@@ -96,9 +74,9 @@ pub fn build(
     // Page views by page, 1-minute tumbling.
     if on.page_views {
         let views =
-            views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final, epochs.hub());
-        if plan.count_only {
-            count(views, PAGE_VIEW_COUNTS, epochs, &outputs.tallies, |closed| closed.values.len());
+            views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final, at.state());
+        if at.plan.count_only {
+            count(views, PAGE_VIEW_COUNTS, at.epochs, &at.outputs.tallies, |closed| closed.values.len());
         } else {
             rows.push(views.table_rows(PAGE_VIEW_COUNTS as u32, page_view_counts, tables::page_views));
         }
@@ -110,10 +88,10 @@ pub fn build(
     if on.active_users {
         let counted = by_user
             .clone()
-            .distinct_keys("ActiveUsers", spec, epochs.hub(), move |event| event.windows(&spec))
+            .distinct_keys("ActiveUsers", spec, at.state(), move |event| event.windows(&spec))
             .map(move |(window, users)| (spec.start(window), spec.end(window), users));
         let estimated = sketches
-            .close_windows("ActiveUsersApprox", spec, Mode::Final, epochs.hub())
+            .close_windows("ActiveUsersApprox", spec, Mode::Final, at.state())
             .map(|closed| (closed.start_us, closed.end_us, closed.values[0]));
         let active = counted.concat(estimated);
         rows.push(active.table_rows(ACTIVE_USERS as u32, active_users, tables::active_users));
@@ -125,20 +103,20 @@ pub fn build(
         let sessions = by_user.sessions(
             "Sessions",
             gap_us,
-            ledger.clone(),
+            at.ledger.clone(),
             USER_SESSIONS,
-            epochs.hub(),
+            at.state(),
             UserEvent::session,
         );
         let by_user = sessions.clone().flat_map(tables::by_user);
-        let latest = by_user.latest_by_key("UserSessions", epochs.hub()).net_changes();
+        let latest = by_user.latest_by_key("UserSessions", at.state()).net_changes();
         rows.push(latest.table_changes(USER_SESSIONS as u32, user_sessions, tables::user_session));
         rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
     }
 
-    deliver_tables(scope.concatenate(rows), plan, run, epochs, outputs);
+    at.deliver_tables(at.scope.concatenate(rows));
     if on.lake {
-        deliver_lake(lake, LAKE_OUTPUT, tables::lake_batch(), plan, run, epochs, outputs);
+        at.deliver_lake(lake, LAKE_OUTPUT, tables::lake_batch());
     }
-    deliver_topics(enriched.concat(side), ENRICHED, plan, run, epochs, outputs);
+    at.deliver_topics(enriched.concat(side), ENRICHED);
 }

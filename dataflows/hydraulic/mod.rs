@@ -29,18 +29,17 @@ mod topology;
 use std::sync::Arc;
 
 use tidegate::delivery::TableRows;
-use tidegate::ingest::{Ingested, Ledger, Settings, SideTopics, ingest};
+use tidegate::ingest::{Ingested, Settings};
 use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::ordered::Ordered;
 use tidegate::operators::pivot::Pivot;
-use tidegate::runtime::{Epochs, Run};
 use tidegate::state::StateHub;
-use tidegate::tick::Tick;
+use tidegate::tick::{Tick, micros};
 use tidegate::topic_lines::TopicLines;
 use tidegate::window::ClosedWindow;
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Concatenate, Inspect};
-use timely::dataflow::{Scope, StreamVec};
+use timely::dataflow::StreamVec;
 
 pub use config::{Config, PartitionColumn, SilentPolicy};
 pub use event::{Reading, ReadingDecoder};
@@ -52,31 +51,18 @@ pub use sensors::{SENSOR_COUNT, SENSORS, SensorSet, rate_hz, sensor_called};
 pub use tables::{JUDGED, LAKE, TABLES, outputs, table_schemas, topics};
 pub use topology::topology;
 
-use crate::outputs::{Outputs, Plan};
-use crate::parts::{deliver_lake, deliver_tables, deliver_topics, micros};
+use crate::parts::Site;
 use tables::{ALERTS, ANOMALIES, JUDGED_OUTPUTS, LAKE_OUTPUT, SENSOR_FEATURES, SIDE, SYNCHRONIZED};
 
 /// A worker this far ahead of the others in event time waits for them.
 const MAX_SKEW_US: i64 = 30_000_000;
 
 /// Builds the pipeline's dataflow on one worker.
-pub fn build(
-    scope: Scope<'_, Tick>,
-    config: &Config,
-    plan: &Plan,
-    run: &Arc<Run>,
-    ledger: &Ledger,
-    epochs: &Epochs,
-    outputs: &Outputs,
-) {
-    let delay_us = micros(config.delay);
+pub fn build(at: Site<'_, '_>, config: &Config) {
     let settings = Settings {
-        delay_us,
-        max_ahead_us: micros(config.max_ahead),
-        batch: plan.batch,
-        interleave: plan.interleave,
         step_us: config.windows.pane_us(),
         max_skew_us: MAX_SKEW_US.max(config.windows.size_us()),
+        ..at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()])
     };
     let names = topics(config);
     let lines = |first: usize| {
@@ -86,12 +72,10 @@ pub fn build(
         };
         TopicLines::new(config.topics().into_iter().enumerate().map(of_topic))
     };
-    let side = SideTopics::new(Arc::from(JUDGED_OUTPUTS), lines(SIDE), lines(SIDE + config.sensors.len()))
-        .count_only(plan.count_only);
-    let fronts = (WindowFront::new(config.windows, fronts::Readings, SENSOR_FEATURES, scope.peers()),);
+    let side = at.side(&JUDGED_OUTPUTS, lines(SIDE), lines(SIDE + config.sensors.len()));
+    let fronts = (WindowFront::new(config.windows, fronts::Readings, SENSOR_FEATURES, at.scope.peers()),);
     let decoder = ReadingDecoder::new(config.limits);
-    let Ingested { streams, side } =
-        ingest(scope, run, settings, decoder, fronts, ledger.clone(), side, epochs);
+    let Ingested { streams, side } = at.ingest(settings, decoder, fronts, side);
 
     let [sensor_features, synchronized, anomalies] = table_schemas();
     let mut rows = Vec::new();
@@ -99,12 +83,12 @@ pub fn build(
     // Features by (cycle, sensor), 1-second tumbling.
     let features = streams
         .0
-        .close_windows("SensorFeatures", config.windows, Mode::Final, epochs.hub())
+        .close_windows("SensorFeatures", config.windows, Mode::Final, at.state())
         .flat_map(sensor_rows);
     rows.push(features.clone().table_rows(SENSOR_FEATURES as u32, sensor_features, tables::sensor_features));
 
     // All sensors of a (second, cycle).
-    let synced = synchronize(features.clone(), config, epochs.hub()).inspect(metrics::newest(run.board()));
+    let synced = synchronize(features.clone(), config, at.state()).inspect(metrics::newest(at.run.board()));
     rows.push(synced.clone().table_rows(SYNCHRONIZED as u32, synchronized, tables::synchronized));
     let lake = synced.clone().map(tables::lake_block(config));
 
@@ -114,21 +98,21 @@ pub fn build(
     let findings = features
         .flat_map(move |row| rules::of_sensor_row(&by_sensor, &row))
         .concat(synced.flat_map(move |row| rules::of_sync_row(&by_row, &row)))
-        .ordered("Rules", rules::RuleMachine::new(config.rules.clone()), epochs.hub());
+        .ordered("Rules", rules::RuleMachine::new(config.rules.clone()), at.state());
     let detected = findings
         .clone()
         .filter(|finding| matches!(finding.kind, FindingKind::Detected { .. }))
-        .inspect(metrics::detections(run.board(), config.rules.clone()));
+        .inspect(metrics::detections(at.run.board(), config.rules.clone()));
     rows.push(detected.table_rows(ANOMALIES as u32, anomalies, tables::anomalies(config.rules.clone())));
     let alerts = findings.filter(|finding| finding.kind != FindingKind::Detected { alert: false }).ordered(
         "Alerts",
         alerts::AlertLines::new(&config.alert_topic, config.rules.clone()),
-        epochs.hub(),
+        at.state(),
     );
 
-    deliver_tables(scope.concatenate(rows), plan, run, epochs, outputs);
-    deliver_lake(lake, LAKE_OUTPUT, tables::lake_batch(config), plan, run, epochs, outputs);
-    deliver_topics(alerts.concat(side), ALERTS, plan, run, epochs, outputs);
+    at.deliver_tables(at.scope.concatenate(rows));
+    at.deliver_lake(lake, LAKE_OUTPUT, tables::lake_batch(config));
+    at.deliver_topics(alerts.concat(side), ALERTS);
 }
 
 /// The rows of a closed window.

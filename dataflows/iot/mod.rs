@@ -22,21 +22,14 @@ mod validation;
 use std::sync::Arc;
 
 use tidegate::delivery::{TableChanges, TableRows};
-use tidegate::ingest::{
-    Ingested, Ledger, QualityCounts, QualityFront, Settings, SideTopics, TopicFront, Unchanged,
-    ingest_validated,
-};
+use tidegate::ingest::{Ingested, QualityCounts, QualityFront, TopicFront, Unchanged};
 use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::totals::TotalByKey;
-use tidegate::runtime::{Epochs, Run};
-use tidegate::tick::Tick;
 use tidegate::topic_lines::TopicLines;
-use timely::dataflow::Scope;
 use timely::dataflow::operators::Concat;
 
-use crate::outputs::{Outputs, Plan};
-use crate::parts::{deliver_tables, deliver_topics, micros, step_us};
+use crate::parts::Site;
 pub use config::{Config, Ranges};
 pub use event::{Reading, ReadingDecoder};
 use fronts::BySensor;
@@ -47,9 +40,6 @@ use tables::{DATA_QUALITY, DEAD, JUDGED_NAMES, LATE, REAL_TIME_AGGREGATES, VALID
 pub use tables::{OUTPUTS, TABLES, outputs, table_schemas, topics};
 pub use topology::topology;
 use validation::Validation;
-
-/// A worker this far ahead of the others in event time waits for them.
-const MAX_SKEW_US: i64 = 600_000_000;
 
 /// Where in the pipeline the input enters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,28 +64,11 @@ impl Config {
 }
 
 /// Builds the pipeline's dataflow on one worker.
-#[allow(clippy::too_many_arguments)] // A worker says once what its dataflow is made of.
-pub fn build(
-    scope: Scope<'_, Tick>,
-    config: &Config,
-    stage: Stage,
-    plan: &Plan,
-    run: &Arc<Run>,
-    ledger: &Ledger,
-    epochs: &Epochs,
-    outputs: &Outputs,
-) {
-    let settings = Settings {
-        delay_us: micros(config.delay),
-        max_ahead_us: micros(config.max_ahead),
-        batch: plan.batch,
-        interleave: plan.interleave,
-        step_us: step_us(&[config.windows.pane_us()]),
-        max_skew_us: MAX_SKEW_US,
-    };
+pub fn build(at: Site<'_, '_>, config: &Config, stage: Stage) {
+    let settings = at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()]);
     let (validates, aggregates) = (stage != Stage::Aggregates, stage != Stage::Validate);
     let quality = QualityCounts::default();
-    let validator = validates.then(|| Validation::new(config, quality.clone(), epochs.hub().is_kept()));
+    let validator = validates.then(|| Validation::new(config, quality.clone(), at.state().is_kept()));
     let names = topics(config, stage);
     let first_topic = names.first().map_or(0, |(output, _)| *output);
     let lines = |output: usize| {
@@ -103,7 +76,7 @@ pub fn build(
         TopicLines::new([(Arc::from(config.input(stage)), (output as u32, Arc::clone(name)))])
     };
     let fronts = (
-        aggregates.then(|| WindowFront::new(config.windows, BySensor, REAL_TIME_AGGREGATES, scope.peers())),
+        aggregates.then(|| WindowFront::new(config.windows, BySensor, REAL_TIME_AGGREGATES, at.scope.peers())),
         validates.then(|| match TopicFront::new(Unchanged, lines(VALIDATED)) {
             // The aggregates then judge lateness by what the second topic holds.
             front if stage == Stage::Validate => front.hand_watermarks_on(),
@@ -111,24 +84,23 @@ pub fn build(
         }),
         QualityFront::new(quality),
     );
-    let side = SideTopics::new(Arc::from(JUDGED_NAMES), lines(LATE), lines(DEAD)).count_only(plan.count_only);
+    let side = at.side(&JUDGED_NAMES, lines(LATE), lines(DEAD));
     let decoder = ReadingDecoder::new(config.limits);
-    let Ingested { streams, side } =
-        ingest_validated(scope, run, settings, decoder, validator, fronts, ledger.clone(), side, epochs);
+    let Ingested { streams, side } = at.ingest_validated(settings, decoder, validator, fronts, side);
     let (by_sensor, validated, breaches) = streams;
     let [aggregates_schema, quality_schema] = table_schemas();
 
     // Readings by sensor, 5-minute tumbling.
     let aggregates = by_sensor
-        .close_windows("RealTimeAggregates", config.windows, Mode::Final, epochs.hub())
+        .close_windows("RealTimeAggregates", config.windows, Mode::Final, at.state())
         .table_rows(REAL_TIME_AGGREGATES as u32, aggregates_schema, tables::aggregates);
     // Broken rules by sensor, over the whole run.
-    let quality = breaches.total_by_key("DataQuality", epochs.hub()).net_changes().table_changes(
+    let quality = breaches.total_by_key("DataQuality", at.state()).net_changes().table_changes(
         DATA_QUALITY as u32,
         quality_schema,
         tables::data_quality,
     );
 
-    deliver_tables(aggregates.concat(quality), plan, run, epochs, outputs);
-    deliver_topics(validated.concat(side), first_topic, plan, run, epochs, outputs);
+    at.deliver_tables(aggregates.concat(quality));
+    at.deliver_topics(validated.concat(side), first_topic);
 }

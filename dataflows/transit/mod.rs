@@ -23,22 +23,19 @@ mod tests;
 
 use std::sync::Arc;
 
-use tidegate::delivery::{TableChanges, TableRows, deliver};
-use tidegate::ingest::{Ingested, Ledger, RowsBlock, RowsFront, Settings, SideTopics, ingest};
+use tidegate::delivery::{TableChanges, TableRows};
+use tidegate::ingest::{Ingested, RowsBlock, RowsFront};
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
 use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
 use tidegate::operators::totals::TotalByKey;
-use tidegate::runtime::{Epochs, Run};
 use tidegate::sink::lake::LakeBatch;
-use tidegate::tick::Tick;
+use tidegate::tick::micros;
 use tidegate::topic_lines::TopicLines;
-use timely::dataflow::Scope;
 use timely::dataflow::operators::Concatenate;
 
-use crate::outputs::{Outputs, Plan};
-use crate::parts::{deliver_tables, deliver_topics, micros, step_us};
+use crate::parts::Site;
 pub use config::{Config, Format, TimeUnit};
 pub use event::{Entity, TransitDecoder, TransitEvent};
 use fronts::{ByRoute, ByVehicle, FeedRows, RouteCounts};
@@ -48,33 +45,15 @@ pub use tables::{DATE, DELTA, OUTPUTS, TABLES, feed_schemas, outputs, table_sche
 use tables::{DEAD, FEED, JUDGED_NAMES, LATE, ROUTE_ACTIVITY, ROUTE_TOTALS, VEHICLE_SESSIONS};
 pub use topology::topology;
 
-/// A worker this far ahead of the others in event time waits for them.
-const MAX_SKEW_US: i64 = 600_000_000;
-
 /// Builds the pipeline's dataflow on one worker.
-pub fn build(
-    scope: Scope<'_, Tick>,
-    config: &Config,
-    plan: &Plan,
-    run: &Arc<Run>,
-    ledger: &Ledger,
-    epochs: &Epochs,
-    outputs: &Outputs,
-) {
-    let settings = Settings {
-        delay_us: micros(config.delay),
-        max_ahead_us: micros(config.max_ahead),
-        batch: plan.batch,
-        interleave: plan.interleave,
-        step_us: step_us(&[config.windows.pane_us()]),
-        max_skew_us: MAX_SKEW_US,
-    };
+pub fn build(at: Site<'_, '_>, config: &Config) {
+    let settings = at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()]);
     let names = topics(&config.topic);
     let lines = |output: usize| {
         let (_, name) = &names[output - LATE];
         TopicLines::new([(Arc::from(config.topic.as_str()), (output as u32, Arc::clone(name)))])
     };
-    let peers = scope.peers();
+    let peers = at.scope.peers();
     let feed_schemas = feed_schemas();
     let fronts = (
         WindowFront::new(config.windows, ByRoute, ROUTE_ACTIVITY, peers),
@@ -82,16 +61,15 @@ pub fn build(
         RouteCounts::default(),
         RowsFront::new(FeedRows, feed_schemas.to_vec()),
     );
-    let side = SideTopics::new(Arc::from(JUDGED_NAMES), lines(LATE), lines(DEAD)).count_only(plan.count_only);
+    let side = at.side(&JUDGED_NAMES, lines(LATE), lines(DEAD));
     let decoder = TransitDecoder::new(config);
-    let Ingested { streams, side } =
-        ingest(scope, run, settings, decoder, fronts, ledger.clone(), side, epochs);
+    let Ingested { streams, side } = at.ingest(settings, decoder, fronts, side);
     let (by_route, by_vehicle, counts, rows) = streams;
     let [route_activity, vehicle_sessions, route_totals] = table_schemas();
 
     // Vehicles by route, 5-minute tumbling.
     let activity = by_route
-        .close_windows("RouteActivity", config.windows, Mode::Final, epochs.hub())
+        .close_windows("RouteActivity", config.windows, Mode::Final, at.state())
         .table_rows(ROUTE_ACTIVITY as u32, route_activity, tables::route_activity);
     // The runs of vehicles. No marker ends one, so nothing is ever refiled.
     let sessions = by_vehicle
@@ -99,28 +77,25 @@ pub fn build(
         .sessions(
             "VehicleSessions",
             micros(config.session_gap),
-            ledger.clone(),
+            at.ledger.clone(),
             ROUTE_ACTIVITY,
-            epochs.hub(),
+            at.state(),
             |event| Some(*event),
         )
         .table_rows(VEHICLE_SESSIONS as u32, vehicle_sessions, tables::vehicle_sessions);
     // Observations by route, over the whole run.
-    let totals = counts.total_by_key("RouteTotals", epochs.hub()).net_changes().table_changes(
+    let totals = counts.total_by_key("RouteTotals", at.state()).net_changes().table_changes(
         ROUTE_TOTALS as u32,
         route_totals,
         tables::route_totals,
     );
 
-    deliver_tables(scope.concatenate([activity, sessions, totals]), plan, run, epochs, outputs);
-    deliver(
+    at.deliver_tables(at.scope.concatenate([activity, sessions, totals]));
+    at.deliver(
         rows,
         "Delta",
-        plan.cluster.sink_worker(1),
-        run,
-        epochs,
-        &outputs.tallies,
-        outputs.lake.clone(),
+        1,
+        &at.outputs.lake,
         |block: &RowsBlock| (FEED + block.table as usize, block.rows.len() as i64, &block.digest),
         move |block| LakeBatch {
             partition_dir: block.directory,
@@ -129,5 +104,5 @@ pub fn build(
             rows: block.rows,
         },
     );
-    deliver_topics(side, LATE, plan, run, epochs, outputs);
+    at.deliver_topics(side, LATE);
 }

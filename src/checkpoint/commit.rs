@@ -21,6 +21,7 @@ use super::{CheckpointError, Manifest, PartitionCut, StateFile, Store};
 use crate::delivery::{Deliver, OutputTally};
 use crate::ingest::{Counts, IdleDecision};
 use crate::runtime::Clock;
+use crate::sink::retry::{Backoff, pause};
 use crate::sink::{SinkError, Staged};
 use crate::source::InputMark;
 use crate::state::{Compactions, StateBlock};
@@ -441,22 +442,11 @@ fn can_wait(error: &CheckpointError) -> bool {
     }
 }
 
-/// Exponential backoff with jitter, at most 10 s, until `stopped` says so: for [`Pen::retry`].
+/// Waits that grow up to 10 s, until `stopped` says so: for [`Pen::retry`].
 pub fn backoff(stopped: impl Fn() -> bool + Send + 'static) -> Box<dyn FnMut(u32) -> bool + Send> {
-    let mut seed = u64::from(std::process::id()) | 1;
-    Box::new(move |tries| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        let ceiling_ms = 50u64.saturating_mul(1 << tries.min(8)).min(10_000);
-        let mut left_ms = ceiling_ms / 2 + seed % (ceiling_ms / 2 + 1);
-        while left_ms > 0 && !stopped() {
-            let nap = left_ms.min(100);
-            std::thread::sleep(Duration::from_millis(nap));
-            left_ms -= nap;
-        }
-        !stopped()
-    })
+    let seed = u64::from(std::process::id());
+    let backoff = Backoff { longest: Duration::from_secs(10), seed, ..Backoff::default() };
+    Box::new(move |tries| pause(&backoff, tries, &stopped))
 }
 
 /// Decides at once, in the caller's thread.

@@ -2,6 +2,7 @@
 
 pub mod baseline;
 pub mod distinct;
+mod epoch_changes;
 pub mod keyed;
 pub mod keyed_window;
 pub mod latest;

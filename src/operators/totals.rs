@@ -1,20 +1,14 @@
 //! Running totals by key, kept as a differential collection.
 
-use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
-use hashbrown::HashMap;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::CapabilitySet;
-use timely::dataflow::operators::generic::Operator;
 
-use super::ordered::bytes_of;
-use crate::keys::key_hash;
-use crate::state::{Fold, StateHub, StateWriter};
-use crate::tick::{Tick, open_epoch};
+use super::epoch_changes::{Relation, changes_of_epochs};
+use crate::state::{Fold, StateHub};
+use crate::tick::Tick;
 
 /// Counts up to here can be added to others in differential's sums.
 const LARGEST: u64 = isize::MAX as u64;
@@ -49,46 +43,14 @@ pub trait TotalByKey<'scope, K> {
 
 impl<'scope, K: ExchangeData + Hashable + Hash> TotalByKey<'scope, K> for StreamVec<'scope, Tick, (K, u64)> {
     fn total_by_key(self, name: &str, state: &StateHub) -> VecCollection<'scope, Tick, (K, isize), isize> {
-        state.register(name, Fold::Merge(sum));
-        self.unary_frontier(Pipeline, "CountsOfEpoch", |capability, _info| {
-            let mut held = CapabilitySet::from_elem(capability);
-            let mut epochs = BTreeMap::<u64, HashMap<K, u64>>::new();
-            let (name, state) = (name.to_owned(), state.clone());
-            fn count<K: Eq + Hash>(counts: &mut HashMap<K, u64>, key: K, n: u64) {
-                let sum = counts.entry(key).or_default();
-                *sum = sum.saturating_add(n).min(LARGEST);
-            }
-            // The totals as they were go in as the counts of the first epoch, in which nothing is read.
-            state.restore(&name, |_hash, _key, (n, key): (u64, K)| {
-                count(epochs.entry(Tick::FIRST_EPOCH).or_default(), key, n);
-            });
-            move |(input, frontier), output| {
-                input.for_each(|time, counts| {
-                    let of_epoch = epochs.entry(time.time().epoch).or_default();
-                    counts.drain(..).for_each(|(key, n)| count(of_epoch, key, n));
-                });
-                let frontier = frontier.frontier();
-                let open = open_epoch(frontier);
-                while let Some(first) =
-                    epochs.first_entry().filter(|e| open.is_none_or(|open| *e.key() < open))
-                {
-                    let at = Tick::new(*first.key(), i64::MAX);
-                    let capability = held.delayed(&at);
-                    if state.wants(at.epoch) {
-                        let mut written = StateWriter::delta(&name);
-                        for (key, n) in first.get() {
-                            let bytes = bytes_of(key);
-                            // The count first, so that entries can be added up without the key's type.
-                            written.push(key_hash(&bytes), &bytes, &(n, key));
-                        }
-                        state.save(at.epoch, written);
-                    }
-                    // At most `LARGEST`, so it fits.
-                    let changes = first.remove().into_iter().map(|(key, n)| (key, at, n as isize));
-                    output.session(&capability).give_iterator(changes);
-                }
-                held.downgrade(frontier.iter());
-            }
+        let relation = Relation {
+            name: name.to_owned(),
+            fold: Fold::Merge(sum),
+            combine: |sum: &mut u64, n| *sum = sum.saturating_add(n).min(LARGEST),
+        };
+        changes_of_epochs(self, "CountsOfEpoch", state, relation, |at, key, n: u64| {
+            // Differential adds up what fits into its differences.
+            (key, at, n.min(LARGEST) as isize)
         })
         .as_collection()
         .count()
@@ -98,7 +60,8 @@ impl<'scope, K: ExchangeData + Hashable + Hash> TotalByKey<'scope, K> for Stream
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Compactions;
+    use crate::keys::key_hash;
+    use crate::state::{Compactions, StateWriter};
 
     #[test]
     fn folded_counts_are_their_sum() {

@@ -1,6 +1,7 @@
 //! Runs: workers, clock, pace, failure and shutdown.
 
 mod agreement;
+mod bounded;
 mod clock;
 mod cluster;
 mod control;
@@ -10,6 +11,7 @@ mod gather;
 mod run;
 mod trigger;
 
+pub use bounded::{Counted, run_to_end};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cluster::{Cluster, ClusterError, execute, exit_on_panic};
 pub use control::Outcome;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Sink, SinkError, Staged};
+use super::SinkError;
 
 /// How often a wait looks whether the run is to stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -60,6 +60,20 @@ pub fn retry<T>(
     retry_with(backoff, stop, &std::thread::sleep, &mut work)
 }
 
+/// Waits before try number `tries + 1`; whether to go on, which `stop` says no to at any time.
+pub(crate) fn pause(backoff: &Backoff, tries: u32, stop: &dyn Fn() -> bool) -> bool {
+    nap(backoff.wait(tries), stop, &std::thread::sleep)
+}
+
+fn nap(mut left: Duration, stop: &dyn Fn() -> bool, sleep: &dyn Fn(Duration)) -> bool {
+    while !left.is_zero() && !stop() {
+        let nap = left.min(LOOK);
+        sleep(nap);
+        left -= nap;
+    }
+    !stop()
+}
+
 fn retry_with<T>(
     backoff: &Backoff,
     stop: &dyn Fn() -> bool,
@@ -84,53 +98,9 @@ fn retry_with<T>(
         if tries == 1 {
             warn!(%error, "trying again until it is available");
         }
-        let mut left = backoff.wait(tries);
-        while !left.is_zero() {
-            let nap = left.min(LOOK);
-            sleep(nap);
-            left -= nap;
-            if stop() {
-                return Err(error);
-            }
+        if !nap(backoff.wait(tries), stop, sleep) {
+            return Err(error);
         }
-    }
-}
-
-/// A sink whose [`prepare`](Sink::prepare) and [`commit`](Sink::commit) are tried again.
-///
-/// [`write`](Sink::write) is passed on as it is: a batch that was taken half cannot be given a second time.
-#[derive(Debug)]
-pub struct Retrying<S, F> {
-    sink: S,
-    backoff: Backoff,
-    stop: F,
-}
-
-impl<S: Sink, F: Fn() -> bool> Retrying<S, F> {
-    /// Wraps `sink`; `stop` tells when the run is to end.
-    pub fn new(sink: S, backoff: Backoff, stop: F) -> Self {
-        Retrying { sink, backoff, stop }
-    }
-
-    /// The sink itself.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.sink
-    }
-}
-
-impl<S: Sink, F: Fn() -> bool> Sink for Retrying<S, F> {
-    type Batch = S::Batch;
-
-    fn write(&mut self, epoch: u64, batch: S::Batch) -> Result<(), SinkError> {
-        self.sink.write(epoch, batch)
-    }
-
-    fn prepare(&mut self, epoch: u64) -> Result<Staged, SinkError> {
-        retry(&self.backoff, &self.stop, || self.sink.prepare(epoch))
-    }
-
-    fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
-        retry(&self.backoff, &self.stop, || self.sink.commit(epoch, generation, staged))
     }
 }
 

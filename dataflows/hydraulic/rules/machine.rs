@@ -1,6 +1,6 @@
 //! The rules as a state machine over the observations of a (rule, subject).
 
-use crate::parts::micros;
+use tidegate::tick::micros;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
