@@ -6,7 +6,8 @@ use std::time::Duration;
 use tidegate::delivery::{TableBlock, deliver};
 use tidegate::digest::Digest;
 use tidegate::ingest::{
-    AcceptAll, Decode, FrontSet, Ingested, LakeBlock, Ledger, Settings, SideTopics, Validate, ingest_validated,
+    AcceptAll, Decode, FrontSet, Ingested, LakeBlock, Ledger, Settings, SideTopics, Validate,
+    ingest_validated,
 };
 use tidegate::runtime::{Epochs, Run};
 use tidegate::sink::lake::LakeBatch;
@@ -80,7 +81,17 @@ impl<'scope> Site<'scope, '_> {
         side: SideTopics,
     ) -> Ingested<'scope, F::Streams<'scope>> {
         let ledger = self.ledger.clone();
-        ingest_validated(self.scope, self.run, settings, decoder, validator, fronts, ledger, side, self.epochs)
+        ingest_validated(
+            self.scope,
+            self.run,
+            settings,
+            decoder,
+            validator,
+            fronts,
+            ledger,
+            side,
+            self.epochs,
+        )
     }
 
     /// What operators save their state with.
@@ -107,8 +118,14 @@ impl<'scope> Site<'scope, '_> {
         output: usize,
         batch: impl Fn(LakeBlock) -> LakeBatch + 'static,
     ) {
-        let tally = move |block: &LakeBlock| (output, block.rows.len() as i64, &block.digest);
-        self.deliver(rows, "Lake", 1, &self.outputs.lake, tally, batch);
+        self.deliver(
+            rows,
+            "Lake",
+            1,
+            &self.outputs.lake,
+            move |block: &LakeBlock| (output, block.rows.len() as i64, &block.digest),
+            batch,
+        );
     }
 
     /// Lines go to the topics' sinks, whose first topic is the pipeline's output number `first`.

@@ -169,7 +169,13 @@ fn no_command_without_fixtures_says_so() {
     // Away from the workspace, whose fixtures would be found. Another process copies: a program that a thread of this one still
     // holds open for writing, or a child that is just being started, cannot be executed.
     let program = place.path("tidegate");
-    assert!(Command::new("cp").args([tidegate().as_ref(), program.as_os_str()]).status().expect("starts").success());
+    assert!(
+        Command::new("cp")
+            .args([tidegate().as_ref(), program.as_os_str()])
+            .status()
+            .expect("starts")
+            .success()
+    );
     let ran = Ran::of(place.command(&program, "-w 2").output().expect("starts"));
     ran.is(2).says(&["fixtures/", "--fixture DIR"]);
 }

@@ -73,8 +73,7 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
 
     // Page views by page, 1-minute tumbling.
     if on.page_views {
-        let views =
-            views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final, at.state());
+        let views = views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final, at.state());
         if at.plan.count_only {
             count(views, PAGE_VIEW_COUNTS, at.epochs, &at.outputs.tallies, |closed| closed.values.len());
         } else {

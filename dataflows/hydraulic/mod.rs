@@ -37,9 +37,9 @@ use tidegate::state::StateHub;
 use tidegate::tick::{Tick, micros};
 use tidegate::topic_lines::TopicLines;
 use tidegate::window::ClosedWindow;
+use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Concatenate, Inspect};
-use timely::dataflow::StreamVec;
 
 pub use config::{Config, PartitionColumn, SilentPolicy};
 pub use event::{Reading, ReadingDecoder};

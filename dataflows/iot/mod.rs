@@ -76,7 +76,8 @@ pub fn build(at: Site<'_, '_>, config: &Config, stage: Stage) {
         TopicLines::new([(Arc::from(config.input(stage)), (output as u32, Arc::clone(name)))])
     };
     let fronts = (
-        aggregates.then(|| WindowFront::new(config.windows, BySensor, REAL_TIME_AGGREGATES, at.scope.peers())),
+        aggregates
+            .then(|| WindowFront::new(config.windows, BySensor, REAL_TIME_AGGREGATES, at.scope.peers())),
         validates.then(|| match TopicFront::new(Unchanged, lines(VALIDATED)) {
             // The aggregates then judge lateness by what the second topic holds.
             front if stage == Stage::Validate => front.hand_watermarks_on(),

@@ -1,7 +1,7 @@
 //! The rules as a state machine over the observations of a (rule, subject).
 
-use tidegate::tick::micros;
 use std::collections::{BTreeMap, VecDeque};
+use tidegate::tick::micros;
 
 use serde::{Deserialize, Serialize};
 use tidegate::aggregate::{Finite, Moments};

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
