@@ -9,7 +9,8 @@ use tidegate::ingest::{
     AcceptAll, Decode, FrontSet, Ingested, LakeBlock, Ledger, Settings, SideTopics, Validate,
     ingest_validated,
 };
-use tidegate::runtime::{Epochs, Run};
+use tidegate::operators::keyed_window::Mode;
+use tidegate::runtime::{Epochs, Run, Trigger};
 use tidegate::sink::lake::LakeBatch;
 use tidegate::sink::tables::TableBatch;
 use tidegate::sink::topic::TopicBatch;
@@ -92,6 +93,14 @@ impl<'scope> Site<'scope, '_> {
             side,
             self.epochs,
         )
+    }
+
+    /// When results leave windows: also every so often before they close, where that is asked for and there are epochs.
+    pub(crate) fn mode(&self, update_every: Option<Duration>) -> Mode {
+        match update_every.filter(|_| self.state().is_kept()) {
+            Some(every) => Mode::Update(Trigger::new(every, Arc::clone(self.run.clock()))),
+            None => Mode::Final,
+        }
     }
 
     /// What operators save their state with.

@@ -216,7 +216,9 @@ impl Pipeline for Iot {
         if self.stage == iot::Stage::Validate { 0 } else { iot::JUDGED }
     }
     fn state_schema(&self) -> String {
-        format!("{self:?}")
+        // Rows of open windows are no part of the state.
+        let config = iot::Config { update_every: None, ..self.config.clone() };
+        format!("{:?}", Iot { config, stage: self.stage })
     }
     fn build(&self, at: Site<'_, '_>) {
         iot::build(at, &self.config, self.stage);

@@ -53,6 +53,9 @@ pub struct Config {
     pub limits: Limits,
     /// The windows of `page_view_counts`; default 1 minute, tumbling.
     pub page_view_windows: WindowSpec,
+    /// How often rows of `page_view_counts` whose windows are still open are written, at the ends of epochs; default `None`: each
+    /// row once, when its window closes.
+    pub update_every: Option<Duration>,
     /// The windows of `active_users`; default 5 minutes, sliding by 1. A user is counted in each window, so
     /// that state and rows grow with size / slide.
     pub active_user_windows: WindowSpec,
@@ -99,6 +102,7 @@ impl Default for Config {
             max_ahead: Duration::from_secs(3600),
             limits: Limits::default(),
             page_view_windows: WindowSpec::tumbling(MINUTE_US).expect("a minute is a window"),
+            update_every: None,
             active_user_windows: WindowSpec::sliding(5 * MINUTE_US, MINUTE_US)
                 .expect("5 minutes by 1 is a window"),
             distinct: DistinctMode::Exact,

@@ -27,6 +27,7 @@ use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
 use tidegate::tick::micros;
 use tidegate::topic_lines::TopicLines;
+use tidegate::window::ClosedWindow;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 
@@ -73,11 +74,14 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
 
     // Page views by page, 1-minute tumbling.
     if on.page_views {
-        let views = views.close_windows("PageViewCounts", config.page_view_windows, Mode::Final, at.state());
+        let mode = at.mode(config.update_every);
+        let views = views.close_windows("PageViewCounts", config.page_view_windows, mode, at.state());
         if at.plan.count_only {
             count(views, PAGE_VIEW_COUNTS, at.epochs, &at.outputs.tallies, |closed| closed.values.len());
         } else {
-            rows.push(views.table_rows(PAGE_VIEW_COUNTS as u32, page_view_counts, tables::page_views));
+            let is_final = |closed: &ClosedWindow<u64>| closed.is_final;
+            let table = PAGE_VIEW_COUNTS as u32;
+            rows.push(views.table_rows_final(table, page_view_counts, is_final, tables::page_views));
         }
     }
 

@@ -449,27 +449,11 @@ Examples:
   tidegate generate iot --fixture demo                           100,000 readings of one hour
   tidegate generate iot --bootstrap-servers localhost:9092 --rate 100 --late-every 50")]
 pub(crate) struct GenerateIot {
-    /// Where the fixture is written; a directory that is new or empty.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) fixture: Option<PathBuf>,
-    /// Kafka brokers to write to instead. A --rate or --interval is then kept by the clock, until --records are
-    /// written or a signal comes.
-    #[arg(long, value_name = "HOST:PORT,…", conflicts_with_all = ["fixture", "form", "codec"])]
-    pub(crate) bootstrap_servers: Option<String>,
+    #[command(flatten)]
+    pub(crate) to: Destination,
     /// The topic; by default that of the settings. It is made where it is not there.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
-    #[command(flatten)]
-    pub(crate) client: KafkaClient,
-    /// The form of the fixture.
-    #[arg(long, default_value = "kcat")]
-    pub(crate) form: FormName,
-    /// How batches of log segments are packed.
-    #[arg(long, value_name = "CODEC")]
-    pub(crate) codec: Option<CodecName>,
-    /// The same seed makes the same bytes.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
     /// How many readings.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub(crate) records: u64,
@@ -479,19 +463,8 @@ pub(crate) struct GenerateIot {
     /// How many sensors.
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub(crate) sensors: u32,
-    /// When the first one arrives [default: 2026-01-01T00:00:00Z; to Kafka: now, or so that the last one arrives now
-    /// when no clock is kept].
-    #[arg(long, value_name = "TIME", value_parser = instant_ms)]
-    pub(crate) start: Option<i64>,
-    /// Over how much time they arrive [default: 1h].
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["rate", "interval"])]
-    pub(crate) span: Option<Duration>,
-    /// How many arrive a second, in place of a span.
-    #[arg(long, value_name = "N", conflicts_with = "interval", value_parser = rate)]
-    pub(crate) rate: Option<f64>,
-    /// How long after each other they arrive, in place of a span.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) interval: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) arrive: Span,
     /// One reading in so many is late, on average; 0: none.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) late_every: u32,
@@ -550,27 +523,11 @@ Examples:
   tidegate generate activity --fixture demo --records 3600 --interval 1s
   tidegate generate activity --bootstrap-servers localhost:9092 --rate 5000 --late-every 50")]
 pub(crate) struct GenerateActivity {
-    /// Where the fixture is written; a directory that is new or empty.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) fixture: Option<PathBuf>,
-    /// Kafka brokers to write to instead. A --rate or --interval is then kept by the clock, until --records are
-    /// written or a signal comes.
-    #[arg(long, value_name = "HOST:PORT,…", conflicts_with_all = ["fixture", "form", "codec"])]
-    pub(crate) bootstrap_servers: Option<String>,
+    #[command(flatten)]
+    pub(crate) to: Destination,
     /// The topic; by default that of the settings. It is made where it is not there.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
-    #[command(flatten)]
-    pub(crate) client: KafkaClient,
-    /// The form of the fixture; ndjson is the bare payloads, for benches.
-    #[arg(long, default_value = "kcat")]
-    pub(crate) form: FormName,
-    /// How batches of log segments are packed.
-    #[arg(long, value_name = "CODEC")]
-    pub(crate) codec: Option<CodecName>,
-    /// The same seed makes the same bytes.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
     /// How many events.
     #[arg(long, value_name = "N", default_value_t = 5_000_000)]
     pub(crate) records: u64,
@@ -583,19 +540,8 @@ pub(crate) struct GenerateActivity {
     /// How many different users.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub(crate) users: u32,
-    /// When the first event arrives [default: 2026-01-01T00:00:00Z; to Kafka: now, or so that the last one arrives now
-    /// when no clock is kept].
-    #[arg(long, value_name = "TIME", value_parser = instant_ms)]
-    pub(crate) start: Option<i64>,
-    /// Over how much time they arrive [default: 1h].
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["rate", "interval"])]
-    pub(crate) span: Option<Duration>,
-    /// How many arrive a second, in place of a span.
-    #[arg(long, value_name = "N", conflicts_with = "interval", value_parser = rate)]
-    pub(crate) rate: Option<f64>,
-    /// How long after each other they arrive, in place of a span.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) interval: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) arrive: Span,
     /// One event in so many is a straggler, on average; 0: none.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) late_every: u32,
@@ -604,39 +550,29 @@ pub(crate) struct GenerateActivity {
 /// Settings of a transit feed.
 #[derive(Debug, Args)]
 pub(crate) struct GenerateTransit {
-    /// Where the fixture is written; a directory that is new or empty.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) fixture: Option<PathBuf>,
-    /// A Kafka broker to write to instead (comes with live runs).
-    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "fixture")]
-    pub(crate) bootstrap_servers: Option<String>,
-    /// The form of the fixture.
-    #[arg(long, default_value = "kcat")]
-    pub(crate) form: FormName,
-    /// How batches of log segments are packed.
-    #[arg(long, value_name = "CODEC")]
-    pub(crate) codec: Option<CodecName>,
-    /// The same seed makes the same bytes.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) to: Destination,
     /// How many polls of the feed.
     #[arg(long, value_name = "N", default_value_t = 160)]
     pub(crate) polls: u32,
     /// The time from one poll to the next.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
     pub(crate) interval: std::time::Duration,
-    /// How many partitions; every second one takes whole feeds, the others an entity a record.
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub(crate) partitions: u32,
+    /// How many partitions; every second one takes whole feeds, the others an entity a record [default: 2, or those of the topic].
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<u32>,
     /// How many vehicles.
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) vehicles: u32,
     /// How many routes.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) routes: u32,
-    /// When the first poll is.
-    #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00Z", value_parser = instant_ms)]
-    pub(crate) start: i64,
+    /// When the first poll is [default: 2026-01-01T00:00:00Z; to Kafka: now, or so that the last one is now when no clock is
+    /// kept].
+    #[arg(long, value_name = "TIME", value_parser = instant_ms)]
+    pub(crate) start: Option<i64>,
+    #[command(flatten)]
+    pub(crate) live: Live,
     /// One position in so many is late, on average; 0: none.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) late_every: u32,
@@ -648,13 +584,40 @@ Examples:
   tidegate generate hydraulic --fixture rig                      20 cycles of the rig
   tidegate generate hydraulic --fixture rig --form segments --codec zstd --high-rate 10")]
 pub(crate) struct GenerateHydraulic {
+    #[command(flatten)]
+    pub(crate) to: Destination,
+    /// How many cycles of a minute.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) cycles: u32,
+    /// Readings a second of the sensors that the rig reads 100 times; a divisor of 100.
+    #[arg(long, value_name = "HZ", default_value_t = 100)]
+    pub(crate) high_rate: u32,
+    /// When the first cycle begins, with its minute [default: 2025-11-08T14:30:00Z; to Kafka: now, or so that the last one ends
+    /// now when no clock is kept].
+    #[arg(long, value_name = "TIME", value_parser = instant_ms)]
+    pub(crate) start: Option<i64>,
+    #[command(flatten)]
+    pub(crate) live: Live,
+    /// One reading in so many is late, on average; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) late_every: u32,
+    /// The seconds from one fault to the next, on average; 0: no faults.
+    #[arg(long, value_name = "SECONDS", default_value_t = 45)]
+    pub(crate) fault_every: u32,
+}
+
+/// Where generated records go.
+#[derive(Args, Debug)]
+pub(crate) struct Destination {
     /// Where the fixture is written; a directory that is new or empty.
     #[arg(long, value_name = "DIR")]
     pub(crate) fixture: Option<PathBuf>,
-    /// A Kafka broker to write to instead (comes with live runs).
-    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "fixture")]
+    /// Kafka brokers to write to instead, until all records are written or a signal comes.
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with_all = ["fixture", "form", "codec"])]
     pub(crate) bootstrap_servers: Option<String>,
-    /// The form of the fixture.
+    #[command(flatten)]
+    pub(crate) client: KafkaClient,
+    /// The form of the fixture; ndjson is the bare payloads, for the bench of activity.
     #[arg(long, default_value = "kcat")]
     pub(crate) form: FormName,
     /// How batches of log segments are packed.
@@ -663,21 +626,35 @@ pub(crate) struct GenerateHydraulic {
     /// The same seed makes the same bytes.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How many cycles of a minute.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) cycles: u32,
-    /// Readings a second of the sensors that the rig reads 100 times; a divisor of 100.
-    #[arg(long, value_name = "HZ", default_value_t = 100)]
-    pub(crate) high_rate: u32,
-    /// When the first cycle begins, with its minute.
-    #[arg(long, value_name = "TIME", default_value = "2025-11-08T14:30:00Z", value_parser = instant_ms)]
-    pub(crate) start: i64,
-    /// One reading in so many is late, on average; 0: none.
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) late_every: u32,
-    /// The seconds from one fault to the next, on average; 0: no faults.
-    #[arg(long, value_name = "SECONDS", default_value_t = 45)]
-    pub(crate) fault_every: u32,
+}
+
+/// When generated records arrive.
+#[derive(Args, Debug)]
+pub(crate) struct Span {
+    /// When the first one arrives [default: 2026-01-01T00:00:00Z; to Kafka: now, or so that the last one arrives now
+    /// when no clock is kept].
+    #[arg(long, value_name = "TIME", value_parser = instant_ms)]
+    pub(crate) start: Option<i64>,
+    /// Over how much time they arrive [default: 1h].
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["rate", "interval"])]
+    pub(crate) span: Option<Duration>,
+    /// How many arrive a second, in place of a span. Kept by the clock in Kafka.
+    #[arg(long, value_name = "N", conflicts_with = "interval", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// How long after each other they arrive, in place of a span. Kept by the clock in Kafka.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) interval: Option<Duration>,
+}
+
+/// How fast records with times of their own go to Kafka.
+#[derive(Args, Debug)]
+pub(crate) struct Live {
+    /// Writes each record when its time comes [default: all at once].
+    #[arg(long, requires = "bootstrap_servers")]
+    pub(crate) real_time: bool,
+    /// Writes so many records a second, whatever their times.
+    #[arg(long, value_name = "N", requires = "bootstrap_servers", conflicts_with = "real_time", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
 }
 
 /// The forms of generated input.

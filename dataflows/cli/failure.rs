@@ -35,11 +35,6 @@ impl Failure {
         Failure { mend: Some(mend.into()), ..self }
     }
 
-    /// What a later version will do.
-    pub(crate) fn comes_later(what: &str, meanwhile: &str) -> Failure {
-        Failure::usage(format!("{what} comes with live runs and is not there yet")).mend(meanwhile)
-    }
-
     /// The causes, from the outermost; those that the message before them already tells are left out.
     pub(crate) fn causes(&self) -> Vec<String> {
         let mut causes = Vec::new();

@@ -12,7 +12,6 @@ mod delta;
 mod doctor;
 mod failure;
 mod generate;
-mod generate_iot;
 mod graph;
 mod health;
 mod http;

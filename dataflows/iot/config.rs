@@ -50,6 +50,9 @@ pub struct Config {
     /// The windows of `real_time_aggregates`; default 5 minutes, tumbling. They also bound how long a reading
     /// is remembered for its repeats to be known.
     pub windows: WindowSpec,
+    /// How often rows of windows that are still open are written, at the ends of epochs; default every 10 s. `None`: each row
+    /// once, when its window closes.
+    pub update_every: Option<Duration>,
     /// The ranges that validation asks for.
     pub ranges: Ranges,
     /// What it asks for besides, in this order; default nothing.
@@ -67,6 +70,7 @@ impl Default for Config {
             max_ahead: Duration::from_secs(3600),
             limits: Limits::default(),
             windows: WindowSpec::tumbling(5 * MINUTE_US).expect("5 minutes are a window"),
+            update_every: Some(Duration::from_secs(10)),
             ranges: Ranges::default(),
             rules: Vec::new(),
         }

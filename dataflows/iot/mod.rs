@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use tidegate::delivery::{TableChanges, TableRows};
 use tidegate::ingest::{Ingested, QualityCounts, QualityFront, TopicFront, Unchanged};
-use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
+use tidegate::operators::keyed_window::{CloseWindows, WindowFront};
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::totals::TotalByKey;
 use tidegate::topic_lines::TopicLines;
@@ -93,8 +93,13 @@ pub fn build(at: Site<'_, '_>, config: &Config, stage: Stage) {
 
     // Readings by sensor, 5-minute tumbling.
     let aggregates = by_sensor
-        .close_windows("RealTimeAggregates", config.windows, Mode::Final, at.state())
-        .table_rows(REAL_TIME_AGGREGATES as u32, aggregates_schema, tables::aggregates);
+        .close_windows("RealTimeAggregates", config.windows, at.mode(config.update_every), at.state())
+        .table_rows_final(
+            REAL_TIME_AGGREGATES as u32,
+            aggregates_schema,
+            |window| window.is_final,
+            tables::aggregates,
+        );
     // Broken rules by sensor, over the whole run.
     let quality = breaches.total_by_key("DataQuality", at.state()).net_changes().table_changes(
         DATA_QUALITY as u32,

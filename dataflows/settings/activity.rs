@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate::window::WindowSpec;
 
-use super::kinds::{BYTES, DISTINCT, DURATION, POSITIVE_DURATION, SWITCH, TOPIC};
+use super::kinds::{BYTES, DISTINCT, DURATION, OPTIONAL_DURATION, POSITIVE_DURATION, SWITCH, TOPIC};
 use super::section::{Findings, Section};
 use crate::activity::Config;
 
@@ -17,6 +17,7 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
     section.read("max_string_bytes", &BYTES, &mut config.limits.max_string_bytes, findings);
     section.read("distinct", &DISTINCT, &mut config.distinct, findings);
     section.read("session_gap", &POSITIVE_DURATION, &mut config.session_gap, findings);
+    section.read("update_every", &OPTIONAL_DURATION, &mut config.update_every, findings);
 
     let mut windows = section.section("windows", findings);
     let mut page_views = windows.section("page_view_counts", findings);

@@ -6,7 +6,7 @@ use tidegate::ingest::Range;
 use tidegate::window::WindowSpec;
 
 use super::iot_rules;
-use super::kinds::{BOUND, BYTES, Bound, DURATION, POSITIVE_DURATION, TOPIC};
+use super::kinds::{BOUND, BYTES, Bound, DURATION, OPTIONAL_DURATION, POSITIVE_DURATION, TOPIC};
 use super::section::{Findings, Section};
 use crate::iot::Config;
 
@@ -32,6 +32,7 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
         Ok(valid) => config.windows = valid,
         Err(bad) => section.misfit(made, bad.to_string(), "write a shorter window", findings),
     }
+    section.read("update_every", &OPTIONAL_DURATION, &mut config.update_every, findings);
     let mut ranges = section.section("ranges", findings);
     range(&mut ranges, "temperature", &mut config.ranges.temperature, findings);
     range(&mut ranges, "humidity", &mut config.ranges.humidity, findings);

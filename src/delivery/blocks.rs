@@ -36,6 +36,18 @@ pub trait TableRows<'scope, C> {
     fn table_rows<W>(self, table: u32, schema: Arc<Schema>, write: W) -> StreamVec<'scope, Tick, TableBlock>
     where
         W: Fn(C, &mut RowBatch) + 'static;
+
+    /// The same, with results that others of their keys will follow: only those that are final, as `is_final` says, are in the
+    /// count and the digest.
+    fn table_rows_final<W>(
+        self,
+        table: u32,
+        schema: Arc<Schema>,
+        is_final: impl Fn(&C) -> bool + 'static,
+        write: W,
+    ) -> StreamVec<'scope, Tick, TableBlock>
+    where
+        W: Fn(C, &mut RowBatch) + 'static;
 }
 
 impl<'scope, C: Clone + 'static> TableRows<'scope, C> for StreamVec<'scope, Tick, C> {
@@ -43,12 +55,31 @@ impl<'scope, C: Clone + 'static> TableRows<'scope, C> for StreamVec<'scope, Tick
     where
         W: Fn(C, &mut RowBatch) + 'static,
     {
+        self.table_rows_final(table, schema, |_| true, write)
+    }
+
+    fn table_rows_final<W>(
+        self,
+        table: u32,
+        schema: Arc<Schema>,
+        is_final: impl Fn(&C) -> bool + 'static,
+        write: W,
+    ) -> StreamVec<'scope, Tick, TableBlock>
+    where
+        W: Fn(C, &mut RowBatch) + 'static,
+    {
         self.unary(Pipeline, "TableRows", move |_capability, _info| {
             move |input, output| {
                 input.for_each_time(|time, batches| {
-                    let mut rows = schema.batch();
+                    let (mut rows, mut provisional) = (schema.batch(), schema.batch());
                     for result in batches.flat_map(|batch| batch.drain(..)) {
-                        write(result, &mut rows);
+                        let is_final = is_final(&result);
+                        write(result, if is_final { &mut rows } else { &mut provisional });
+                    }
+                    // First, so that of a key the final row stays.
+                    if !provisional.is_empty() {
+                        let (rows, net_rows, digest) = (provisional, 0, Digest::default());
+                        output.session(&time).give(TableBlock { table, rows, net_rows, digest });
                     }
                     if !rows.is_empty() {
                         let mut digest = Digest::default();

@@ -117,7 +117,8 @@ where
 pub enum Mode {
     /// Once, when the window closes.
     Final,
-    /// Also at every trigger, for the keys that changed; the final result still comes at the close.
+    /// Also at the ends of epochs where the trigger fires, for the keys that changed; the final result still comes at the
+    /// close.
     Update(Trigger),
 }
 
@@ -159,7 +160,7 @@ where
         self,
         name: &str,
         spec: WindowSpec,
-        mode: Mode,
+        mut mode: Mode,
         state: &StateHub,
     ) -> StreamVec<'scope, Tick, ClosedWindow<A::Output>> {
         let by_target = Exchange::new(|block: &PaneBlock<A>| u64::from(block.target));
@@ -172,7 +173,7 @@ where
                 closer = closer.saved();
             }
             let hub = state.clone();
-            let activator = scope.activator_for(std::rc::Rc::clone(&info.address));
+            let activator = scope.activator_for(info.address);
             let name = name.to_owned();
             let (mut saver, has_moved) = (Saver::new(state, &name), state.has_moved());
             state.restore_latest(&name, |hash, place, partial| {
@@ -180,10 +181,6 @@ where
             });
             if let Some(us) = state.restored_watermark_us() {
                 closer.restored(us);
-            }
-            let mut seen = 0;
-            if let Mode::Update(trigger) = &mode {
-                trigger.wake(scope.activator_for(info.address));
             }
             move |(input, frontier), output| {
                 input.for_each(|_time, blocks| blocks.iter().for_each(|block| closer.merge(block)));
@@ -197,17 +194,17 @@ where
                     activator.activate();
                     return;
                 }
-                if let Mode::Update(trigger) = &mode
-                    && trigger.fired_since(&mut seen)
-                {
-                    closer.changed(&mut |changed| {
-                        let at = capability_at(&held, changed.end_us - 1);
-                        output.session(&at).give(changed);
-                    });
-                }
                 let windows = saver.windows();
                 saver.passed(open_epoch(frontier), |written| {
                     windows(closer.open_windows());
+                    if let Mode::Update(trigger) = &mut mode
+                        && trigger.fires()
+                    {
+                        closer.changed(&mut |changed| {
+                            let at = capability_at(&held, changed.end_us - 1);
+                            output.session(&at).give(changed);
+                        });
+                    }
                     closer.save(&mut |hash, place, until_us, partial| match partial {
                         Some(partial) => written.put(hash, place, until_us, partial),
                         None => written.remove(hash, place),

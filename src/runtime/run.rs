@@ -98,8 +98,8 @@ impl Run {
     }
 
     /// The clock.
-    pub fn clock(&self) -> &dyn Clock {
-        &*self.clock
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// Asks for a clean stop: with checkpoints when the epoch has been decided, otherwise at once.

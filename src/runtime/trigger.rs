@@ -1,31 +1,51 @@
 //! Triggers: when results of open windows are wanted before their windows close.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
-use timely::scheduling::Activator;
+use super::Clock;
 
-/// A worker's trigger. In a replay it never fires; live it fires by the clock.
-#[derive(Clone, Default)]
+/// Wants results at the end of an epoch when so much time has passed since it last did.
+///
+/// Where there are no epochs, in a replay, it wants none.
+#[derive(Clone)]
 pub struct Trigger {
-    fired: Rc<Cell<u64>>,
-    listeners: Rc<RefCell<Vec<Activator>>>,
+    every_us: i64,
+    clock: Arc<dyn Clock>,
+    last_us: Option<i64>,
 }
 
 impl Trigger {
-    /// Fires: the operators that listen are scheduled, and send what has changed.
-    pub fn fire(&self) {
-        self.fired.set(self.fired.get() + 1);
-        self.listeners.borrow().iter().for_each(Activator::activate);
+    /// A trigger at every end of an epoch, but not more often than `every` by `clock`.
+    pub fn new(every: Duration, clock: Arc<dyn Clock>) -> Self {
+        Trigger { every_us: i64::try_from(every.as_micros()).unwrap_or(i64::MAX), clock, last_us: None }
     }
 
-    /// Schedules `activator` whenever the trigger fires.
-    pub(crate) fn wake(&self, activator: Activator) {
-        self.listeners.borrow_mut().push(activator);
+    /// Whether results are wanted of the epoch that ends now.
+    pub(crate) fn fires(&mut self) -> bool {
+        let now_us = self.clock.elapsed_us();
+        let fires = self.last_us.is_none_or(|last_us| now_us.saturating_sub(last_us) >= self.every_us);
+        if fires {
+            self.last_us = Some(now_us);
+        }
+        fires
     }
+}
 
-    /// Whether it has fired since `seen` was last brought up to date, which this does.
-    pub(crate) fn fired_since(&self, seen: &mut u64) -> bool {
-        std::mem::replace(seen, self.fired.get()) != self.fired.get()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::ManualClock;
+
+    #[test]
+    fn fires_first_and_then_not_more_often_than_it_should() {
+        let clock = Arc::new(ManualClock::default());
+        let mut trigger = Trigger::new(Duration::from_micros(10), Arc::clone(&clock) as Arc<dyn Clock>);
+        let mut fires_at = |now_us| {
+            clock.set(now_us);
+            trigger.fires()
+        };
+        let fired: Vec<i64> = [5, 6, 14, 15, 24, 40, 49, 50].into_iter().filter(|now| fires_at(*now)).collect();
+        assert_eq!(fired, [5, 15, 40, 50]);
     }
 }

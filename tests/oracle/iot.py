@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import random
-import sqlite3
 import sys
 from fractions import Fraction
 
@@ -20,11 +19,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import activity
 import fixture
-import kcat
 import layout
 import random_fixture
+import run_output
 import times
-from kcat import Record
 from payload import Refused, heartbeat_of, members_of, read_time, text_of
 
 RAW, VALIDATED = "iot_data", "validated_iot_data"
@@ -37,7 +35,6 @@ RANGES = (
     ("humidity_range", "humidity", 0, 100),
     ("energy_range", "energy_consumption", 0, None),
 )
-SHOWN = 5
 
 
 def decode(record):
@@ -173,18 +170,6 @@ COLUMNS = (
 )
 
 
-def found_topic(out, topic):
-    path = os.path.join(out, "topics", topic + ".jsonl")
-    lines, next_offset, previous = [], {}, -1
-    for record in kcat.read_file(os.fsencode(path), topic) if os.path.exists(path) else []:
-        assert record.topic == topic and record.partition >= previous, "%s: order" % topic
-        assert record.offset == next_offset.get(record.partition, 0), "%s: offsets" % topic
-        previous, next_offset[record.partition] = record.partition, record.offset + 1
-        headers = [[n.decode(), v.decode("utf-8", "backslashreplace")] for n, v in record.headers]
-        lines.append((record.partition, record.ts_ms, headers, record.key, record.value))
-    return lines
-
-
 def same_line(want, have):
     """A detail is free text, but names the rules that were broken, in their order."""
     if want[:2] != have[:2] or want[3:] != have[3:] or len(want[2]) != len(have[2]):
@@ -199,38 +184,22 @@ def same_line(want, have):
 
 def compare(answer, out):
     wrong = []
-    connection = sqlite3.connect("file:%s?mode=ro" % os.path.join(out, "tables.sqlite"), uri=True)
+    connection = run_output.tables(out)
     rows = sorted(connection.execute("SELECT %s FROM real_time_aggregates" % COLUMNS), key=repr)
     quality = {(s, r): n for s, r, n in connection.execute("SELECT sensor_id,rule,count FROM data_quality")}
     connection.close()
     expected = answer.aggregates()
     if list(map(repr, rows)) != list(map(repr, expected)):
         wrong.append("real_time_aggregates: %d rows expected, %d found" % (len(expected), len(rows)))
-        wrong += ["  expected %r\n  found    %r" % p for p in zip(expected, rows) if repr(p[0]) != repr(p[1])][:SHOWN]
+        wrong += ["  expected %r\n  found    %r" % p for p in zip(expected, rows) if repr(p[0]) != repr(p[1])][:run_output.SHOWN]
     if quality != answer.quality:
         pairs = sorted(set(quality.items()) ^ set(answer.quality.items()))
-        wrong.append("data_quality differs: %r" % pairs[:SHOWN])
-    for topic, lines in answer.topics.items():
-        want = [line[1:] for line in sorted(lines, key=lambda line: line[0])]
-        have = found_topic(out, topic)
-        if len(want) != len(have):
-            wrong.append("%s: %d lines expected, %d found" % (topic, len(want), len(have)))
-        wrong += ["%s: expected %r\n  found %r" % (topic, w, h) for w, h in zip(want, have) if not same_line(w, h)][:SHOWN]
-    with open(os.path.join(out, "summary.json"), encoding="utf-8") as file:
-        said = json.load(file)["pipelines"]["iot"]
-    outputs = said["outputs"]
-    judged = outputs["real_time_aggregates"]
-    found = {
-        **{name: said[name] for name in ("read", "duplicate_offsets", "accepted")},
-        "rejected": {reason: n for reason, n in said["rejected"].items() if n},
-        "real_time_aggregates": [judged[c] for c in ("counted", "filtered", "late", "idle", "rows")],
-        "rows": {name: outputs[name]["rows"] for name in outputs if name != "real_time_aggregates"},
-    }
-    if found != answer.summary():
-        wrong.append("summary: expected %r\n  found %r" % (answer.summary(), found))
-    for sentence in wrong:
-        print("%s: %s" % (out, sentence[:2000]))
-    return not wrong
+        wrong.append("data_quality differs: %r" % pairs[:run_output.SHOWN])
+    wrong += run_output.topics(out, answer.topics, same_line)
+    counts = run_output.summary(out, "iot", "real_time_aggregates")
+    if counts != answer.summary():
+        wrong.append("summary: expected %r\n  found %r" % (answer.summary(), counts))
+    return run_output.tell(out, wrong)
 
 
 class Story(random_fixture.Story):

@@ -13,7 +13,6 @@ import glob
 import json
 import os
 import random
-import sqlite3
 import struct
 import sys
 from fractions import Fraction
@@ -22,18 +21,17 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import activity
 import fixture
-import kcat
 import layout
 import random_fixture
+import run_output
 import strict_json
 import times
-from iot import found_topic, rounded
+from iot import rounded
 from payload import MAX_RECORD_BYTES, MAX_STRING_BYTES, Refused, heartbeat_of, members_of
 
 TOPIC = "dev_topic"
 DELAY, WINDOW, GAP = 2 * times.MINUTE, 5 * times.MINUTE, 30 * times.MINUTE
 DAY = 86_400 * times.SECOND
-SHOWN = 5
 
 STOP = dict(enumerate("INCOMING_AT STOPPED_AT IN_TRANSIT_TO".split()))
 CONGESTION = dict(enumerate(
@@ -637,14 +635,14 @@ def compare(answer, out):
         want, have = sorted(map(repr, want)), sorted(map(repr, have))
         if want != have:
             wrong.append("%s: %d rows expected, %d found" % (name, len(want), len(have)))
-            for row in sorted(set(want) - set(have))[:SHOWN]:
+            for row in sorted(set(want) - set(have))[:run_output.SHOWN]:
                 wrong.append("  expected %s" % row)
-            for row in sorted(set(have) - set(want))[:SHOWN]:
+            for row in sorted(set(have) - set(want))[:run_output.SHOWN]:
                 wrong.append("  found    %s" % row)
 
     expected = {"route_activity": answer.route_activity(), "vehicle_sessions": answer.vehicle_sessions(),
                 "route_totals": list(answer.totals.items())}
-    connection = sqlite3.connect("file:%s?mode=ro" % os.path.join(out, "tables.sqlite"), uri=True)
+    connection = run_output.tables(out)
     for table, columns in SQL.items():
         check(table, expected[table], connection.execute("SELECT %s FROM %s" % (columns, table)))
     connection.close()
@@ -656,27 +654,11 @@ def compare(answer, out):
         check("delta/" + table, timed, delta_rows(out, table))
     for table, rows in answer.tables.items():
         check("delta/" + table, rows, delta_rows(out, table))
-    for topic, lines in answer.topics.items():
-        want = [line[1:] for line in sorted(lines, key=lambda line: line[0])]
-        have = found_topic(out, topic)
-        if len(want) != len(have):
-            wrong.append("%s: %d lines expected, %d found" % (topic, len(want), len(have)))
-        wrong += ["%s: expected %r\n  found %r" % (topic, w, h) for w, h in zip(want, have) if not same_line(w, h)][:SHOWN]
-    with open(os.path.join(out, "summary.json"), encoding="utf-8") as file:
-        said = json.load(file)["pipelines"]["transit"]
-    outputs = said["outputs"]
-    judged = outputs["route_activity"]
-    found = {
-        **{name: said[name] for name in ("read", "duplicate_offsets", "accepted")},
-        "rejected": {reason: n for reason, n in said["rejected"].items() if n},
-        "route_activity": [judged[c] for c in ("counted", "filtered", "late", "idle", "rows")],
-        "rows": {name: outputs[name]["rows"] for name in outputs if name != "route_activity"},
-    }
-    if found != answer.summary():
-        wrong.append("summary: expected %r\n  found %r" % (answer.summary(), found))
-    for sentence in wrong:
-        print("%s: %s" % (out, sentence[:2000]))
-    return not wrong
+    wrong += run_output.topics(out, answer.topics, same_line)
+    counts = run_output.summary(out, "transit", "route_activity")
+    if counts != answer.summary():
+        wrong.append("summary: expected %r\n  found %r" % (answer.summary(), counts))
+    return run_output.tell(out, wrong)
 
 
 class Story(random_fixture.Story):

@@ -1,12 +1,14 @@
 //! Keyed windows as a dataflow.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use proptest::prelude::*;
-use timely::dataflow::operators::Inspect;
 
 use super::{Pace, Step, pace, run, script};
 use crate::keys::{KeyColumn, key_hash, key_owner};
 use crate::operators::keyed_window::{CloseWindows, Mode};
-use crate::runtime::Trigger;
+use crate::runtime::{ManualClock, Trigger};
 use crate::state::StateHub;
 use crate::window::tests::{All, Event, Table, blocks, insert_new, limit, log, naive_table, rows, windows};
 use crate::window::{PaneBlock, WindowSpec};
@@ -76,39 +78,18 @@ proptest! {
         }
     }
 
-    /// A trigger that nobody fires is how replays run.
+    /// A replay has no epochs, and so nothing is wanted before the close.
     #[test]
-    fn without_a_trigger_update_mode_is_final_mode(events in log(), windows in windows(), pace in pace()) {
+    fn without_epochs_update_mode_is_final_mode(events in log(), windows in windows(), pace in pace()) {
         let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
         let (given, _) = run(&scripts(&events, 2, windows, &pace), move |blocks, _ledger| {
-            blocks.close_windows("Windows", spec, Mode::Update(Trigger::default()), &StateHub::none())
+            let mode = Mode::Update(Trigger::new(Duration::ZERO, Arc::new(ManualClock::default())));
+            blocks.close_windows("Windows", spec, mode, &StateHub::none())
         });
         let mut table = Table::new();
         given.into_iter().for_each(|given| insert_new(&mut table, rows(given.item, &spec)));
         prop_assert_eq!(table, naive_table(&events, windows.0, windows.1));
     }
-}
-
-#[test]
-fn a_fired_trigger_gives_provisional_rows_before_the_close() {
-    let spec = WindowSpec::tumbling(10).expect("valid");
-    let event = |time| Event { partition: 0, offset: time, time, watermark: i64::MIN, key: 7, value: 1 };
-    let pack = |events: &[Event]| blocks(&spec, events);
-    // One event an activation; nothing closes before the end.
-    let steps = script(&[event(1), event(2), event(3)], &vec![(1, 0, false); 3], pack, |_| None);
-    let (given, _) = run(&[steps], move |blocks, _ledger| {
-        let trigger = Trigger::default();
-        let clock = trigger.clone();
-        blocks.inspect(move |_| clock.fire()).close_windows(
-            "Windows",
-            spec,
-            Mode::Update(trigger),
-            &StateHub::none(),
-        )
-    });
-    let counts: Vec<_> = given.iter().map(|given| (given.item.is_final, given.item.values[0].0)).collect();
-    assert_eq!(counts, [(false, 1), (false, 2), (false, 3), (true, 3)]);
-    assert!(given.iter().all(|given| given.at.time_us == 9));
 }
 
 /// `key_hash` of the tests' keys spreads them over workers, so that the routing above is put to use.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use timely::dataflow::StreamVec;
@@ -28,6 +28,7 @@ use crate::operators::latest::LatestByKey;
 use crate::operators::net_changes::NetChanges;
 use crate::operators::session::{SessionEvent, SessionMachine, Sessions};
 use crate::operators::totals::TotalByKey;
+use crate::runtime::{ManualClock, Trigger};
 use crate::spill::Budget;
 use crate::state::{Compactions, Fold, Restored, StateBlock, StateHub, StateWriter};
 use crate::tick::{Tick, watermark_us};
@@ -457,7 +458,7 @@ where
         let deadline = Instant::now() + PATIENCE;
         let end = Tick::new(Tick::FIRST_EPOCH, i64::MAX);
         while probe.less_equal(&end) && Instant::now() < deadline {
-            worker.step_or_park(Some(std::time::Duration::from_millis(1)));
+            worker.step_or_park(Some(Duration::from_millis(1)));
         }
         // What has been probed may not have been collected.
         worker.step();
@@ -556,6 +557,43 @@ proptest! {
         given.extend(more);
         let mut table = Table::new();
         given.into_iter().for_each(|given| insert_new(&mut table, rows(given.item, &spec)));
+        prop_assert_eq!(table, naive_table(&events, size, slide));
+    }
+
+    #[test]
+    fn rows_of_open_windows_are_what_they_hold_when_an_epoch_ends(
+        events in log(),
+        (size, slide) in windows(),
+        (cut, before, after) in (any::<prop::sample::Index>(), 1_usize..=3, 1_usize..=3),
+        pace in pace(),
+    ) {
+        let spec = WindowSpec::sliding(size, slide).expect("valid");
+        let (first, second) = events.split_at(cut.index(events.len() + 1));
+        let build = operators::<PaneBlock<All>, _, _>(move |blocks, _, hub| {
+            let trigger = Trigger::new(Duration::ZERO, Arc::new(ManualClock::default()));
+            blocks.close_windows("Windows", spec, Mode::Update(trigger), hub)
+        });
+        let pack = |events: &[Event], peers| route(blocks(&spec, events), peers);
+        let end_us = limit(second, size, slide);
+        let scripts: Vec<_> = (0..before)
+            .map(|index| all_at_once(pack(&of_worker(first, index, before), before), end_us))
+            .collect();
+        let (given, _, watermark, saved) = first_epoch(&scripts, build);
+        let mut table = Table::new();
+        for given in given {
+            prop_assert_eq!(given.item.is_final, given.item.end_us <= watermark);
+            insert_new(&mut table, rows(given.item, &spec));
+        }
+        prop_assert_eq!(&table, &naive_table(first, size, slide));
+
+        let of_rest = |index| {
+            let may = |pending: &[Event]| (!pending.is_empty()).then(|| limit(pending, size, slide));
+            script(&of_worker(second, index, after), &pace, |events| pack(events, after), may)
+        };
+        // A row replaces the one of its key, as in a table.
+        for given in rest((0..after).map(of_rest).collect(), (watermark, &saved), build).0 {
+            table.extend(rows(given.item, &spec));
+        }
         prop_assert_eq!(table, naive_table(&events, size, slide));
     }
 

@@ -1,0 +1,53 @@
+//! `tidegate generate activity`.
+
+use tidegate_dataflows::generate::activity::{Clickstream, Generated, Spec};
+
+use super::super::args::{GenerateActivity, Global};
+use super::super::failure::Failure;
+use super::super::settings;
+use super::super::ui::Ui;
+use super::place::{Events, Pace, Place};
+use super::{START_MS, span};
+
+/// How many partitions there are where nothing says so.
+const PARTITIONS: u32 = 8;
+
+struct Clicks(Clickstream, u64);
+
+impl Events for Clicks {
+    fn next_event(&mut self) -> Option<Generated<'_>> {
+        self.0.next_event()
+    }
+    fn records(&self) -> u64 {
+        self.1
+    }
+}
+
+pub(super) fn run(ui: &Ui, global: &Global, args: &GenerateActivity) -> Result<(), Failure> {
+    let topic = match &args.topic {
+        Some(topic) => topic.clone(),
+        None => settings(global)?.pipelines.activity.topic,
+    };
+    let place = Place::of(&args.to, true)?;
+    // Nonsense is told before anybody is asked.
+    Clickstream::new(spec(args, args.partitions.unwrap_or(PARTITIONS), START_MS)).map_err(Failure::usage)?;
+    let partitions = place.partitions(ui, &topic, args.partitions, PARTITIONS)?;
+    let pace = Pace::of(args.arrive.rate, args.arrive.interval);
+    let start_ms = place.start_ms(START_MS, pace, spec(args, 1, 0).span);
+    let spec = spec(args, partitions.len() as u32, start_ms);
+    let events = Clickstream::new(spec).map_err(Failure::usage)?;
+    place.write(ui, &partitions, pace, &mut Clicks(events, args.records))
+}
+
+fn spec(args: &GenerateActivity, partitions: u32, start_ms: i64) -> Spec {
+    Spec {
+        seed: args.to.seed,
+        records: args.records,
+        partitions,
+        pages: args.pages,
+        users: args.users,
+        start_ms: args.arrive.start.unwrap_or(start_ms),
+        span: span(&args.arrive, args.records, Spec::default().span),
+        late_every: args.late_every,
+    }
+}
