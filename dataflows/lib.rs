@@ -48,4 +48,5 @@ pub mod targets;
 mod told;
 pub mod transit;
 pub mod verify;
+mod watch;
 pub mod web;

@@ -34,6 +34,7 @@ use crate::pipeline::{Pipeline, Site, identity};
 use crate::replay::{ReplayError, summarise};
 use crate::targets::Targets;
 use crate::told::Told;
+use crate::watch::Watch;
 
 /// What a run writes and runs on, for all of its pipelines.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub struct Options {
     pub memory_limit: Option<usize>,
     /// How many checkpoints stay.
     pub keep: usize,
+    /// How often a live input is asked for new partitions.
+    pub refresh: Duration,
     /// The workers of each pipeline.
     pub cluster: Cluster,
     /// How fast a fixture is read.
@@ -241,11 +244,35 @@ pub fn open_store(
     }
 }
 
+/// Runs a pipeline, again whenever its input has more partitions: it stops at a checkpoint and goes on with all of them.
 fn run_job(
     options: &Options,
     job: &Job,
     started: impl Fn(&dyn Pipeline, &Arc<Run>, Option<&Manifest>),
 ) -> Result<JobEnded, RunFailure> {
+    let mut source = Arc::clone(&job.source);
+    loop {
+        let (ended, grown) = run_once(options, job, &source, &started)?;
+        // On processes that do not lead nobody has asked: the one that leads may have stopped them for this.
+        let grown = match (&ended, grown) {
+            (JobEnded::Finished(_), _) => None,
+            (JobEnded::Stopped(_), grown) => grown,
+            (JobEnded::Quietly, _) => source.grown()?,
+        };
+        let Some(more) = grown else { return Ok(ended) };
+        let (before, now) = (source.partitions().len(), more.partitions().len());
+        tracing::info!(pipeline = job.pipeline.name(), before, now, "the input has new partitions: reading them too");
+        source = more;
+    }
+}
+
+/// Runs a pipeline until its input has ended or its run is asked to stop; with the source as it is now, where it has grown.
+fn run_once(
+    options: &Options,
+    job: &Job,
+    source: &Arc<dyn Source>,
+    started: impl Fn(&dyn Pipeline, &Arc<Run>, Option<&Manifest>),
+) -> Result<(JobEnded, Option<Arc<dyn Source>>), RunFailure> {
     let began = Instant::now();
     let leads = options.cluster.process == 0;
     let (pipeline, name) = (&job.pipeline, job.pipeline.name());
@@ -255,12 +282,12 @@ fn run_job(
     let clock = Arc::clone(&options.clock);
     let (keep, idle) = (options.keep.max(1), job.idle.recorded.clone());
     let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep, idle };
-    let run = Run::new(Arc::clone(&job.source), clock, options.pace);
+    let run = Run::new(Arc::clone(source), clock, options.pace);
     let run = Arc::new(run.with_checkpoints().with_idle(job.idle.clone()));
-    let start = ground.recover(&**pipeline, &*job.source)?;
+    let start = ground.recover(&**pipeline, &**source)?;
     run.board().identify(identity(&**pipeline, &options.cluster));
     if let Some(decided) = &start.decided {
-        job.source.resume(&decided.input)?;
+        source.resume(&decided.input)?;
     }
     started(&**pipeline, &run, start.decided.as_ref());
 
@@ -274,7 +301,7 @@ fn run_job(
         let mut pen = ground.lead(&**pipeline, &start, opened.deliver(), &compactions, retry)?;
         pen.board = Arc::clone(run.board());
         opened.show(run.board());
-        (pen.input, pen.idle_lines) = (job.source.mark(), opened.idle_lines(&**pipeline));
+        (pen.input, pen.idle_lines) = (source.mark(), opened.idle_lines(&**pipeline));
         lead = Some(pen);
         sinks = Some(opened);
     }
@@ -282,11 +309,12 @@ fn run_job(
     let tallies = Arc::new(start.tallies(names.len()));
     run.board().tallied(&tallies);
     let finished = start.decided.as_ref().filter(|decided| decided.finished);
+    let mut grown = None;
     let (outcome, pen) = if let Some(finished) = finished {
         // It stays so: sessions have been closed on that end.
         if leads {
             let seen = finished.partitions.iter().map(|cut| (cut.id.clone(), cut.seen)).collect();
-            job.source.check_ended(&finished.input, &seen)?;
+            source.check_ended(&finished.input, &seen)?;
         }
         (Outcome::Finished, lead)
     } else {
@@ -294,23 +322,29 @@ fn run_job(
             Some(sinks) => sinks.outputs(&tallies),
             None => Outputs { tallies: Arc::clone(&tallies), ..Outputs::counted(names.len()) },
         };
-        (work(options, pipeline, &run, start, outputs, lead, compactions)?, None)
+        let outcome = std::thread::scope(|scope| {
+            let watch = leads.then(|| Watch::start(scope, source, &run, options.refresh));
+            let outcome = work(options, pipeline, &run, start, outputs, lead, compactions);
+            grown = watch.and_then(Watch::grown);
+            outcome
+        });
+        (outcome?, None)
     };
     drop(pen);
     if let Err(error) = run.failure() {
         return Err(error.into());
     }
-    let Some(sinks) = sinks else { return Ok(JobEnded::Quietly) };
+    let Some(sinks) = sinks else { return Ok((JobEnded::Quietly, grown)) };
     match outcome {
         Outcome::Failed(what) => Err(RunFailure::Failed(what)),
         Outcome::Stopped(epoch) => {
             sinks.finish()?;
-            Ok(JobEnded::Stopped(epoch))
+            Ok((JobEnded::Stopped(epoch), grown))
         }
         Outcome::Finished => {
             sinks.finish()?;
             let mut done = PipelineSummary::default();
-            if let Some(decided) = ground.recover(&**pipeline, &*job.source)?.decided {
+            if let Some(decided) = ground.recover(&**pipeline, &**source)?.decided {
                 done = summarise(&names, &decided.counts, &decided.tallies);
             }
             done.seconds = began.elapsed().as_secs_f64();
@@ -319,7 +353,7 @@ fn run_job(
             ledger
                 .check()
                 .map_err(|what| ReplayError::Unbalanced { pipeline: name, what: what.to_string() })?;
-            Ok(JobEnded::Finished(Box::new(done)))
+            Ok((JobEnded::Finished(Box::new(done)), None))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a live run reads from and writes to, as it is set.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tidegate::sink::Durability;
 use tidegate::sink::console::ConsoleFormat;
@@ -12,7 +13,7 @@ use crate::settings::Secrets;
 use crate::targets::{KafkaTarget, LakeTarget, MongoTarget, TableTarget, Targets, TopicTarget};
 
 /// Where the brokers are; section `kafka`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Brokers {
     /// `host:port`, with commas between; none where nothing is set.
     pub bootstrap_servers: Option<String>,
@@ -20,6 +21,19 @@ pub struct Brokers {
     pub client_properties: Option<PathBuf>,
     /// What is done about records that retention has deleted before they were read.
     pub lost_records: OutOfRange,
+    /// How often the topics are asked for new partitions.
+    pub refresh: Duration,
+}
+
+impl Default for Brokers {
+    fn default() -> Self {
+        Brokers {
+            bootstrap_servers: None,
+            client_properties: None,
+            lost_records: OutOfRange::default(),
+            refresh: Duration::from_secs(30),
+        }
+    }
 }
 
 /// A kind of sink for table rows.

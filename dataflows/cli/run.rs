@@ -47,6 +47,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         interval: args.epoch,
         memory_limit: settings.memory_limit,
         keep: args.keep,
+        refresh: settings.kafka.refresh,
         cluster: cluster(global)?,
         pace: args.speed,
         batch: args.batch,

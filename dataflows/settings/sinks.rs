@@ -6,7 +6,7 @@ use tidegate::sink::postgres::{self, TlsMode};
 use tidegate::source::kafka::OutOfRange;
 use tidegate::storage::Location;
 
-use super::kinds::{Kind, wrong};
+use super::kinds::{Kind, POSITIVE_DURATION, wrong};
 use super::section::{Findings, Section};
 use crate::services::{Brokers, SinkSettings, TableKind, TopicKind};
 
@@ -15,6 +15,7 @@ pub(super) fn brokers(section: &mut Section<'_>, brokers: &mut Brokers, findings
     section.read("bootstrap_servers", &SERVERS, &mut brokers.bootstrap_servers, findings);
     section.read("client_properties", &OPTIONAL_PATH, &mut brokers.client_properties, findings);
     section.read("lost_records", &LOST, &mut brokers.lost_records, findings);
+    section.read("refresh", &POSITIVE_DURATION, &mut brokers.refresh, findings);
 }
 
 /// Reads the section `sinks` of a pipeline; `has_lake` says whether it has rows for a lake.

@@ -53,6 +53,11 @@ impl Source for Bounded {
         Ok(())
     }
 
+    /// Partitions that come later are no part of it.
+    fn grown(&self) -> Result<Option<Arc<dyn Source>>, SourceError> {
+        self.inner.grown().map(|_| None)
+    }
+
     fn check_ended(&self, former: &InputMark, seen: &BTreeMap<Partition, u64>) -> Result<(), SourceError> {
         self.inner.check_ended(former, seen)
     }

@@ -1,5 +1,6 @@
 //! Partitions in memory that grow while they are read: a live source for tests, which needs no broker.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::memory::OwnedRecord;
@@ -43,20 +44,47 @@ impl GrowingLog {
     }
 }
 
+/// Topics that get further partitions, and the hand that adds them.
+#[derive(Clone, Default)]
+pub struct GrowingTopics(Arc<Mutex<Topics>>);
+
+#[derive(Default)]
+struct Topics {
+    partitions: BTreeMap<Partition, GrowingLog>,
+    /// Which was deleted and made again.
+    replaced: Option<String>,
+}
+
+impl GrowingTopics {
+    fn lock(&self) -> MutexGuard<'_, Topics> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a partition.
+    pub fn add(&self, id: Partition, log: GrowingLog) {
+        self.lock().partitions.insert(id, log);
+    }
+
+    /// Makes a topic another one of the same name.
+    pub fn replace(&self, topic: &str) {
+        self.lock().replaced = Some(topic.to_owned());
+    }
+}
+
 /// Partitions that grow; each is a lane of its own.
 pub struct GrowingSource {
     partitions: Vec<PartitionInfo>,
     logs: Vec<GrowingLog>,
+    topics: GrowingTopics,
 }
 
 impl GrowingSource {
-    /// A source of these partitions, in the order of [`Partition`].
-    pub fn new(partitions: impl IntoIterator<Item = (Partition, GrowingLog)>) -> GrowingSource {
-        let mut all: Vec<_> = partitions.into_iter().collect();
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let (ids, logs): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    /// A source of the partitions that there are now.
+    pub fn new(topics: &GrowingTopics) -> GrowingSource {
         let info = |id| PartitionInfo { id, records_hint: 0, from_offset: 0 };
-        GrowingSource { partitions: ids.into_iter().map(info).collect(), logs }
+        let now = topics.lock().partitions.clone();
+        let (ids, logs): (Vec<_>, Vec<_>) = now.into_iter().unzip();
+        GrowingSource { partitions: ids.into_iter().map(info).collect(), logs, topics: topics.clone() }
     }
 }
 
@@ -67,6 +95,16 @@ impl Source for GrowingSource {
 
     fn resumes_by_offset(&self) -> bool {
         true
+    }
+
+    fn grown(&self) -> Result<Option<Arc<dyn Source>>, SourceError> {
+        let topics = self.topics.lock();
+        if let Some(topic) = topics.replaced.clone() {
+            return Err(SourceError::Replaced { topic, what: "it was made again".to_owned() });
+        }
+        let grown = topics.partitions.len() > self.partitions.len();
+        drop(topics);
+        Ok(grown.then(|| Arc::new(GrowingSource::new(&self.topics)) as Arc<dyn Source>))
     }
 
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {

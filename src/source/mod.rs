@@ -81,6 +81,17 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
+    /// The same input with the partitions that it has now and [`Source::partitions`] does not name; `None` where there are no more.
+    ///
+    /// To be asked every half minute or so by whoever reads it for ever: reading new partitions takes a reader of the new source.
+    ///
+    /// # Errors
+    /// When this is not the input that it was, such as [`SourceError::Replaced`]; [`SourceError::Unreachable`] is worth another
+    /// try later.
+    fn grown(&self) -> Result<Option<Arc<dyn Source>>, SourceError> {
+        Ok(None)
+    }
+
     /// Whether the input, whose end has been read, is still what it was: `seen` says how many records of each partition
     /// were shown. Reads it, where there is no quicker way to know.
     ///

@@ -68,3 +68,34 @@ fn finished_run_stays_finished_and_says_when_its_log_has_grown() {
     let refusal = place.start(1).refused();
     assert!(refusal.contains("user_activity-1 has grown"), "{refusal}");
 }
+
+#[test]
+fn partition_that_is_added_while_it_runs_is_read_without_a_restart_of_the_program() {
+    for workers in [1, 3] {
+        let mut place = Place::new(1);
+        let live = place.start(workers);
+        place.views(0, &[0, 30, 90]);
+        place.decided("the first partition", |manifest| manifest.counts.read == 3);
+        place.add_partition();
+        place.views(1, &[40, 100]);
+        let manifest = place.decided("the second partition", |manifest| manifest.counts.read == 5);
+        assert_eq!(manifest.partitions.len(), 2);
+        place.views(0, &[600]);
+        place.views(1, &[620]);
+        place.logs.iter().for_each(|log| log.close());
+        let summary = live.finished();
+        assert_eq!(summary.read, 7);
+        assert_eq!(same(place.replayed(1)), same(summary));
+    }
+}
+
+#[test]
+fn topic_that_is_made_again_while_it_is_read_ends_the_run() {
+    let place = Place::new(1);
+    let live = place.start(1);
+    place.views(0, &[0]);
+    place.decided("the record", |manifest| manifest.counts.read == 1);
+    place.topics.replace("user_activity");
+    let refusal = live.refused();
+    assert!(refusal.contains("user_activity") && refusal.contains("made again"), "{refusal}");
+}

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tidegate::record::{KafkaTime, Partition};
 use tidegate::runtime::{Clock, Cluster, Pace, Run, RunError, SystemClock};
 use tidegate::sink::Durability;
 use tidegate::source::Source;
-use tidegate::source::growing::{GrowingLog, GrowingSource};
+use tidegate::source::growing::{GrowingLog, GrowingSource, GrowingTopics};
 use tidegate::source::memory::{MemorySource, OwnedRecord};
 use tidegate::summary::PipelineSummary;
 use tidegate::time;
@@ -73,21 +73,23 @@ pub(crate) struct Place {
     dir: TempDir,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) logs: Vec<GrowingLog>,
+    pub(crate) topics: GrowingTopics,
 }
 
 impl Place {
     /// `partitions` empty logs.
     pub(crate) fn new(partitions: usize) -> Place {
         let dir = tempfile::tempdir().expect("a directory");
-        Place {
-            dir,
-            clock: Arc::default(),
-            logs: vec![(); partitions].iter().map(|()| GrowingLog::default()).collect(),
-        }
+        let mut place = Place { dir, clock: Arc::default(), logs: Vec::new(), topics: Default::default() };
+        (0..partitions).for_each(|_| place.add_partition());
+        place
     }
 
+    /// Adds a partition, which a run that goes on finds by itself.
     pub(crate) fn add_partition(&mut self) {
-        self.logs.push(GrowingLog::default());
+        let log = GrowingLog::default();
+        self.topics.add(Partition::new("user_activity", self.logs.len() as i32), log.clone());
+        self.logs.push(log);
     }
 
     fn out(&self) -> PathBuf {
@@ -106,7 +108,7 @@ impl Place {
 
     /// Starts the run, live.
     pub(crate) fn start(&self, workers: usize) -> Started {
-        let source = GrowingSource::new(partitions(&self.logs));
+        let source = GrowingSource::new(&self.topics);
         let idle = IdlePolicy { timeout: Some(IDLE), recorded: Vec::new() };
         start(Arc::new(source), self.dir.path(), workers, idle, Arc::clone(&self.clock))
     }
@@ -141,20 +143,18 @@ impl Place {
     /// What the same logs give, read from their beginning to their end with the run's decisions.
     pub(crate) fn replayed(&self, workers: usize) -> PipelineSummary {
         let dir = tempfile::tempdir().expect("a directory");
-        let logs = partitions(&self.logs).map(|(id, log)| (id, log.records())).collect();
+        let ids = (0..).map(|number| Partition::new("user_activity", number));
+        let logs = ids.zip(self.logs.iter().map(GrowingLog::records)).collect();
         let idle = IdlePolicy { timeout: None, recorded: self.decisions() };
         let started = start(Arc::new(MemorySource::new(logs)), dir.path(), workers, idle, Arc::default());
         started.finished()
     }
 }
 
-fn partitions(logs: &[GrowingLog]) -> impl Iterator<Item = (Partition, GrowingLog)> {
-    (0..).map(|number| Partition::new("user_activity", number)).zip(logs.to_vec())
-}
-
 /// A run that goes on beside the test.
 pub(crate) struct Started {
-    pub(crate) run: Arc<Run>,
+    /// The newest: it begins again when it has found a new partition.
+    run: Arc<Mutex<Option<Arc<Run>>>>,
     thread: JoinHandle<Result<Ended, RunFailure>>,
 }
 
@@ -172,6 +172,7 @@ fn start(
         checkpoint: tidegate::storage::Location::Dir(dir.join("checkpoint")),
         interval: Duration::from_millis(20),
         keep: 3,
+        refresh: Duration::from_millis(10),
         cluster: Cluster::threads(workers),
         pace: Pace::Max,
         batch: 5,
@@ -179,22 +180,21 @@ fn start(
         clock,
     };
     let targets = Targets { idle: true, ..Targets::embedded(Durability::Process) };
-    let begun: Arc<OnceLock<Arc<Run>>> = Arc::default();
-    let tell = Arc::clone(&begun);
+    let newest: Arc<Mutex<Option<Arc<Run>>>> = Arc::default();
+    let tell = Arc::clone(&newest);
     let thread = std::thread::spawn(move || {
         let job = Job { pipeline: Arc::new(Config::default()), source, targets, idle };
-        run(&options, &[job], &|_, run, _| drop(tell.set(Arc::clone(run))))
+        run(&options, &[job], &|_, run, _| *tell.lock().expect("no panic") = Some(Arc::clone(run)))
     });
-    let run = wait("a start", || begun.get().cloned().or_else(|| thread.is_finished().then(dead_run)));
-    Started { run, thread }
-}
-
-/// Of a start that failed before it had one.
-fn dead_run() -> Arc<Run> {
-    Arc::new(Run::new(Arc::new(MemorySource::new(Default::default())), Arc::new(SystemClock), Pace::Max))
+    wait("a start", || (newest.lock().expect("no panic").is_some() || thread.is_finished()).then_some(()));
+    Started { run: newest, thread }
 }
 
 impl Started {
+    fn newest(&self) -> Arc<Run> {
+        self.run.lock().expect("no panic").clone().expect("it has begun")
+    }
+
     fn ended(self) -> Result<Ended, RunFailure> {
         self.thread.join().expect("no panic")
     }
@@ -214,13 +214,13 @@ impl Started {
 
     /// Stops it as SIGTERM does.
     pub(crate) fn stop(self) {
-        self.run.ask_to_stop();
+        self.newest().ask_to_stop();
         assert!(matches!(self.ended(), Ok(Ended::Stopped(_))));
     }
 
     /// Ends it where it stands, with nothing decided that is not yet.
     pub(crate) fn crash(self) {
-        self.run.fail(RunError::Stopped);
+        self.newest().fail(RunError::Stopped);
         drop(self.ended());
     }
 }

@@ -186,8 +186,7 @@ impl KafkaSource {
         self.resolve_start(&Start::Latest)
     }
 
-    /// The partitions that the topics have now and [`Source::partitions`] does not name, in their order.
-    /// Reading them takes a source that is opened anew. To be called every half minute or so: only here is a topic
+    /// The partitions that the topics have now and [`Source::partitions`] does not name, in their order. Only here is a topic
     /// noticed that was deleted, or deleted and made again, since librdkafka waits for it without a word.
     ///
     /// # Errors
@@ -228,6 +227,14 @@ impl Source for KafkaSource {
 
     fn resume(&self, former: &InputMark) -> Result<(), SourceError> {
         self.check_topic_ids(&former.topic_ids)
+    }
+
+    fn grown(&self) -> Result<Option<Arc<dyn Source>>, SourceError> {
+        if self.refresh()?.is_empty() {
+            return Ok(None);
+        }
+        let source = KafkaSource::open((*self.settings).clone())?;
+        Ok(Some(Arc::new(KafkaSource { skipped: Arc::clone(&self.skipped), ..source })))
     }
 
     /// Asks the brokers for the ends, and reads nothing.

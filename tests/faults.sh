@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# What goes wrong around a live run while it goes on: the broker and PostgreSQL are restarted, the program is stopped for a while,
+# a second one is started by mistake, the topic gets more partitions, and is at last another one of the same name. What is left is
+# what a replay of the log gives. Called by tests/run.
+# usage: tests/faults.sh     TIDEGATE_BINARY   the program (target/release/tidegate)
+cd "$(dirname "$0")/.."
+binary=${TIDEGATE_BINARY:-$PWD/target/release/tidegate}
+. tests/services/lib.sh
+python=$(python_venv)
+work=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-faults.XXXXXX")
+# The account that runs PostgreSQL must be able to reach its folder.
+chmod 755 "$work"
+export TIDEGATE_SERVICES_DIR=$work/services
+mkdir -p "$TIDEGATE_SERVICES_DIR"
+KAFKA_PORT=$(free_port 19792) && KAFKA_CONTROLLER_PORT=$(free_port 19893) && PG_PORT=$(free_port 15633)
+export KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT
+running=()
+finish() {
+    for pid in "${running[@]:-}"; do [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || :; done
+    tests/services/kafka.sh wipe || :
+    tests/services/postgres.sh wipe || :
+    rm -rf "$work"
+}
+trap finish EXIT
+tests/services/kafka.sh start
+tests/services/postgres.sh start
+
+# Whatever TIDEGATE_ variables are for us are no settings of the program's.
+bare=(env)
+for name in $(compgen -e | grep '^TIDEGATE_'); do bare+=(-u "$name"); done
+eval "$(tests/services/postgres.sh env)"
+export DB_HOST=$PGHOST DB_PORT=$PGPORT DB_USER=$PGUSER DB_PASSWORD=$PGPASSWORD DB_NAME=$PGDATABASE
+export KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:$KAFKA_PORT
+# Idle partitions would be released by the clock: then the log alone would not say what the answer is.
+bare+=(TIDEGATE_DATA="$work/data" TIDEGATE_CHECKPOINT="$work/data/checkpoint" TIDEGATE_KAFKA_REFRESH=500ms TIDEGATE_IDLE_TIMEOUT=none)
+servers=(--bootstrap-servers "$KAFKA_BOOTSTRAP_SERVERS")
+tidegate() { "${bare[@]}" "$binary" "$@"; }
+psql() { PSQLRC=/dev/null tests/services/postgres.sh psql -qAt "$@"; }
+rows() { psql -c 'SELECT count(*) FROM page_view_counts' 2>/dev/null || echo 0; }
+log=$work/run.log
+run() { # ARGUMENTS...: in the background
+    "${bare[@]}" "$binary" run activity --epoch 100ms -w 2 "$@" >>"$log" 2>&1 &
+    runner=$!
+    running+=("$runner")
+}
+fail() { tail -n 40 "$log" >&2; die "$*"; }
+until_true() { # SECONDS WHAT COMMAND...
+    local left=$(($1 * 5)) what=$2
+    shift 2
+    until "$@"; do
+        [ $((left -= 1)) -gt 0 ] || fail "it never came: $what"
+        kill -0 "$runner" 2>/dev/null || fail "the run has ended before: $what"
+        sleep 0.2
+    done
+}
+more_rows() { [ "$(rows)" -gt "$1" ]; }
+told() { grep -q "$1" "$log"; }
+
+slowly() { # SEED START: 1,000 records a second
+    tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --seed "$1" --records 60000 --rate 1000 --start "$2" >>"$work/generate.log" 2>&1 &
+    writer=$!
+    running+=("$writer")
+}
+tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --partitions 3 --records 100000 --start 2026-01-01T00:00:00Z
+slowly 2 2026-01-01T01:00:00Z
+run
+until_true 60 'rows in PostgreSQL' more_rows 0
+
+say 'a second one by mistake'
+status=0 && tidegate run activity >"$work/second.log" 2>&1 || status=$?
+[ "$status" = 2 ] && grep -qi 'another' "$work/second.log" || { cat "$work/second.log"; fail "the second one: exit code $status"; }
+
+say 'the broker is killed and comes back'
+before=$(rows)
+tests/services/kafka.sh kill
+sleep 1
+tests/services/kafka.sh start
+until_true 60 'rows after the broker was away' more_rows "$before"
+
+say 'PostgreSQL is killed and comes back'
+before=$(rows)
+tests/services/postgres.sh kill
+until_true 60 'a word about PostgreSQL' told 'trying again\|waiting for it'
+tests/services/postgres.sh start
+until_true 60 'rows after PostgreSQL was away' more_rows "$before"
+
+say 'the program is stopped for a while'
+before=$(rows)
+kill -STOP "$runner" && sleep 3 && kill -CONT "$runner"
+until_true 60 'rows after it was stopped' more_rows "$before"
+
+say 'the topic gets two partitions'
+"$python" - "$KAFKA_BOOTSTRAP_SERVERS" <<'P'
+import sys
+from confluent_kafka.admin import AdminClient, NewPartitions
+for done in AdminClient({"bootstrap.servers": sys.argv[1]}).create_partitions([NewPartitions("user_activity", 5)]).values():
+    done.result()
+P
+until_true 60 'the new partitions' told 'new partitions'
+tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --seed 3 --records 60000 --start 2026-01-01T01:02:00Z
+before=$(rows)
+until_true 60 'rows with the new partitions' more_rows "$before"
+kill "$writer" 2>/dev/null || :
+wait "$writer" || fail "the generator: exit code $?"
+kill -TERM "$runner"
+wait "$runner" || fail "exit code $? after SIGTERM"
+
+say 'the rest, and all of it compared with the replay'
+run --until-end
+wait "$runner" || fail "exit code $?"
+tidegate record "${servers[@]}" --topic user_activity --out "$work/recorded"
+tidegate replay activity --fixture "$work/recorded" --out "$work/expected" -w 2 >/dev/null
+tidegate verify activity --fixture "$work/recorded" --postgres
+tidegate record "${servers[@]}" --topic enriched_activity --topic user_activity.late --topic user_activity.dlq --out "$work/written"
+"$python" tests/same_live.py "$work/expected" "$work/data" "$work/written"
+
+say 'another topic of the same name is refused'
+"$python" tests/drop_topics.py "$KAFKA_BOOTSTRAP_SERVERS" enriched_activity
+tidegate generate activity "${servers[@]}" --topic user_activity --partitions 5 --records 1000
+status=0 && tidegate run activity --until-end >"$work/replaced.log" 2>&1 || status=$?
+[ "$status" != 0 ] && grep -q 'user_activity' "$work/replaced.log" && grep -qi 'checkpoint of the former log' "$work/replaced.log" || { cat "$work/replaced.log"; fail "another topic: exit code $status"; }
+say 'faults: what is left is what the log gives'
