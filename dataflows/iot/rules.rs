@@ -8,7 +8,8 @@ use std::cell::OnceCell;
 use std::fmt::Write;
 
 use regex::bytes::Regex;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Number, Value};
 use tidegate::ingest::Range;
 
 use super::event::Reading;
@@ -52,7 +53,7 @@ pub enum Check {
     Type(MemberType),
     /// It is a number in this range.
     Range(Range),
-    /// It is one of these texts; a number or a truth value is compared as it is written.
+    /// It is one of these texts; a number is compared in its shortest form, a truth value as it is written.
     Enum(Vec<String>),
     /// It is a text that this matches somewhere.
     Regex(Regex),
@@ -74,7 +75,10 @@ pub struct Rule {
 /// What a member holds.
 enum Held<'a> {
     Missing,
-    Number(f64),
+    /// A number that was decoded.
+    Decoded(f64),
+    /// A number of the payload, which may be an integer that no double is equal to.
+    Number(&'a Number),
     Text(&'a [u8]),
     Other(&'a Value),
 }
@@ -88,13 +92,37 @@ struct Payload<'a> {
 impl Payload<'_> {
     fn member(&self, name: &str) -> Held<'_> {
         // It was decoded before, so it is an object.
-        match self.members.get_or_init(|| serde_json::from_slice(self.bytes).unwrap_or_default()).get(name) {
+        match self.members.get_or_init(|| self.read()).get(name) {
             None | Some(Value::Null) => Held::Missing,
             Some(Value::String(text)) => Held::Text(text.as_bytes()),
-            Some(other) => match (other, other.as_f64()) {
-                (Value::Number(_), Some(number)) => Held::Number(number),
-                _ => Held::Other(other),
-            },
+            Some(Value::Number(number)) => Held::Number(number),
+            Some(other) => Held::Other(other),
+        }
+    }
+
+    fn read(&self) -> Value {
+        let mut reader = serde_json::Deserializer::from_slice(self.bytes);
+        // The decoder has judged its depth, and allows one level more than this reader would.
+        reader.disable_recursion_limit();
+        Value::deserialize(&mut reader).unwrap_or_default()
+    }
+}
+
+impl Held<'_> {
+    fn number(&self) -> Option<f64> {
+        match self {
+            Held::Decoded(number) => Some(*number),
+            Held::Number(number) => number.as_f64(),
+            _ => None,
+        }
+    }
+
+    fn integer(&self) -> Option<i128> {
+        match self {
+            Held::Number(number) => {
+                number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
+            }
+            _ => None,
         }
     }
 }
@@ -131,17 +159,19 @@ impl Rule {
             (Check::Type(wanted), held) => {
                 let fits = match wanted {
                     MemberType::Text => matches!(held, Held::Text(_)),
-                    MemberType::Number => matches!(held, Held::Number(_)),
+                    MemberType::Number => held.number().is_some(),
                     MemberType::Bool => matches!(held, Held::Other(Value::Bool(_))),
-                    MemberType::Integer => matches!(held, Held::Number(number) if number.fract() == 0.0),
+                    // A decoded number does not say how it was written.
+                    MemberType::Integer => payload.member(member).integer().is_some(),
                 };
                 if !fits {
                     write!(why, "{member} is no {wanted:?}").ok();
                 }
                 fits
             }
-            (Check::Range(range), Held::Number(number)) => {
-                let fits = range.holds(*number);
+            (Check::Range(range), Held::Decoded(_) | Held::Number(_)) => {
+                let number = held.number().unwrap_or(f64::NAN);
+                let fits = range.holds(number);
                 if !fits {
                     write!(why, "{member} is {number} and must be in {range}").ok();
                 }
@@ -166,9 +196,12 @@ impl Rule {
                 let with = self::held(other, reading, payload);
                 let ordering = match (held, &with) {
                     (_, Held::Missing) => return true,
-                    (Held::Number(a), Held::Number(b)) => a.partial_cmp(b),
                     (Held::Text(a), Held::Text(b)) => Some(a.cmp(b)),
-                    _ => None,
+                    (a, b) => match (a.integer().zip(b.integer()), a.number().zip(b.number())) {
+                        (Some((a, b)), _) => Some(a.cmp(&b)),
+                        (None, Some((a, b))) => a.partial_cmp(&b),
+                        (None, None) => None,
+                    },
                 };
                 let fits = ordering.is_some_and(|ordering| order.allows(ordering));
                 if !fits {
@@ -215,9 +248,9 @@ impl Order {
 
 fn held<'a>(member: &str, reading: &'a Reading<'_>, payload: &'a Payload<'_>) -> Held<'a> {
     match member {
-        "temperature" => Held::Number(reading.temperature()),
-        "humidity" => Held::Number(reading.humidity()),
-        "energy_consumption" => Held::Number(reading.energy_consumption()),
+        "temperature" => Held::Decoded(reading.temperature()),
+        "humidity" => Held::Decoded(reading.humidity()),
+        "energy_consumption" => Held::Decoded(reading.energy_consumption()),
         "sensor_id" => Held::Text(reading.sensor_id()),
         "location" => Held::Text(reading.location()),
         "state" => Held::Text(reading.state()),
@@ -229,6 +262,7 @@ fn held<'a>(member: &str, reading: &'a Reading<'_>, payload: &'a Payload<'_>) ->
 fn shown(held: &Held<'_>) -> String {
     match held {
         Held::Missing => String::new(),
+        Held::Decoded(number) => number.to_string(),
         Held::Number(number) => number.to_string(),
         Held::Text(text) => String::from_utf8_lossy(text).into_owned(),
         Held::Other(value) => value.to_string(),
@@ -248,18 +282,22 @@ mod tests {
         "location":"Mumbai","state":"Maharashtra","device_type":"meter","battery":80,"low":90,"ok":true,"note":null}"#;
 
     fn broken(member: &str, check: Check) -> Option<String> {
+        broken_in(READING, member, check)
+    }
+
+    fn broken_in(payload: &str, member: &str, check: Check) -> Option<String> {
         let rule = Rule { name: "r".into(), member: member.into(), check };
         let mut decoder = ReadingDecoder::new(Limits::default());
         let record = Record {
             offset: 0,
             kafka_time: KafkaTime::None,
             key: None,
-            value: Some(Bytes::within(READING.as_bytes(), READING.len())),
+            value: Some(Bytes::within(payload.as_bytes(), payload.len())),
             headers: Headers::default(),
         };
         let reading = decoder.decode(&record).unwrap_or_else(|_| panic!("it is a reading"));
         let mut told = None;
-        Rule::broken(&[rule], &reading, READING.as_bytes(), &mut |rule, why| {
+        Rule::broken(&[rule], &reading, payload.as_bytes(), &mut |rule, why| {
             told = Some(format!("{}: {why}", rule.name));
         });
         told
@@ -320,5 +358,28 @@ mod tests {
                 assert_eq!(broken(member, breaks).as_deref(), Some(why));
             }
         }
+    }
+
+    #[test]
+    fn numbers_are_asked_for_as_they_are_written() {
+        let mut payload = READING.trim_end_matches('}').to_owned();
+        payload += r#","whole":80.0,"power":8e1,"a":9007199254740993,"b":9007199254740992}"#;
+        let is_integer = || Check::Type(MemberType::Integer);
+        for (member, whole) in [("battery", true), ("a", true), ("whole", false), ("power", false), ("temperature", false)] {
+            assert_eq!(broken_in(&payload, member, is_integer()).is_none(), whole, "{member}");
+        }
+        let greater = |member: &str| Check::Compare(Order::Greater, member.to_owned());
+        assert_eq!(broken_in(&payload, "a", greater("b")), None, "they are different, though no doubles are");
+        assert!(broken_in(&payload, "b", greater("a")).is_some());
+    }
+
+    #[test]
+    fn members_behind_the_deepest_nesting_that_is_allowed_are_seen() {
+        // The reading itself is a level.
+        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        let payload = READING.replacen('{', &format!(r#"{{"deep":{deep},"#), 1);
+        assert_eq!(broken_in(&payload, "battery", Check::Required), None);
+        let range = Check::Range(Range::new(None, Some(1.0)).unwrap());
+        assert!(broken_in(&payload, "battery", range).is_some());
     }
 }

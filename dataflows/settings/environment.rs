@@ -17,10 +17,12 @@ use super::tree::Node;
 pub(super) const PREFIX: &str = "TIDEGATE_";
 
 /// Names of the documents, and the settings that they stand for. One that is empty says nothing.
-const ALIASES: [(&str, &str); 14] = [
+const ALIASES: [(&str, &str); 16] = [
     ("KAFKA_BOOTSTRAP_SERVERS", "kafka.bootstrap_servers"),
     ("KAFKA_BROKER", "kafka.bootstrap_servers"),
     ("KAFKA_INPUT_TOPIC", "iot.validated_topic"),
+    ("KAFKA_TOPIC", "transit.topic"),
+    ("DELTA_LAKE_PATH", "transit.sinks.lake"),
     ("CHECKPOINT_LOCATION", "checkpoint"),
     ("DB_HOST", "activity.sinks.postgres.host"),
     ("DB_PORT", "activity.sinks.postgres.port"),
