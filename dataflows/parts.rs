@@ -98,7 +98,10 @@ impl<'scope> Site<'scope, '_> {
     /// When results leave windows: also every so often before they close, where that is asked for and there are epochs.
     pub(crate) fn mode(&self, update_every: Option<Duration>) -> Mode {
         match update_every.filter(|_| self.state().is_kept()) {
-            Some(every) => Mode::Update(Trigger::new(every, Arc::clone(self.run.clock()))),
+            Some(every) => {
+                let first = self.epochs.plan().first_given();
+                Mode::Update(Trigger::new(every, Arc::clone(self.run.clock()), first))
+            }
             None => Mode::Final,
         }
     }

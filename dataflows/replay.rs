@@ -19,6 +19,7 @@ use tidegate::summary::{OutputSummary, PipelineSummary, Summary};
 use crate::outputs::{Outputs, Plan};
 pub use crate::pipeline::{PIPELINES, Pipeline, Pipelines};
 use crate::pipeline::{execute, identity};
+use crate::run::partitions_of;
 use crate::targets::{Opened, Targets};
 
 /// Records per activation where nobody says otherwise.
@@ -219,7 +220,7 @@ fn run_pipeline(
     started(&**pipeline, &run, expected);
     let repeats = !run.idle().recorded.is_empty();
     let targets = Targets { idle: repeats, ..Targets::embedded(Durability::Process) };
-    let sinks = out.map(|out| targets.open(out, &**pipeline, &|| run.is_asked_to_stop())).transpose()?;
+    let sinks = out.map(|out| targets.open(out, &**pipeline, partitions_of(&**source), &|| run.is_asked_to_stop())).transpose()?;
     if let Some(sinks) = &sinks {
         sinks.show(run.board());
     }

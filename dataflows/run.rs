@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -151,6 +151,9 @@ enum JobEnded {
 pub fn run(options: &Options, jobs: &[Job], started: Started<'_>) -> Result<Ended, RunFailure> {
     let leads = options.cluster.process == 0;
     let out = if leads { Some(OutDir::prepare_run(&options.out)?) } else { None };
+    // The limit is the process's, and its pipelines share it.
+    let memory_limit = options.memory_limit.map(|bytes| bytes / jobs.len().max(1));
+    let options = &Options { memory_limit, ..options.clone() };
     let runs: Mutex<Vec<Arc<Run>>> = Mutex::default();
     let stop_all = || runs.lock().iter().flat_map(|runs| runs.iter()).for_each(|run| run.ask_to_stop());
     let failed = AtomicBool::new(false);
@@ -295,13 +298,21 @@ fn run_once(
     let mut sinks = None;
     let mut lead = None;
     if leads {
-        let opened = job.targets.open(&options.out, &**pipeline, &|| run.is_asked_to_stop())?;
+        let opened = job.targets.open(&options.out, &**pipeline, partitions_of(&**source), &|| run.is_asked_to_stop())?;
         let stopping = Arc::clone(&run);
         let retry = backoff(move || stopping.stopping());
         let mut pen = ground.lead(&**pipeline, &start, opened.deliver(), &compactions, retry)?;
+        let mut input = source.mark();
+        if !start.plan.starts.is_empty() {
+            let begin = |(id, from)| {
+                let begin = start.plan.begin_of(&id, from);
+                (id, begin)
+            };
+            input.starts = input.starts.into_iter().map(begin).collect();
+        }
         pen.board = Arc::clone(run.board());
         opened.show(run.board());
-        (pen.input, pen.idle_lines) = (source.mark(), opened.idle_lines(&**pipeline));
+        (pen.input, pen.idle_lines) = (input, opened.idle_lines(&**pipeline));
         lead = Some(pen);
         sinks = Some(opened);
     }
@@ -356,6 +367,11 @@ fn run_once(
             Ok((JobEnded::Finished(Box::new(done)), None))
         }
     }
+}
+
+/// How many partitions the topics need whose records keep the number of their input's partition.
+pub(crate) fn partitions_of(source: &dyn Source) -> i32 {
+    source.partitions().iter().map(|info| info.id.number + 1).max().unwrap_or(1)
 }
 
 /// Further copies of manifests, beside the output that they decide.
@@ -474,7 +490,7 @@ impl Start {
             run: Arc::clone(run),
             outputs,
             epochs: Arc::new(self.plan),
-            restored: self.restored.map(Arc::new),
+            restored: Mutex::new((self.restored.map(Arc::new), 0)),
             counts: self.counts,
             compactions,
             memory: None,
@@ -501,6 +517,7 @@ impl Start {
             until: repeats.then(|| decided.partitions.clone()),
             until_watermark_us: repeats.then_some(decided.watermark_us),
             idle,
+            starts: decided.input.starts.clone(),
         };
         let present = source.partitions();
         let rank_map = plan.start.iter().map(|cut| {
@@ -558,7 +575,8 @@ pub(crate) struct Stage {
     pub(crate) run: Arc<Run>,
     outputs: Outputs,
     epochs: Arc<EpochPlan>,
-    restored: Option<Arc<Restored>>,
+    /// The checkpoint's state, until all workers have taken theirs.
+    restored: Mutex<(Option<Arc<Restored>>, usize)>,
     counts: tidegate::ingest::Counts,
     compactions: Arc<Compactions>,
     /// What the state of a worker may take in memory, and where what is beyond goes.
@@ -569,7 +587,7 @@ impl Stage {
     /// Builds the dataflow on a worker, with the state that it owns.
     pub(crate) fn build(&self, worker: &mut Worker) -> (Epochs, Ledger) {
         let hub = StateHub::new(
-            self.restored.clone(),
+            self.take_restored(),
             worker.index(),
             worker.peers(),
             self.epochs.first(),
@@ -583,7 +601,15 @@ impl Stage {
             let (plan, run, outputs) = (&self.plan, &self.run, &self.outputs);
             self.pipeline.build(Site { scope, plan, run, ledger: &ledger, epochs: &epochs, outputs });
         });
+        epochs.hub().forget_restored();
         (epochs, ledger)
+    }
+
+    /// The state to be restored; the last of this process's workers takes it away.
+    fn take_restored(&self) -> Option<Arc<Restored>> {
+        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        restored.1 += 1;
+        if restored.1 >= self.plan.cluster.threads { restored.0.take() } else { restored.0.clone() }
     }
 
     /// What worker 0 has beside the others.

@@ -11,7 +11,7 @@ use tidegate::delivery::{Deliver, SharedSink, Tallies};
 use tidegate::ingest::{IdleDecision, idle_topic};
 use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
-use tidegate::sink::delta::{DeltaRows, DeltaTables};
+use tidegate::sink::delta::{DeltaRows, DeltaTable, DeltaTables};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
 use tidegate::sink::lake::{LakeBatch, ParquetLake, RemoteLake};
 use tidegate::sink::mongo::{self, MongoTables};
@@ -71,8 +71,6 @@ pub enum TopicTarget {
 pub struct KafkaTarget {
     /// The client's properties.
     pub properties: Properties,
-    /// How many partitions the topics need: as many as the input's.
-    pub partitions: i32,
 }
 
 /// All sinks of a pipeline.
@@ -114,7 +112,8 @@ impl Targets {
         }
     }
 
-    /// Opens them for `pipeline`, whose output directory is `out`. One that is away is waited for until `stopping`.
+    /// Opens them for `pipeline`, whose output directory is `out` and whose input has so many `partitions`, which its topics
+    /// need too. One that is away is waited for until `stopping`.
     ///
     /// # Errors
     /// When one refuses us, or holds what is not ours.
@@ -122,6 +121,7 @@ impl Targets {
         &self,
         out: &Path,
         pipeline: &dyn Pipeline,
+        partitions: i32,
         stopping: &dyn Fn() -> bool,
     ) -> Result<Opened, SinkError> {
         let backoff = Backoff { seed: u64::from(std::process::id()), ..Backoff::default() };
@@ -139,28 +139,21 @@ impl Targets {
                     opened.add(&name, sink, |opened| &mut opened.lake);
                     continue;
                 }
-                let (name, root) = match target {
-                    LakeTarget::Embedded => ("lake".to_owned(), out.join(dir)),
-                    LakeTarget::At(Location::Dir(root)) => {
-                        (format!("lake at {}", root.display()), root.clone())
-                    }
-                    LakeTarget::At(location) => {
-                        let cause =
-                            format!("Delta tables are written to a local disk only, not to {location}");
-                        return Err(SinkError::Failed { sink: pipeline.name().to_owned(), cause });
-                    }
+                let name = match target {
+                    LakeTarget::Embedded => "lake".to_owned(),
+                    LakeTarget::At(location) => format!("lake at {location}"),
                 };
-                let open = |tables| {
-                    DeltaTables::open(&root, pipeline.name(), tables, Default::default(), self.durability)
+                let open = |tables: &[DeltaTable]| {
+                    retry(&backoff, stopping, || self.open_delta(target, out, dir, pipeline.name(), tables))
                 };
-                opened.add(&name, Box::new(open(delta)?), |opened| &mut opened.lake);
+                opened.add(&name, Box::new(open(&delta)?), |opened| &mut opened.lake);
                 let tables = pipeline.delta_rows();
-                let sink = DeltaRows::new(tables.clone(), open(tables)?);
+                let sink = DeltaRows::new(tables.clone(), open(&tables)?);
                 opened.add(&format!("tables in {name}"), Box::new(sink), |opened| &mut opened.tables);
             }
         }
         for target in &self.topics {
-            let (name, sink) = retry(&backoff, stopping, || self.open_topics(target, out, pipeline))?;
+            let (name, sink) = retry(&backoff, stopping, || self.open_topics(target, out, pipeline, partitions))?;
             opened.add(name, sink, |opened| &mut opened.topics);
         }
         Ok(opened)
@@ -183,6 +176,26 @@ impl Targets {
             }
         };
         Ok((name, Box::new(ParquetLake::open(&root, pipeline, self.durability)?)))
+    }
+
+    fn open_delta(
+        &self,
+        target: &LakeTarget,
+        out: &Path,
+        dir: &str,
+        pipeline: &str,
+        tables: &[DeltaTable],
+    ) -> Result<DeltaTables, SinkError> {
+        let (tables, options) = (tables.to_vec(), Default::default());
+        let root = match target {
+            LakeTarget::Embedded => out.join(dir),
+            LakeTarget::At(Location::Dir(root)) => root.clone(),
+            LakeTarget::At(location) => {
+                let place = storage::open(location, &self.credentials).map_err(|error| error.of(pipeline))?;
+                return DeltaTables::open_remote(place, out, pipeline, tables, options);
+            }
+        };
+        DeltaTables::open(&root, pipeline, tables, options, self.durability)
     }
 
     fn open_tables(
@@ -218,6 +231,7 @@ impl Targets {
         target: &TopicTarget,
         out: &Path,
         pipeline: &dyn Pipeline,
+        partitions: i32,
     ) -> Result<(&'static str, AnySink<tidegate::sink::topic::TopicBatch>), SinkError> {
         let name = pipeline.name();
         Ok(match target {
@@ -228,8 +242,7 @@ impl Targets {
             }
             TopicTarget::Kafka(settings) => {
                 let dir = out.join(".tidegate").join("kafka");
-                let target =
-                    |name: &Arc<str>| TargetTopic { name: name.to_string(), partitions: settings.partitions };
+                let target = |name: &Arc<str>| TargetTopic { name: name.to_string(), partitions };
                 let topics = topic_names(pipeline, self.idle).iter().map(target).collect();
                 let settings = KafkaSettings::new(settings.properties.clone(), topics);
                 let sink = KafkaTopics::open(settings, &dir, name, "topics", self.durability)?;

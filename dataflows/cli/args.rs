@@ -894,7 +894,7 @@ mod tests {
         assert_eq!(start("2026-01-01T00:00:00Z"), Ok(Start::Timestamp(1_767_225_600_000)));
         let offsets = [(Partition::new("a-b", 0), 12), (Partition::new("a-b", 3), 0)];
         assert_eq!(start("a-b-0:12, a-b-3:0"), Ok(Start::Offsets(offsets.into())));
-        for bad in ["", "soon", "t-0", "t:0", "t-0:-1", "t--1:4", "t-0:1,", "-5"] {
+        for bad in ["", "soon", "t-0", "t:0", "t-0:-1", "t-0:1,", "-5"] {
             assert!(start(bad).is_err(), "{bad:?}");
         }
     }

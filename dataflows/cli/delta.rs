@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tidegate::sink::delta::{history, vacuum};
+use tidegate::storage::{self, Location};
 use tidegate::time;
 
+use super::args::Global;
 use super::failure::Failure;
+use super::settings;
 use super::ui::{Ui, grouped};
 
 /// Deleting what is younger than this would take files from readers that are at work, and from commits under way.
@@ -23,9 +26,9 @@ pub(crate) enum DeltaCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct HistoryArgs {
-    /// The table's directory, such as out/delta/vehicle_positions.
-    #[arg(value_name = "TABLE")]
-    table: PathBuf,
+    /// The table's directory, such as out/delta/vehicle_positions or s3://bucket/delta-lake/vehicle_positions.
+    #[arg(value_name = "TABLE", value_parser = Location::parse)]
+    table: Location,
 }
 
 #[derive(Args, Debug)]
@@ -45,10 +48,11 @@ pub(crate) struct VacuumArgs {
 }
 
 /// Looks after a table.
-pub(crate) fn run(ui: &Ui, command: &DeltaCommand) -> Result<(), Failure> {
+pub(crate) fn run(ui: &Ui, global: &Global, command: &DeltaCommand) -> Result<(), Failure> {
     match command {
         DeltaCommand::History(args) => {
-            let commits = history(&args.table).map_err(Failure::running)?;
+            let place = storage::open(&args.table, &settings(global)?.credentials());
+            let commits = place.map_err(Failure::running).and_then(|place| history(&place).map_err(Failure::running))?;
             let mut text = String::from(
                 "version  when                         added  removed          rows  operation\n",
             );

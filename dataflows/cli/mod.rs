@@ -84,7 +84,7 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Graph(args)) => graph::run(ui, global, args),
         Some(Command::Dlq(command)) => set_aside::run(ui, global, Kind::Dead, command),
         Some(Command::Late(command)) => set_aside::run(ui, global, Kind::Late, command),
-        Some(Command::Delta(command)) => delta::run(ui, command),
+        Some(Command::Delta(command)) => delta::run(ui, global, command),
         Some(Command::Tap(args)) => tap::run(ui, global, args),
         Some(Command::Doctor(args)) => doctor::run(ui, global, args),
         Some(Command::Health(args)) => health::run(ui, args),

@@ -77,7 +77,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         if args.fixture.is_none() && (name == "iot" || name == IOT_VALIDATE) {
             same_partitions(args, &settings)?;
         }
-        let mut targets = targets(args, &settings, name, &*source)?;
+        let mut targets = targets(args, &settings, name)?;
         targets.credentials = options.credentials.clone();
         if let Some(lake) = &args.lake {
             targets.lake = vec![LakeTarget::At(lake.clone())];
@@ -126,7 +126,7 @@ fn source(args: &RunArgs, settings: &Settings, pipeline: &dyn Pipeline) -> Resul
 }
 
 /// The sinks of the pipeline `name`: embedded ones under `--out`, else those of the settings.
-fn targets(args: &RunArgs, settings: &Settings, name: &str, source: &dyn Source) -> Result<Targets, Failure> {
+fn targets(args: &RunArgs, settings: &Settings, name: &str) -> Result<Targets, Failure> {
     if args.out.is_some() {
         return Ok(Targets::embedded(Durability::Power));
     }
@@ -136,8 +136,7 @@ fn targets(args: &RunArgs, settings: &Settings, name: &str, source: &dyn Source)
     } else {
         Properties::default()
     };
-    let partitions = source.partitions().iter().map(|partition| partition.id.number + 1).max().unwrap_or(1);
-    Ok(sinks.targets(&settings.database_of(name), &settings.secrets, &KafkaTarget { properties, partitions }))
+    Ok(sinks.targets(&settings.database_of(name), &settings.secrets, &KafkaTarget { properties }))
 }
 
 /// The two topics of `iot` have the same partitions, so that a record keeps its partition's number; where one is not

@@ -111,7 +111,7 @@ fn every_fault_is_reported_at_once_with_place_cause_and_mend() {
         "my.yaml:8:14: activity.windows.active_users: a window needs 0 < slide <= size",
         "my.yaml:10:11: activity.outputs.lake: \"perhaps\" is neither true nor false",
         "my.yaml:11:5: activity.outputs.tables: there is no setting \"tables\" in activity.outputs",
-        "my.yaml:12:1: spark: there is no setting \"spark\" at the top\n    mend: there are: data, checkpoint, kafka, activity",
+        "my.yaml:12:1: spark: there is no setting \"spark\" at the top\n    mend: there are: data, checkpoint, memory_limit,",
         "environment variable TIDEGATE_ACTIVITY_SESSION_GAP: activity.session_gap: must be more than 0",
     ];
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");

@@ -138,10 +138,10 @@ impl Pen {
     /// When a sink refuses, or is ahead of the manifests.
     pub fn commit_decided(&mut self) -> Result<(), CheckpointError> {
         let decided = self.decided.as_ref().map_or(0, |manifest| manifest.epoch);
-        for (name, sink) in &self.sinks {
-            let visible = sink.committed()?.unwrap_or(0);
+        for (name, sink) in self.sinks.clone() {
+            let visible = self.retried(Some(&name), || Ok(sink.committed()?))?.unwrap_or(0);
             if visible > decided {
-                let (sink, place) = (name.clone(), self.store.place());
+                let (sink, place) = (name, self.store.place());
                 return Err(CheckpointError::SinkAhead { sink, visible, decided, place });
             }
         }
@@ -222,7 +222,10 @@ impl Pen {
         let size = bytes.len() as u64 + manifest.state.iter().map(|file| file.bytes).sum::<u64>();
         self.board.epoch_decided(&manifest, began.elapsed(), size, self.clock.now_us());
         self.decided = Some(manifest);
-        self.clean()?;
+        if let Err(error) = self.clean() {
+            // What is decided stays so, and the next epoch cleans up as well.
+            warn!(%error, "older checkpoints could not be looked through or removed; they stay for now");
+        }
         Ok(Decided { epoch, finished })
     }
 
@@ -296,8 +299,9 @@ impl Pen {
         let mut files = Vec::new();
         for share in 0..shares {
             let mut blocks: Vec<StateBlock> = Vec::new();
-            for file in &self.deltas[first..] {
-                let bytes = self.store.read(&file.name)?.unwrap_or_default();
+            for file in self.deltas[first..].to_vec() {
+                let store = Arc::clone(&self.store);
+                let bytes = self.retried(None, || store.read(&file.name))?.unwrap_or_default();
                 let more: Vec<StateBlock> =
                     super::unpack(&bytes).map_err(|damage| self.broken(&file.name, &damage))?;
                 blocks.extend(more.into_iter().map(|block| block.share(share, shares)));

@@ -402,7 +402,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             let cut_of = |cuts: &[PartitionCut]| cuts.iter().find(|cut| cut.id == state.id).cloned();
             let until = plan.until.as_deref().map(cut_of);
             let start = cut_of(&plan.start);
-            let mut from_offset = all[partition].from_offset;
+            let mut from_offset = plan.begin_of(&state.id, all[partition].from_offset);
             if let Some(start) = start {
                 if start.watermark_us > i64::MIN {
                     state.watermark.raise(start.watermark_us);
@@ -503,9 +503,12 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             None => time_us,
         };
         self.standing_us = self.standing_us.max(self.settings.step_before(time_us));
-        if self.by_offset && !self.repeats() {
+        // A worker without input is over before what is repeated has come to its end, and tells nothing after this.
+        if self.by_offset && (!self.repeats() || self.is_over()) {
             let watermarks = self.partitions.iter().flatten().map(|state| state.watermark.us());
-            let largest_us = watermarks.max().unwrap_or(i64::MIN);
+            // Where all were idle, event time had gone further than any record.
+            let began_us = self.epochs.plan().start_watermark_us.unwrap_or(i64::MIN);
+            let largest_us = watermarks.max().unwrap_or(i64::MIN).max(began_us);
             let read_us = self.read_us;
             self.epochs.note_standing(Standing { holding_us, released, largest_us, read_us });
         }
@@ -627,42 +630,42 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             return Step::Wait(Duration::from_micros(200));
         }
         let (first, budget) = self.choose();
-        let lanes = self.lanes.len();
-        let mut waiting = true;
-        for lane in (first..lanes).chain(0..first) {
-            if self.lanes[lane].ended || self.lanes[lane].drained {
-                continue;
-            }
-            let polled = self.poll(lane, budget);
-            self.show(lane, matches!(polled, Ok((Poll::End, _))));
-            match polled {
-                Ok((Poll::End, taken)) => {
-                    if let Err(error) = self.check_end(lane) {
-                        self.run.fail(error.into());
-                    }
-                    match self.repeats() && !self.ended_there(lane) {
-                        true => self.lanes[lane].drained = true,
-                        false => self.lanes[lane].ended = true,
-                    }
-                    self.run.progress(taken);
-                    return Step::Busy;
-                }
-                Ok((_, taken)) if taken > 0 => {
-                    self.run.progress(taken);
-                    self.note_read(lane);
-                    return Step::Busy;
-                }
-                Ok(_) => {
-                    waiting = true;
-                    self.rest(lane);
-                }
-                Err(error) => {
-                    self.run.fail(error.into());
-                    return Step::Busy;
-                }
-            }
+        if let Some(step) = self.read(first, budget) {
+            return step;
         }
-        if waiting { Step::Wait(Duration::from_millis(5)) } else { Step::Busy }
+        let others = self.others(first);
+        others.into_iter().find_map(|lane| self.read(lane, budget)).unwrap_or(Step::Wait(Duration::from_millis(5)))
+    }
+
+    /// Reads one batch from `lane`; `None` where there is nothing.
+    fn read(&mut self, lane: usize, budget: usize) -> Option<Step> {
+        if self.lanes[lane].ended || self.lanes[lane].drained {
+            return None;
+        }
+        let polled = self.poll(lane, budget);
+        self.show(lane, matches!(polled, Ok((Poll::End, _))));
+        match polled {
+            Ok((Poll::End, taken)) => {
+                if let Err(error) = self.check_end(lane) {
+                    self.run.fail(error.into());
+                }
+                match self.repeats() && !self.ended_there(lane) {
+                    true => self.lanes[lane].drained = true,
+                    false => self.lanes[lane].ended = true,
+                }
+                self.run.progress(taken);
+            }
+            Ok((_, taken)) if taken > 0 => {
+                self.run.progress(taken);
+                self.note_read(lane);
+            }
+            Ok(_) => {
+                self.rest(lane);
+                return None;
+            }
+            Err(error) => self.run.fail(error.into()),
+        }
+        Some(Step::Busy)
     }
 
     /// Records of `lane` were read just now.
@@ -710,11 +713,23 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             let lane = self.draw() as usize % self.lanes.len();
             return (lane, 1 + self.draw() as usize % self.settings.batch);
         }
-        let behind =
-            |lane: &Lane| lane.partitions.iter().map(|p| self.bound_us(*p)).min().unwrap_or(i64::MIN);
         let open = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.ended && !lane.drained);
-        let first = open.min_by_key(|(_, lane)| behind(lane)).map_or(0, |(index, _)| index);
+        let first = open.min_by_key(|(_, lane)| self.behind_us(lane)).map_or(0, |(index, _)| index);
         (first, self.settings.batch)
+    }
+
+    /// The lanes after the first, in the order in which they are read where it has nothing. The first may be that of an idle
+    /// partition, which stays behind the others: they must not get ahead of each other meanwhile.
+    fn others(&self, first: usize) -> Vec<usize> {
+        let mut others: Vec<usize> = (first + 1..self.lanes.len()).chain(0..first).collect();
+        if let Interleave::Aligned = self.settings.interleave {
+            others.sort_by_key(|lane| self.behind_us(&self.lanes[*lane]));
+        }
+        others
+    }
+
+    fn behind_us(&self, lane: &Lane) -> i64 {
+        lane.partitions.iter().map(|p| self.bound_us(*p)).min().unwrap_or(i64::MIN)
     }
 
     /// xorshift64* (Vigna 2016): small, seeded, good enough to shuffle.

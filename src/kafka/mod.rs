@@ -13,6 +13,6 @@ mod writer;
 pub use properties::Properties;
 pub(crate) use properties::explain;
 pub(crate) use topics::describe;
-pub use topics::{NewTopicSpec, TopicInfo, create_topic, describe_topics, topic_settings};
+pub use topics::{NewTopicSpec, TopicInfo, add_partitions, create_topic, describe_topics, topic_settings};
 pub(crate) use watch::{Hears, Watch};
 pub use writer::{WriteError, Writer};

@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::bindings as ffi;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -181,6 +183,28 @@ pub fn create_topic(
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
         Some(Err((name, code))) => Err(format!("topic {name:?} cannot be made: {code}")),
         None => Err(format!("no answer about topic {:?}", spec.name)),
+    }
+}
+
+/// Gives a topic more partitions, `partitions` in all.
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn add_partitions(
+    properties: &Properties,
+    topic: &str,
+    partitions: usize,
+    timeout: Duration,
+) -> Result<(), String> {
+    let admin = admin(properties)?;
+    let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+    let wanted = [NewPartitions::new(topic, partitions)];
+    let made =
+        block_on(admin.create_partitions(&wanted, &options)).map_err(|error| because(&admin, &error))?;
+    match made.into_iter().next() {
+        Some(Ok(_)) => Ok(()),
+        Some(Err((name, code))) => Err(format!("topic {name:?} cannot get more partitions: {code}")),
+        None => Err(format!("no answer about topic {topic:?}")),
     }
 }
 

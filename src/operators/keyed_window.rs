@@ -195,10 +195,11 @@ where
                     return;
                 }
                 let windows = saver.windows();
-                saver.passed(open_epoch(frontier), |written| {
+                let open = open_epoch(frontier);
+                saver.passed(open, |written| {
                     windows(closer.open_windows());
                     if let Mode::Update(trigger) = &mut mode
-                        && trigger.fires()
+                        && open.is_some_and(|open| trigger.fires(open - 1))
                     {
                         closer.changed(&mut |changed| {
                             let at = capability_at(&held, changed.end_us - 1);

@@ -11,6 +11,7 @@
 //! (Chandy and Lamport, 1985, with empty channels). The price is one round of messages an epoch.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use timely::scheduling::Activator;
 
 use crate::checkpoint::PartitionCut;
 use crate::ingest::IdleDecision;
+use crate::record::Partition;
 use crate::state::StateHub;
 use crate::tick::{Tick, open_epoch, watermark_us};
 
@@ -43,12 +45,25 @@ pub struct EpochPlan {
     pub until_watermark_us: Option<i64>,
     /// What was decided about idle partitions in the epochs that are repeated.
     pub idle: Vec<IdleDecision>,
+    /// Where partitions were to be read from when the run first began, for those of which nothing has been read.
+    pub starts: BTreeMap<Partition, i64>,
 }
 
 impl EpochPlan {
     /// The run's epoch of the dataflow's epoch `tick`.
     pub fn epoch(&self, tick: u64) -> u64 {
         u64::try_from(tick as i64 + self.base).unwrap_or(0)
+    }
+
+    /// Where a partition of which nothing has been read begins; `by_source` is what the source says now. One that came after
+    /// the run had begun is read from its beginning.
+    pub fn begin_of(&self, id: &Partition, by_source: i64) -> i64 {
+        if self.starts.is_empty() { by_source } else { self.starts.get(id).copied().unwrap_or(0) }
+    }
+
+    /// The dataflow's first epoch whose output is not thrown away.
+    pub fn first_given(&self) -> u64 {
+        u64::try_from(self.decided as i64 + 1 - self.base).unwrap_or(0)
     }
 
     /// The dataflow's epoch in which sources begin.

@@ -20,6 +20,7 @@ pub mod memory;
 mod slab;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -53,6 +54,9 @@ pub struct InputMark {
     pub topic_ids: BTreeMap<String, String>,
     /// Where the partitions of a bounded input end: the first offset that is not read any more.
     pub ends: BTreeMap<Partition, i64>,
+    /// Where the partitions of a source that resumes by offset were to be read from at first: one of which nothing has been
+    /// read yet begins there, whatever has come or gone since.
+    pub starts: BTreeMap<Partition, i64>,
 }
 
 /// Something that holds Kafka partitions.

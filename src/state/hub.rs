@@ -32,7 +32,7 @@ impl Restored {
 }
 
 struct Inner {
-    restored: Option<Arc<Restored>>,
+    restored: RefCell<Option<Arc<Restored>>>,
     index: usize,
     peers: usize,
     /// The first epoch that is read: what is saved of one before is what was restored.
@@ -65,6 +65,7 @@ impl StateHub {
     ) -> Self {
         let (saved, windows, failure) = (RefCell::default(), RefCell::default(), RefCell::default());
         let budget = Budget::unlimited();
+        let restored = RefCell::new(restored);
         let inner = Inner { restored, index, peers, first, compactions, budget, saved, windows, failure };
         StateHub(Some(Rc::new(inner)))
     }
@@ -94,7 +95,8 @@ impl StateHub {
     /// hub's failure, and ends the run.
     pub fn restore<V: DeserializeOwned>(&self, operator: &str, mut each: impl FnMut(u64, &[u8], V)) {
         let Some(inner) = &self.0 else { return };
-        let blocks = inner.restored.iter().flat_map(|restored| &restored.blocks);
+        let restored = inner.restored.borrow().clone();
+        let blocks = restored.iter().flat_map(|restored| &restored.blocks);
         for block in blocks.filter(|block| block.operator() == operator) {
             if let Err(error) = block.read(inner.index, inner.peers, &mut each) {
                 inner.failure.borrow_mut().get_or_insert(error);
@@ -126,7 +128,7 @@ impl StateHub {
         mut each: impl FnMut(u64, &[u8], V),
     ) {
         let Some(inner) = &self.0 else { return };
-        let Some(restored) = &inner.restored else { return };
+        let Some(restored) = inner.restored.borrow().clone() else { return };
         let fail = |cause: String| {
             inner.failure.borrow_mut().get_or_insert(StateError { operator: operator.to_owned(), cause });
         };
@@ -153,6 +155,21 @@ impl StateHub {
         }
     }
 
+    fn restored(&self) -> Option<Arc<Restored>> {
+        self.0.as_ref()?.restored.borrow().clone()
+    }
+
+    /// To be called when all operators have taken back what is theirs: the checkpoint's bytes are let go of.
+    pub fn forget_restored(&self) {
+        if let Some(inner) = &self.0 {
+            let known = |restored: &Arc<Restored>| {
+                Arc::new(Restored::new(restored.watermark_us, restored.ranks.clone(), Vec::new()))
+            };
+            let light = inner.restored.borrow().as_ref().map(known);
+            *inner.restored.borrow_mut() = light;
+        }
+    }
+
     /// Whether anything is saved at all: where it is not, nobody need remember what has changed.
     pub fn is_kept(&self) -> bool {
         self.0.is_some()
@@ -160,19 +177,17 @@ impl StateHub {
 
     /// Whether partitions have other ranks than when the state was saved, so that what holds ranks is to be saved anew.
     pub fn has_moved(&self) -> bool {
-        let restored = self.0.as_ref().and_then(|inner| inner.restored.as_ref());
-        restored.is_some_and(|restored| (0..).zip(&restored.ranks).any(|(then, now)| then != *now))
+        self.restored().is_some_and(|restored| (0..).zip(&restored.ranks).any(|(then, now)| then != *now))
     }
 
     /// The dataflow's event time when the restored state was saved; `None` where none is.
     pub fn restored_watermark_us(&self) -> Option<i64> {
-        Some(self.0.as_ref()?.restored.as_ref()?.watermark_us)
+        Some(self.restored()?.watermark_us)
     }
 
     /// The present rank of the partition that had `rank` when the state was saved.
     pub fn rank(&self, rank: u32) -> u32 {
-        let restored = self.0.as_ref().and_then(|inner| inner.restored.as_ref());
-        restored.and_then(|restored| restored.ranks.get(rank as usize).copied()).unwrap_or(rank)
+        self.restored().and_then(|restored| restored.ranks.get(rank as usize).copied()).unwrap_or(rank)
     }
 
     /// States how an operator's deltas are folded.

@@ -19,6 +19,11 @@ impl Dir {
         Dir { root: root.to_owned(), disk: Disk::new(Durability::Power) }
     }
 
+    /// The directory `root`, written by `disk`.
+    pub(crate) fn on(disk: Disk, root: &Path) -> Self {
+        Dir { root: root.to_owned(), disk }
+    }
+
     fn at(&self, path: &str) -> Result<PathBuf, StorageError> {
         check(&self.place(), path)?;
         Ok(if path.is_empty() { self.root.clone() } else { self.root.join(path) })

@@ -14,7 +14,7 @@ use super::cold::ColdPanes;
 use super::panes::{PaneStore, Slots};
 use super::spec::{Eligible, WindowSpec};
 use crate::aggregate::Retract;
-use crate::keys::KeyColumn;
+use crate::keys::{KeyColumn, key_hash};
 use crate::spill::{Budget, SpillError};
 
 /// Partial aggregates of one (class, pane), on their way to the worker that owns their keys.
@@ -87,12 +87,19 @@ fn place_of(place: &mut Vec<u8>, at: Eligible, part: u32, key: &[u8]) {
 
 /// What [`place_of`] was made of.
 fn read_place(place: &[u8]) -> Option<(Eligible, u32, &[u8])> {
-    let (class, place) = place.split_first_chunk()?;
-    let (pane, place) = place.split_first_chunk()?;
+    let (at, place) = read_at(place)?;
     let (part, key) = place.split_first_chunk()?;
-    let at = Eligible { class: i64::from_le_bytes(*class), pane: i64::from_le_bytes(*pane) };
     Some((at, u32::from_le_bytes(*part), key))
 }
+
+fn read_at(place: &[u8]) -> Option<(Eligible, &[u8])> {
+    let (class, place) = place.split_first_chunk()?;
+    let (pane, place) = place.split_first_chunk()?;
+    Some((Eligible { class: i64::from_le_bytes(*class), pane: i64::from_le_bytes(*pane) }, place))
+}
+
+/// Where the key began in a place of format 1.
+const FORMER_KEY: usize = 16;
 
 impl<A: Retract> WindowCloser<A> {
     /// No open window. In update mode changes are remembered for [`WindowCloser::changed`].
@@ -524,17 +531,25 @@ impl<A: Retract> WindowCloser<A> {
         rank: impl Fn(u32) -> u32,
         has_moved: bool,
     ) {
-        let Some((at, part, key)) = read_place(place) else { return };
+        // Format 1 had no parts: there the key begins where its number stands now.
+        let former = place.get(FORMER_KEY..).filter(|key| key_hash(key) == hash);
+        let Some((at, part, key)) = (match former {
+            Some(key) => read_at(place).map(|(at, _)| (at, 0, key)),
+            None => read_place(place),
+        }) else {
+            return;
+        };
         // A number that is no rank was not made from one, and stays.
         partial.renumber_partitions(&|partition| {
             u32::try_from(partition).map_or(partition, |then| rank(then).into())
         });
         let slot = self.store.slot(at);
         let id = self.store.update(slot, hash, key, |mine| mine.merge(&partial));
-        if let Some(unsaved) = self.unsaved.as_mut().filter(|_| has_moved || part > 0) {
+        let is_moved = part > 0 || former.is_some();
+        if let Some(unsaved) = self.unsaved.as_mut().filter(|_| has_moved || is_moved) {
             // All parts of a key are one now, and will be saved as the first.
             unsaved.entry(at).or_default().push(id);
-            if part > 0 {
+            if is_moved {
                 self.left.push((hash, place.to_vec()));
             }
         }

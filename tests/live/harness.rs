@@ -124,8 +124,9 @@ impl Place {
     /// Removes the newest state: the run has to go on from an older one.
     pub(crate) fn damage(&self) -> bool {
         let Some(manifest) = self.manifest() else { return false };
-        let name = &manifest.state[0].name;
-        std::fs::remove_file(self.dir.path().join("checkpoint").join("activity").join(name)).is_ok()
+        // Whoever has read nothing has nothing to keep.
+        let Some(file) = manifest.state.first() else { return false };
+        std::fs::remove_file(self.dir.path().join("checkpoint").join("activity").join(&file.name)).is_ok()
     }
 
     /// Waits until a manifest says so.

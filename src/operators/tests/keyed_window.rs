@@ -83,7 +83,7 @@ proptest! {
     fn without_epochs_update_mode_is_final_mode(events in log(), windows in windows(), pace in pace()) {
         let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
         let (given, _) = run(&scripts(&events, 2, windows, &pace), move |blocks, _ledger| {
-            let mode = Mode::Update(Trigger::new(Duration::ZERO, Arc::new(ManualClock::default())));
+            let mode = Mode::Update(Trigger::new(Duration::ZERO, Arc::new(ManualClock::default()), 0));
             blocks.close_windows("Windows", spec, mode, &StateHub::none())
         });
         let mut table = Table::new();

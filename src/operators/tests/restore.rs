@@ -570,7 +570,7 @@ proptest! {
         let spec = WindowSpec::sliding(size, slide).expect("valid");
         let (first, second) = events.split_at(cut.index(events.len() + 1));
         let build = operators::<PaneBlock<All>, _, _>(move |blocks, _, hub| {
-            let trigger = Trigger::new(Duration::ZERO, Arc::new(ManualClock::default()));
+            let trigger = Trigger::new(Duration::ZERO, Arc::new(ManualClock::default()), 0);
             blocks.close_windows("Windows", spec, Mode::Update(trigger), hub)
         });
         let pack = |events: &[Event], peers| route(blocks(&spec, events), peers);

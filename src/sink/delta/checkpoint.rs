@@ -5,11 +5,10 @@
 //! levels follow from what an action has ([`Leaf`]).
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -239,10 +238,9 @@ fn write_to<W: Write + Send>(file: W, actions: &[Action]) -> Result<W, ParquetEr
     writer.into_inner()
 }
 
-/// The actions of the checkpoint in `path`, whoever wrote it; of kinds that tidegate has no use for, none.
-pub(super) fn read(path: &Path) -> Result<Vec<Action>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
+/// The actions of a checkpoint's `bytes`, whoever wrote it; of kinds that tidegate has no use for, none.
+pub(super) fn read(bytes: Vec<u8>) -> Result<Vec<Action>, String> {
+    let reader = SerializedFileReader::new(Bytes::from(bytes)).map_err(|error| error.to_string())?;
     let mut actions = Vec::new();
     for row in reader.get_row_iter(None).map_err(|error| error.to_string())? {
         let row = row.map_err(|error| error.to_string())?;

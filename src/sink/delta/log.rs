@@ -7,16 +7,15 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::action::{Action, Add, MetaData, Protocol, Remove};
 use super::checkpoint;
 use crate::sink::SinkError;
-use crate::sink::disk::{Disk, DiskError};
-use crate::sink::staged::{failed, nonce};
+use crate::sink::staged::failed;
+use crate::storage::{Storage, StorageError};
 
 /// The directory of the log, below the table.
 pub const LOG: &str = "_delta_log";
@@ -83,25 +82,34 @@ pub enum Put {
     Taken,
 }
 
+/// How many commits are read at once.
+const READ_AT_ONCE: usize = 100;
+
 /// The log of one table.
 #[derive(Clone, Debug)]
 pub struct Log {
-    disk: Disk,
-    dir: PathBuf,
+    place: Arc<dyn Storage>,
+    dir: String,
     sink: String,
 }
 
 impl Log {
-    pub(crate) fn new(disk: Disk, table: &Path, sink: &str) -> Self {
-        Log { disk, dir: table.join(LOG), sink: sink.to_owned() }
+    /// The log of the table in the directory `table` of `place` (empty: `place` itself is the table); `sink` is named in errors.
+    pub fn new(place: Arc<dyn Storage>, table: &str, sink: &str) -> Self {
+        let dir = if table.is_empty() { LOG.to_owned() } else { format!("{table}/{LOG}") };
+        Log { place, dir, sink: sink.to_owned() }
     }
 
-    fn lift(&self, error: DiskError) -> SinkError {
-        error.of(&self.sink)
+    fn at(&self, name: &str) -> String {
+        format!("{}/{name}", self.dir)
+    }
+
+    fn lift<T>(&self, result: Result<T, StorageError>) -> Result<T, SinkError> {
+        result.map_err(|error| error.of(&self.sink))
     }
 
     fn damaged(&self, name: &str, cause: impl ToString) -> SinkError {
-        failed(&self.sink, format!("{:?}: {}", self.dir.join(name), cause.to_string()))
+        failed(&self.sink, format!("{:?} in {}: {}", self.at(name), self.place.place(), cause.to_string()))
     }
 
     /// The newest table; or that of `version`, which must be there with all that leads to it.
@@ -109,8 +117,7 @@ impl Log {
     /// # Errors
     /// When something of the log cannot be read or is missing.
     pub fn snapshot(&self, version: Option<u64>) -> Result<Snapshot, SinkError> {
-        let names = self.disk.names(&self.dir).map_err(|error| self.lift(error))?;
-        let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
+        let names = self.lift(self.place.names(&self.dir))?;
         let within = |found: &u64| version.is_none_or(|version| *found <= version);
         let number =
             |name: &str, end: &str| name.strip_suffix(end).filter(|n| n.len() == 20)?.parse::<u64>().ok();
@@ -118,25 +125,27 @@ impl Log {
         let mut snapshot = Snapshot::default();
         if let Some(at) = checkpoints.filter(within).max() {
             let name = checkpoint_name(at);
-            let actions =
-                checkpoint::read(&self.dir.join(&name)).map_err(|cause| self.damaged(&name, cause))?;
+            let bytes = self.lift(self.place.read(&self.at(&name)))?;
+            let bytes = bytes.ok_or_else(|| self.damaged(&name, "it has gone"))?;
+            let actions = checkpoint::read(bytes).map_err(|cause| self.damaged(&name, cause))?;
             actions.into_iter().for_each(|action| snapshot.apply(action));
             snapshot.version = Some(at);
         }
+        let first = snapshot.version.map_or(0, |version| version + 1);
         let mut commits: Vec<u64> = names.iter().filter_map(|name| number(name, ".json")).collect();
+        commits.retain(|commit| *commit >= first && within(commit));
         commits.sort_unstable();
-        for commit in commits.into_iter().filter(within) {
-            let next = snapshot.version.map_or(0, |version| version + 1);
-            if commit < next {
-                continue;
+        if let Some((_, commit)) = (first..).zip(&commits).find(|(next, commit)| next != *commit) {
+            let cause = "a version before it is missing, and there is no checkpoint behind that";
+            return Err(self.damaged(&commit_name(*commit), cause));
+        }
+        for commits in commits.chunks(READ_AT_ONCE) {
+            let paths: Vec<_> = commits.iter().map(|commit| self.at(&commit_name(*commit))).collect();
+            for (commit, bytes) in commits.iter().zip(self.lift(self.place.read_all(&paths))?) {
+                let bytes = bytes.ok_or_else(|| self.damaged(&commit_name(*commit), "it has gone"))?;
+                self.parse(*commit, &bytes)?.into_iter().for_each(|action| snapshot.apply(action));
+                snapshot.version = Some(*commit);
             }
-            if commit > next {
-                let cause = format!("version {next} is missing, and there is no checkpoint behind it");
-                return Err(self.damaged(&commit_name(commit), cause));
-            }
-            let actions = self.commit(commit)?.unwrap_or_default();
-            actions.into_iter().for_each(|action| snapshot.apply(action));
-            snapshot.version = Some(commit);
         }
         if let Some(asked) = version.filter(|asked| snapshot.version != Some(*asked)) {
             return Err(self.damaged(&commit_name(asked), "there is no such version"));
@@ -149,52 +158,34 @@ impl Log {
     /// # Errors
     /// When it cannot be read.
     pub fn commit(&self, version: u64) -> Result<Option<Vec<Action>>, SinkError> {
-        let name = commit_name(version);
-        let Some(bytes) = self.disk.read(&self.dir.join(&name)).map_err(|error| self.lift(error))? else {
-            return Ok(None);
-        };
+        let bytes = self.lift(self.place.read(&self.at(&commit_name(version))))?;
+        bytes.map(|bytes| self.parse(version, &bytes)).transpose()
+    }
+
+    fn parse(&self, version: u64, bytes: &[u8]) -> Result<Vec<Action>, SinkError> {
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
         let actions = lines.map(|line| {
             let line: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
             Action::read(line)
         });
         let actions: Result<Vec<_>, String> = actions.collect();
-        Ok(Some(actions.map_err(|cause| self.damaged(&name, cause))?.into_iter().flatten().collect()))
+        let actions = actions.map_err(|cause| self.damaged(&commit_name(version), cause))?;
+        Ok(actions.into_iter().flatten().collect())
     }
 
-    /// Makes `actions` the commit of `version`, unless there is one.
+    /// Makes `actions` the commit of `version`, unless there is one; where the outcome of an earlier try is not known, that
+    /// may be it.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the place refuses.
     pub fn put(&self, version: u64, actions: &[Action]) -> Result<Put, SinkError> {
         let mut bytes = Vec::new();
         for action in actions {
             serde_json::to_writer(&mut bytes, action).map_err(|error| failed(&self.sink, error))?;
             bytes.push(b'\n');
         }
-        let (name, draft) = (commit_name(version), self.dir.join(format!(".{}.tmp", nonce())));
-        let put = || {
-            self.disk.create_dirs(&self.dir)?;
-            let mut file = self.disk.create(&draft)?;
-            file.write_all(&bytes).map_err(|cause| DiskError::of_write(&draft, cause))?;
-            file.finish()?;
-            // A second name is given or refused in one step; renaming would replace what another has put.
-            let linked = self.disk.link(&draft, &self.dir.join(&name))?;
-            self.disk.remove(&draft)?;
-            self.disk.force_dir(&self.dir)?;
-            Ok(linked)
-        };
-        if put().map_err(|error| self.lift(error))? {
-            return Ok(Put::Done);
-        }
-        let there = self.disk.len(&self.dir.join(&name)).map_err(|error| self.lift(error))?;
-        match there {
-            Some(_) => Ok(Put::Taken),
-            None => {
-                Err(self
-                    .damaged(&name, "the file system gives no second name to a file, which a commit needs"))
-            }
-        }
+        let created = self.lift(self.place.create(&self.at(&commit_name(version)), &bytes))?;
+        Ok(if created { Put::Done } else { Put::Taken })
     }
 
     /// Writes a checkpoint of the newest version.
@@ -204,16 +195,11 @@ impl Log {
     pub fn checkpoint(&self) -> Result<(), SinkError> {
         let snapshot = self.snapshot(None)?;
         let Some(version) = snapshot.version else { return Ok(()) };
-        let actions = snapshot.actions();
-        let (name, draft) = (checkpoint_name(version), self.dir.join(format!(".{}.tmp", nonce())));
-        let file = self.disk.create(&draft).map_err(|error| self.lift(error))?;
-        let file = checkpoint::write(file, &actions).map_err(|cause| self.damaged(&name, cause))?;
+        let (name, actions) = (checkpoint_name(version), snapshot.actions());
+        let bytes = checkpoint::write(Vec::new(), &actions).map_err(|cause| self.damaged(&name, cause))?;
+        self.lift(self.place.replace(&self.at(&name), &bytes))?;
         let pointer = json!({"version": version, "size": actions.len()}).to_string();
-        let done = file
-            .finish()
-            .and_then(|_| self.disk.rename(&draft, &self.dir.join(&name)))
-            .and_then(|()| self.disk.replace(&self.dir.join("_last_checkpoint"), pointer.as_bytes()));
-        done.map_err(|error| self.lift(error))
+        self.lift(self.place.replace(&self.at("_last_checkpoint"), pointer.as_bytes()))
     }
 }
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::action::Action;
 use super::log::Log;
 use crate::runtime::{Clock, SystemClock};
 use crate::sink::SinkError;
-use crate::sink::disk::{Disk, Durability};
 use crate::sink::staged::failed;
+use crate::storage::{Dir, Storage};
 
 /// A version of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +30,13 @@ pub struct Commit {
     pub rows: u64,
 }
 
-/// The versions of the table in `dir`, the newest first, as far back as the log goes.
+/// The versions of the table that is `table`, the newest first, as far back as the log goes.
 ///
 /// # Errors
 /// When it is no Delta table, or a commit cannot be read.
-pub fn history(dir: &Path) -> Result<Vec<Commit>, SinkError> {
-    let log = Log::new(Disk::new(Durability::Process), dir, "delta");
-    let newest = newest(&log, dir)?;
+pub fn history(table: &Arc<dyn Storage>) -> Result<Vec<Commit>, SinkError> {
+    let log = Log::new(Arc::clone(table), "", "delta");
+    let newest = newest(&log, &**table)?;
     let mut commits = Vec::new();
     for version in (0..=newest).rev() {
         let Some(actions) = log.commit(version)? else { break };
@@ -77,8 +78,9 @@ pub struct Vacuumed {
 /// # Errors
 /// When it is no Delta table, or a file cannot be removed.
 pub fn vacuum(dir: &Path, retention: Duration, dry_run: bool) -> Result<Vacuumed, SinkError> {
-    let log = Log::new(Disk::new(Durability::Process), dir, "delta");
-    newest(&log, dir)?;
+    let table: Arc<dyn Storage> = Arc::new(Dir::new(dir));
+    let log = Log::new(Arc::clone(&table), "", "delta");
+    newest(&log, &*table)?;
     let snapshot = log.snapshot(None)?;
     let before_ms = SystemClock.now_us() / 1000 - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     let kept: BTreeSet<&str> = snapshot.files.keys().map(String::as_str).collect();
@@ -120,10 +122,10 @@ pub fn vacuum(dir: &Path, retention: Duration, dry_run: bool) -> Result<Vacuumed
     Ok(vacuumed)
 }
 
-/// The newest version of the table in `dir`, which must be one.
-fn newest(log: &Log, dir: &Path) -> Result<u64, SinkError> {
+/// The newest version of a table, which must be one.
+fn newest(log: &Log, table: &dyn Storage) -> Result<u64, SinkError> {
     let version = log.snapshot(None)?.version;
     version.ok_or_else(|| {
-        failed("delta", format!("{dir:?} is no Delta table: it has no _delta_log with commits"))
+        failed("delta", format!("{} is no Delta table: it has no _delta_log with commits", table.place()))
     })
 }

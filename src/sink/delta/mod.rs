@@ -18,6 +18,9 @@
 //!
 //! A table without rows in an epoch gets no commit, but for the first one that makes it. A generation stands in the log as
 //! a `txn` of its own, so that an older run is refused wherever the table lies.
+//!
+//! In S3 or HDFS files go under their names when an epoch is prepared: what no commit names is not in. The log is all that
+//! there is of marks then, and a commit is put where there is none of its number, by the place's own means.
 
 mod action;
 mod checkpoint;
@@ -41,10 +44,11 @@ pub use self::rows::DeltaRows;
 use super::disk::{Disk, Durability};
 use super::lake::epoch::{OpenEpoch, StagedFile};
 use super::lake::{BOOKS, LakeBatch, Limits, directory, publish};
-use super::staged::{Books, Description, Turn, nonce, turn};
+use super::staged::{Books, Description, Turn, is_plain, nonce, turn};
 use super::{Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema};
 use crate::runtime::{Clock, SystemClock};
+use crate::storage::{Dir, Storage, StorageError, Upload};
 
 const KIND: &str = "delta";
 
@@ -107,7 +111,6 @@ struct Tip {
 #[derive(Debug)]
 struct Table {
     of: DeltaTable,
-    dir: PathBuf,
     log: Log,
     tip: Tip,
 }
@@ -118,9 +121,14 @@ pub struct DeltaTables {
     app: String,
     options: Options,
     books: Books,
+    place: Arc<dyn Storage>,
+    /// The place where it is a directory of this machine, into which staged files are renamed.
+    local: Option<PathBuf>,
     tables: Vec<Table>,
     open: BTreeMap<(u64, usize), OpenEpoch>,
     prepared: BTreeMap<u64, Staged>,
+    /// The epoch whose files have been uploaded last.
+    uploaded: Option<u64>,
 }
 
 /// What the sink's mark holds besides epoch and generation: nothing.
@@ -139,28 +147,49 @@ impl DeltaTables {
         options: Options,
         durability: Durability,
     ) -> Result<Self, SinkError> {
-        Self::open_on(Disk::new(durability), root, sink, tables, options)
+        let disk = Disk::new(durability);
+        let books = root.join(first(&tables)).join(BOOKS);
+        let place = Arc::new(Dir::on(disk.clone(), root));
+        let opened = Self::open_in(place, Books::open(disk, books, sink)?, tables, options)?;
+        Ok(DeltaTables { local: Some(root.to_owned()), ..opened })
     }
 
-    fn open_on(
-        disk: Disk,
-        root: &Path,
+    /// Opens `tables` in a remote place. Rows wait in `state_dir`, which may be empty at each start.
+    ///
+    /// # Errors
+    /// As [`DeltaTables::open`]; [`SinkError::Unavailable`] while the place is away.
+    pub fn open_remote(
+        place: Arc<dyn Storage>,
+        state_dir: &Path,
         sink: &str,
         tables: Vec<DeltaTable>,
         options: Options,
     ) -> Result<Self, SinkError> {
-        let first = tables.first().map_or("", |table| &*table.schema.name);
-        let books = Books::open(disk.clone(), root.join(first).join(BOOKS), sink)?;
+        let books = state_dir.join(".tidegate").join(KIND).join(sink).join(first(&tables));
+        let books = Books::open(Disk::new(Durability::Process), books, sink)?;
+        Self::open_in(place, books, tables, options)
+    }
+
+    fn open_in(
+        place: Arc<dyn Storage>,
+        books: Books,
+        tables: Vec<DeltaTable>,
+        options: Options,
+    ) -> Result<Self, SinkError> {
+        let app = format!("tidegate/{}", books.sink);
         let table = |of: DeltaTable| {
-            let dir = root.join(&*of.schema.name);
-            let log = Log::new(disk.clone(), &dir, sink);
-            let mut table = Table { of, dir, log, tip: Tip::default() };
-            table.open(&format!("tidegate/{sink}"), options.schema).map_err(|cause| cause.of(&books))?;
+            let log = Log::new(Arc::clone(&place), &of.schema.name, &books.sink);
+            let mut table = Table { of, log, tip: Tip::default() };
+            table.open(&app, options.schema).map_err(|cause| cause.of(&books))?;
             Ok(table)
         };
         let tables = tables.into_iter().map(table).collect::<Result<_, SinkError>>()?;
-        let app = format!("tidegate/{sink}");
-        Ok(DeltaTables { app, options, books, tables, open: BTreeMap::new(), prepared: BTreeMap::new() })
+        let (open, prepared) = (BTreeMap::new(), BTreeMap::new());
+        Ok(DeltaTables { app, options, books, place, local: None, tables, open, prepared, uploaded: None })
+    }
+
+    fn lift<T>(&self, result: Result<T, StorageError>) -> Result<T, SinkError> {
+        result.map_err(|error| error.of(&self.books.sink))
     }
 
     /// The rows that are in the table called `name`, which has no directories.
@@ -172,11 +201,50 @@ impl DeltaTables {
         let table = table.ok_or_else(|| self.books.failed(format!("there is no Delta table {name:?}")))?;
         let mut rows = table.of.schema.batch();
         for path in table.log.snapshot(None)?.files.into_keys() {
-            let path = table.dir.join(path);
-            read::append(&path, &table.of.schema, &mut rows)
-                .map_err(|cause| self.books.failed(format!("{path:?}: {cause}")))?;
+            let path = format!("{name}/{path}");
+            let read = match self.lift(self.place.read(&path))? {
+                Some(bytes) => read::append(bytes, &table.of.schema, &mut rows),
+                None => Err("the log names it, and it is not there".to_owned()),
+            };
+            read.map_err(|cause| self.books.failed(format!("{path:?} in {}: {cause}", self.place.place())))?;
         }
         Ok(rows)
+    }
+
+    /// Puts the files of a prepared epoch into a remote place, under names that no commit has yet.
+    fn upload(&mut self, epoch: u64, staged: &Staged) -> Result<(), SinkError> {
+        if self.local.is_some() || self.uploaded == Some(epoch) {
+            return Ok(());
+        }
+        let Description { dir, files, .. } =
+            Description::<TableFile>::of(staged, &self.books.sink, KIND, epoch)?;
+        let dir = self.books.dir(&dir);
+        let upload = |TableFile { table, file }: TableFile| Upload {
+            from: dir.join(&table).join(&file.name),
+            to: format!("{table}/{}", file.path),
+            bytes: file.bytes,
+        };
+        let files: Vec<_> = files.into_iter().map(upload).collect();
+        self.lift(self.place.upload(&files))?;
+        self.uploaded = Some(epoch);
+        Ok(())
+    }
+
+    /// Makes sure that the files of an epoch lie under their names in `table`.
+    fn publish(&self, table: &str, dir: &str, files: &[StagedFile], verify: bool) -> Result<(), SinkError> {
+        if let Some(root) = &self.local {
+            let staged = self.books.dir(dir).join(table);
+            return publish::files(&self.books, &staged, &root.join(table), files, verify);
+        }
+        for file in files.iter().filter(|_| verify) {
+            let path = format!("{table}/{}", file.path);
+            if !is_plain(&file.path) || self.lift(self.place.len(&path))? != Some(file.bytes) {
+                let place = self.place.place();
+                let what = format!("{path:?} in {place} is not the file that the manifest describes");
+                return Err(self.books.failed(what));
+            }
+        }
+        Ok(())
     }
 
     /// Publishes a table's files and commits them.
@@ -194,8 +262,7 @@ impl DeltaTables {
         // A table that has taken the epoch in may have been rewritten since: its files are nobody's to look for.
         let known = table.tip.epoch.is_some_and(|known| known >= epoch as i64);
         let files = if known { Vec::new() } else { files };
-        let staged = self.books.dir(dir).join(&*table.of.schema.name);
-        publish::files(&self.books, &staged, &table.dir, &files, verify)?;
+        self.publish(&table.of.schema.name, dir, &files, verify)?;
         let mut adds: Vec<_> = files.iter().map(|file| Action::Add(add(file, now_ms))).collect();
         if table.of.replaces && !adds.is_empty() {
             let out = |path: String| Remove { path, deletion_timestamp: Some(now_ms), data_change: true };
@@ -250,7 +317,7 @@ impl Table {
             let cause = format!(
                 "the Delta table {:?} asks for reader version {reader} and writer version {writer}; tidegate writes \
                  tables of versions 1 and 2: write to a new table",
-                self.dir
+                self.of.schema.name
             );
             return Err(Fault::Table(cause));
         }
@@ -261,7 +328,7 @@ impl Table {
     fn metadata(&self, mode: SchemaMode) -> Result<Option<MetaData>, Fault> {
         let ours = action::schema_json(&self.of.schema, &self.of.partition_columns);
         let Some(there) = &self.tip.metadata else {
-            let id = xxh3_128(format!("{:?} {}", self.dir, nonce()).as_bytes());
+            let id = xxh3_128(format!("{:?} {}", self.of.schema.name, nonce()).as_bytes());
             let hex = format!("{id:032x}");
             return Ok(Some(MetaData {
                 id: [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"),
@@ -275,13 +342,13 @@ impl Table {
         };
         if there.partition_columns != self.of.partition_columns {
             let (is, ours) = (&there.partition_columns, &self.of.partition_columns);
-            let cause = format!("the Delta table {:?} is partitioned by {is:?}, not {ours:?}", self.dir);
+            let cause = format!("the Delta table {:?} is partitioned by {is:?}, not {ours:?}", self.of.schema.name);
             return Err(Fault::Table(cause));
         }
         let theirs = serde_json::from_str(&there.schema_string)
-            .map_err(|error| Fault::Table(format!("the schema of {:?}: {error}", self.dir)))?;
+            .map_err(|error| Fault::Table(format!("the schema of {:?}: {error}", self.of.schema.name)))?;
         let merged = action::merged(&theirs, &ours)
-            .map_err(|cause| Fault::Table(format!("the Delta table {:?}: {cause}", self.dir)))?;
+            .map_err(|cause| Fault::Table(format!("the Delta table {:?}: {cause}", self.of.schema.name)))?;
         match (merged, mode) {
             (None, _) => Ok(None),
             (Some(merged), SchemaMode::Evolve) => {
@@ -289,7 +356,7 @@ impl Table {
             }
             (Some(_), SchemaMode::Enforce) => Err(Fault::Table(format!(
                 "the Delta table {:?} lacks columns that are written: set the schema to evolve, or write to a new table",
-                self.dir
+                self.of.schema.name
             ))),
         }
     }
@@ -376,6 +443,11 @@ impl Table {
     }
 }
 
+/// The table that the sink's own files are named after.
+fn first(tables: &[DeltaTable]) -> &str {
+    tables.first().map_or("", |table| &*table.schema.name)
+}
+
 /// The application under which generations stand in a log.
 fn generations(app: &str) -> String {
     format!("{app}/generation")
@@ -423,8 +495,9 @@ impl Sink for DeltaTables {
     }
 
     fn prepare(&mut self, epoch: u64) -> Result<Staged, SinkError> {
-        if let Some(staged) = self.prepared.get(&epoch) {
-            return Ok(staged.clone());
+        if let Some(staged) = self.prepared.get(&epoch).cloned() {
+            self.upload(epoch, &staged)?;
+            return Ok(staged);
         }
         let (mut dir, mut files) = (String::new(), Vec::new());
         for (index, table) in self.tables.iter().enumerate() {
@@ -441,18 +514,30 @@ impl Sink for DeltaTables {
         }
         let staged = Description::new(KIND, epoch, dir, files).to_staged(&self.books.sink)?;
         self.prepared.insert(epoch, staged.clone());
+        self.upload(epoch, &staged)?;
         Ok(staged)
     }
 
     fn committed(&mut self) -> Result<Option<u64>, SinkError> {
-        Ok(self.books.mark::<NoState>()?.epoch)
+        if self.local.is_some() {
+            return Ok(self.books.mark::<NoState>()?.epoch);
+        }
+        let DeltaTables { app, books, tables, .. } = self;
+        tables.iter_mut().try_for_each(|table| table.refresh(app)).map_err(|fault| fault.of(books))?;
+        let newest = self.tables.iter().filter_map(|table| table.tip.epoch).max();
+        Ok(newest.and_then(|epoch| u64::try_from(epoch).ok()))
     }
 
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         let description = Description::<TableFile>::of(staged, &self.books.sink, KIND, epoch)?;
         let _lock = self.books.lock().map_err(|error| self.books.lift(error))?;
         let mut mark = self.books.mark::<NoState>()?;
-        match turn(&self.books.sink, mark.epoch, mark.generation, epoch, generation)? {
+        let turn = match self.local {
+            Some(_) => turn(&self.books.sink, mark.epoch, mark.generation, epoch, generation)?,
+            // The logs say what is in.
+            None => Turn::Publish,
+        };
+        match turn {
             Turn::Done => self.books.note_generation(mark, generation)?,
             Turn::Publish => {
                 let Description { dir, files, .. } = description;

@@ -1,17 +1,14 @@
 //! Reading rows back from a file that tidegate wrote.
 
-use std::fs::File;
-use std::path::Path;
-
+use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
 use crate::rows::{Cell, ColumnType, RowBatch, Schema};
 
-/// Appends the rows of the file in `path` to `rows`; a column of `schema` that the file lacks is null.
-pub(super) fn append(path: &Path, schema: &Schema, rows: &mut RowBatch) -> Result<(), String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
+/// Appends the rows of a file's `bytes` to `rows`; a column of `schema` that the file lacks is null.
+pub(super) fn append(bytes: Vec<u8>, schema: &Schema, rows: &mut RowBatch) -> Result<(), String> {
+    let reader = SerializedFileReader::new(Bytes::from(bytes)).map_err(|error| error.to_string())?;
     for row in reader.get_row_iter(None).map_err(|error| error.to_string())? {
         let row = row.map_err(|error| error.to_string())?;
         let mut cells = Vec::with_capacity(schema.columns.len());

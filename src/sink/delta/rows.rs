@@ -71,8 +71,9 @@ impl Sink for DeltaRows {
             self.waiting.keys().filter(|(of, _)| *of == epoch).map(|(_, table)| *table).collect();
         for table in tables {
             let schema = Arc::clone(&self.of[table].schema);
+            // Before the rows are taken: where it cannot be read now, this is tried again.
+            let there = self.tables.rows(&schema.name)?;
             if let Some(waiting) = self.waiting.remove(&(epoch, table)).filter(|rows| !rows.is_empty()) {
-                let there = self.tables.rows(&schema.name)?;
                 let rows = latest(&schema, [&there, &waiting]);
                 self.stage(epoch, schema, rows)?;
             }

@@ -41,7 +41,7 @@ fn epoch(sink: &mut DeltaTables, epoch: u64, rows: i64) -> Staged {
 }
 
 fn snapshot(root: &Path, table: &str) -> Snapshot {
-    Log::new(Disk::new(Durability::Process), &root.join(table), "test").snapshot(None).unwrap()
+    Log::new(Arc::new(Dir::new(root)), table, "test").snapshot(None).unwrap()
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn version_that_another_writer_has_taken_is_passed_over() {
     let root = tempfile::tempdir().unwrap();
     let mut sink = open(root.path(), Options::default());
     epoch(&mut sink, 1, 3);
-    let log = Log::new(Disk::new(Durability::Process), &root.path().join("dated"), "other");
+    let log = Log::new(Arc::new(Dir::new(root.path())), "dated", "other");
     assert_eq!(log.put(0, &[]).unwrap(), Put::Taken);
     assert_eq!(log.put(1, &[Action::CommitInfo(json!({"operation": "OTHER"}))]).unwrap(), Put::Done);
     epoch(&mut sink, 2, 3);
@@ -161,7 +161,8 @@ fn history_tells_versions_and_vacuum_removes_what_no_version_needs() {
     epoch(&mut sink, 1, 3);
     epoch(&mut sink, 2, 4);
     let dir = root.path().join("dated");
-    let rows: Vec<_> = history(&dir).unwrap().iter().map(|commit| (commit.version, commit.rows)).collect();
+    let place = |dir: &Path| -> Arc<dyn Storage> { Arc::new(Dir::new(dir)) };
+    let rows: Vec<_> = history(&place(&dir)).unwrap().iter().map(|commit| (commit.version, commit.rows)).collect();
     assert_eq!(rows, [(1, 4), (0, 3)]);
     let orphan = dir.join("event_date=2024-01-28").join("part-0000000009-00000-00000000.parquet");
     std::fs::write(&orphan, b"left behind").unwrap();
@@ -171,7 +172,7 @@ fn history_tells_versions_and_vacuum_removes_what_no_version_needs() {
     assert_eq!(vacuum(&dir, Duration::ZERO, false).unwrap().bytes, 11);
     assert!(!orphan.is_file());
     assert_eq!(snapshot(root.path(), "dated").files.len(), 2);
-    assert!(history(root.path()).is_err());
+    assert!(history(&place(root.path())).is_err());
 }
 
 #[test]
@@ -208,4 +209,66 @@ fn rows_that_replace_others_by_key_leave_one_each() {
         expected.push(&[Cell::Text(route.as_bytes()), Cell::Int(n)]);
     }
     assert_eq!(rows, expected);
+}
+
+/// A remote place is one in which nothing is renamed: a directory behind the trait is enough to see that.
+#[test]
+fn remote_tables_are_committed_once_by_whoever_recovers() {
+    let (root, first, second) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let open = |state: &Path| {
+        let place = Arc::new(Dir::new(root.path()));
+        DeltaTables::open_remote(place, state, "test", tables(), Options::default()).unwrap()
+    };
+    let mut died = open(first.path());
+    died.write(1, batch("dated", "event_date=2024-01-28", 0..3)).unwrap();
+    died.write(1, batch("plain", "", 0..2)).unwrap();
+    let staged = died.prepare(1).unwrap();
+    assert_eq!(died.prepare(1).unwrap(), staged);
+    assert_eq!(died.committed().unwrap(), None);
+    assert_eq!(snapshot(root.path(), "dated").version, None, "what no commit names is not in");
+    drop(died);
+
+    // Another machine, which has nothing but the description.
+    let mut recovered = open(second.path());
+    recovered.commit(1, 2, &staged).unwrap();
+    recovered.commit(1, 2, &staged).unwrap();
+    open(first.path()).commit(1, 3, &staged).unwrap();
+    for table in ["dated", "plain"] {
+        let there = snapshot(root.path(), table);
+        assert_eq!((there.version, there.files.len()), (Some(0), 1), "{table}");
+    }
+    assert_eq!(recovered.committed().unwrap(), Some(1));
+    assert_eq!(recovered.rows("plain").unwrap().len(), 2);
+
+    // An older run, while a newer one is at work.
+    let (mut older, mut newer) = (open(first.path()), open(second.path()));
+    for number in [2, 3] {
+        newer.write(number, batch("dated", "event_date=2024-01-28", 0..1)).unwrap();
+        let staged = newer.prepare(number).unwrap();
+        newer.commit(number, 4, &staged).unwrap();
+    }
+    older.write(4, batch("dated", "event_date=2024-01-28", 0..1)).unwrap();
+    let late = older.prepare(4).unwrap();
+    assert!(matches!(older.commit(4, 3, &late), Err(SinkError::Fenced { ours: 3, newer: 4, .. })));
+    assert_eq!(snapshot(root.path(), "dated").files.len(), 3);
+}
+
+#[test]
+fn remote_file_that_is_not_there_is_not_committed() {
+    let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let open = || {
+        let place = Arc::new(Dir::new(root.path()));
+        DeltaTables::open_remote(place, state.path(), "test", tables(), Options::default()).unwrap()
+    };
+    let mut died = open();
+    died.write(1, batch("plain", "", 0..2)).unwrap();
+    let staged = died.prepare(1).unwrap();
+    drop(died);
+    for file in std::fs::read_dir(root.path().join("plain")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let refusal = open().commit(1, 2, &staged).unwrap_err().to_string();
+    assert!(refusal.contains("is not the file that the manifest describes"), "{refusal}");
+    assert_eq!(snapshot(root.path(), "plain").version, None);
 }

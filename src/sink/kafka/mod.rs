@@ -36,7 +36,7 @@ use self::transaction::{Transactions, Verdict, judge_mark};
 use super::staged::{Books, Description, Mark, Turn, turn};
 use super::topic::TopicBatch;
 use super::{Disk, Durability, Sink, SinkError, Staged};
-use crate::kafka::{NewTopicSpec, Properties, create_topic, describe_topics};
+use crate::kafka::{NewTopicSpec, Properties, add_partitions, create_topic, describe_topics};
 
 /// A topic that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,10 +175,11 @@ impl KafkaTopics {
         for (topic, found) in topics.iter().zip(found) {
             match found {
                 Some(found) if (found.partitions as i32) < topic.partitions => {
-                    return Err(self.staging.books.failed(format!(
-                        "topic {:?} has {} partitions and needs {}, as many as its input: add the missing ones",
-                        topic.name, found.partitions, topic.partitions
-                    )));
+                    // As many as its input, which may have got more.
+                    let TargetTopic { name, partitions } = topic;
+                    let added = add_partitions(properties, name, *partitions as usize, *timeout);
+                    added.map_err(|cause| self.unavailable(cause))?;
+                    tracing::info!("topic {name:?} had {} partitions and has {partitions}", found.partitions);
                 }
                 Some(_) => {}
                 None => {

@@ -222,7 +222,8 @@ impl Source for KafkaSource {
     }
 
     fn mark(&self) -> InputMark {
-        InputMark { topic_ids: self.topic_ids(), ends: BTreeMap::new() }
+        let starts = self.partitions.iter().map(|info| (info.id.clone(), info.from_offset)).collect();
+        InputMark { topic_ids: self.topic_ids(), ends: BTreeMap::new(), starts }
     }
 
     fn resume(&self, former: &InputMark) -> Result<(), SourceError> {
