@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::config::Config;
 use super::error::Fault;
-use super::session::{Session, runtime};
+use super::session::{Session, runtime, with_session};
 use super::sql::{literal, quoted};
 use super::{CREATING, copy, ensure_table, sql};
 use crate::rows::{RowBatch, Schema};
@@ -122,23 +122,11 @@ impl Merge {
     ) -> Result<T, SinkError> {
         let held = self.session.take();
         let this = &*self;
-        let outcome = this.runtime.block_on(async {
-            // A connection that ended while it was idle is noticed once its task has run.
-            tokio::task::yield_now().await;
-            let mut alive = held.filter(|session| !session.is_closed());
-            if let Some(session) = &alive
-                && session.run("").await.is_err()
-            {
-                alive = None;
-            }
-            let session = match alive {
-                Some(session) => session,
-                None => Session::connect(&this.config).await?,
-            };
+        let outcome = with_session(&this.runtime, &this.config, held, async |session| {
             session.begin(&this.config).await?;
-            let done = work(this, &session).await?;
+            let done = work(this, session).await?;
             session.run("COMMIT").await?;
-            Ok::<_, Fault>((session, done))
+            Ok(done)
         });
         let (session, done) = outcome.map_err(|fault| fault.of(&self.name, &self.config.place(), doing))?;
         self.session = Some(session);
