@@ -169,15 +169,37 @@ fn newer_write_stays_whatever_is_repeated() {
     let mut again = open(&config, copy.path()).unwrap();
     again.commit(1, 1, &first).unwrap();
     assert_eq!(counts(&config), ["a 00:00 2", "b 00:00 1"]);
-    let mut stamps = Vec::new();
+}
+
+#[test]
+fn changes_are_given_between_two_epochs_and_without_a_beginning_also_those_of_none() {
+    let Some(config) = server("t_changes") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&config, dir.path()).unwrap();
     let changes = Changes::open(&config, "real_time_aggregates").unwrap();
-    let mut each = |stamp: Stamp, row: Result<&[Cell<'_>], String>| {
-        stamps.push((stamp.epoch, stamp.revision, row.is_ok()));
-        Ok(())
+    assert_eq!(changes.newest().unwrap(), None);
+    python(
+        &config,
+        "db.real_time_aggregates.insert_many([{'sensor_id': 'x'}, {'sensor_id': 'y', 'epoch': 'two'}])",
+    );
+    assert_eq!(changes.newest().unwrap(), None);
+    for (epoch, sensor) in [(1, "a"), (2, "b"), (3, "c")] {
+        run(&mut sink, epoch, vec![batch(&[(sensor, 0, 1)])]);
+    }
+    assert_eq!(changes.newest().unwrap(), Some(3));
+    let given = |from: Option<i64>, to: i64| {
+        let mut stamps = Vec::new();
+        let mut each = |stamp: Stamp, row: Result<&[Cell<'_>], String>| {
+            stamps.push((stamp.epoch, stamp.revision, row.is_ok()));
+            Ok(())
+        };
+        changes.since(&aggregates(), from, to, &mut each).unwrap();
+        stamps.sort();
+        stamps
     };
-    changes.since(&aggregates(), Some(2), &mut each).unwrap();
-    stamps.sort();
-    assert_eq!(stamps, [(2, 0, true)]);
+    assert_eq!(given(Some(2), 3), [(2, 0, true), (3, 0, true)]);
+    assert_eq!(given(Some(1), 2), [(1, 0, true), (2, 0, true)]);
+    assert_eq!(given(None, 1), [(0, 0, false), (0, 0, false), (1, 0, true)]);
 }
 
 fn copy_dir(from: &Path, to: &Path) {

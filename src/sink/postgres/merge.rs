@@ -94,11 +94,11 @@ impl Merge {
 
     /// Merges rows and moves the position on to `position`, both or none; gives the number of rows that changed.
     ///
-    /// A position never goes back: another process may have gone further.
+    /// With `None` the position stays. It never goes back: another process may have gone further.
     ///
     /// # Errors
     /// As for [`position`](Merge::position).
-    pub fn merge(&mut self, rows: &RowBatch, position: i64) -> Result<u64, SinkError> {
+    pub fn merge(&mut self, rows: &RowBatch, position: Option<i64>) -> Result<u64, SinkError> {
         self.transact("merging rows", async |this, session| {
             let mut batch = (!rows.is_empty()).then(|| TableBatch { table: 0, rows: rows.clone() });
             let (at, name) = (&this.at, literal(&this.name));
@@ -106,10 +106,12 @@ impl Merge {
             session.run(&format!("SELECT 1 FROM {at}tidegate_sync WHERE name = {name} FOR UPDATE")).await?;
             session.send(0, &this.schema, &mut || Ok(batch.take())).await?;
             let changed = session.rows(&sql::upsert_newer(at, 0, &this.schema, &this.stamp)).await?;
-            let set = format!(
-                "UPDATE {at}tidegate_sync SET position = greatest(position, {position}) WHERE name = {name}"
-            );
-            session.run(&set).await?;
+            if let Some(position) = position {
+                let set = format!(
+                    "UPDATE {at}tidegate_sync SET position = greatest(position, {position}) WHERE name = {name}"
+                );
+                session.run(&set).await?;
+            }
             Ok(changed.into_iter().flatten().flatten().next().and_then(|text| text.parse().ok()).unwrap_or(0))
         })
     }
