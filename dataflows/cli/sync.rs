@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::sink::SinkError;
 use tidegate::sink::retry::{Backoff, retry};
-use tidegate_dataflows::sync::{Options, Round, Sync};
+use tidegate_dataflows::sync::{Options, Round, Sync, SyncError};
 
 use super::args::{Global, SyncArgs};
 use super::failure::Failure;
@@ -32,9 +32,14 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &SyncArgs) -> Result<(), Failu
     let backoff = Backoff { attempts, seed: u64::from(std::process::id()), ..Backoff::default() };
     loop {
         let began = Instant::now();
-        let round = match retry(&backoff, &stop, || sync.round(&stop)) {
+        // What can be tried again is an error of an end; whatever else ends a round goes past the tries.
+        let tried = retry(&backoff, &stop, || match sync.round(&stop) {
+            Err(SyncError::Sink(error)) => Err(error),
+            round => Ok(round),
+        });
+        let round = match tried {
             Err(SinkError::Unavailable { .. }) if stop() => return Ok(()),
-            round => round.map_err(failure)?,
+            tried => tried.map_err(failure)?.map_err(behind)?,
         };
         tell(ui, &round);
         let Some(every) = args.every else { return Ok(()) };
@@ -59,4 +64,14 @@ fn tell(ui: &Ui, round: &Round) {
 fn failure(error: SinkError) -> Failure {
     Failure::running(error)
         .mend("look at MONGO_URI, POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD")
+}
+
+fn behind(error: SyncError) -> Failure {
+    match error {
+        SyncError::Sink(error) => failure(error),
+        SyncError::Behind { ref mend, .. } => {
+            let mend = mend.clone();
+            Failure::running(error).mend(mend)
+        }
+    }
 }

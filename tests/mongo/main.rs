@@ -150,10 +150,6 @@ fn staged_epoch_is_committed_once_by_another_process_and_older_generations_are_f
     second.commit(1, 2, &staged).unwrap();
     assert_eq!(counts(&config), ["a 00:00 1"]);
     assert!(matches!(first.commit(1, 1, &staged), Err(SinkError::Fenced { ours: 1, newer: 2, .. })));
-    let provisional = first.upsert_now(1, &[batch(&[("a", 0, 9)])]);
-    assert!(matches!(provisional, Err(SinkError::Fenced { .. })));
-    second.upsert_now(2, &[batch(&[("a", 5, 9)])]).unwrap();
-    assert_eq!(counts(&config), ["a 00:00 1", "a 00:05 9"]);
     assert_eq!(second.committed().unwrap(), Some(1));
 }
 
@@ -169,20 +165,41 @@ fn newer_write_stays_whatever_is_repeated() {
     copy_dir(dir.path(), copy.path());
     sink.commit(1, 1, &first).unwrap();
     run(&mut sink, 2, vec![batch(&[("a", 0, 2)])]);
-    sink.upsert_now(1, &[batch(&[("b", 0, 7)])]).unwrap();
     python(&config, "db.tidegate_epochs.update_one({'_id': 'p'}, {'$set': {'epoch': None}})");
     let mut again = open(&config, copy.path()).unwrap();
     again.commit(1, 1, &first).unwrap();
-    assert_eq!(counts(&config), ["a 00:00 2", "b 00:00 7"]);
-    let mut stamps = Vec::new();
+    assert_eq!(counts(&config), ["a 00:00 2", "b 00:00 1"]);
+}
+
+#[test]
+fn changes_are_given_between_two_epochs_and_without_a_beginning_also_those_of_none() {
+    let Some(config) = server("t_changes") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&config, dir.path()).unwrap();
     let changes = Changes::open(&config, "real_time_aggregates").unwrap();
-    let mut each = |stamp: Stamp, row: Result<&[Cell<'_>], String>| {
-        stamps.push((stamp.epoch, stamp.revision, row.is_ok()));
-        Ok(())
+    assert_eq!(changes.newest().unwrap(), None);
+    python(
+        &config,
+        "db.real_time_aggregates.insert_many([{'sensor_id': 'x'}, {'sensor_id': 'y', 'epoch': 'two'}])",
+    );
+    assert_eq!(changes.newest().unwrap(), None);
+    for (epoch, sensor) in [(1, "a"), (2, "b"), (3, "c")] {
+        run(&mut sink, epoch, vec![batch(&[(sensor, 0, 1)])]);
+    }
+    assert_eq!(changes.newest().unwrap(), Some(3));
+    let given = |from: Option<i64>, to: i64| {
+        let mut stamps = Vec::new();
+        let mut each = |stamp: Stamp, row: Result<&[Cell<'_>], String>| {
+            stamps.push((stamp.epoch, stamp.revision, row.is_ok()));
+            Ok(())
+        };
+        changes.since(&aggregates(), from, to, &mut each).unwrap();
+        stamps.sort();
+        stamps
     };
-    changes.since(&aggregates(), Some(2), &mut each).unwrap();
-    stamps.sort();
-    assert_eq!(stamps, [(2, 0, true), (2, 1, true)]);
+    assert_eq!(given(Some(2), 3), [(2, 0, true), (3, 0, true)]);
+    assert_eq!(given(Some(1), 2), [(1, 0, true), (2, 0, true)]);
+    assert_eq!(given(None, 1), [(0, 0, false), (0, 0, false), (1, 0, true)]);
 }
 
 fn copy_dir(from: &Path, to: &Path) {

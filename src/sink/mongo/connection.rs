@@ -6,12 +6,16 @@
 use std::future::Future;
 
 use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::{ReadPreference, SelectionCriteria};
 use mongodb::{Client, Cursor};
 use tokio::runtime::Runtime;
 
 use super::config::Config;
 use super::error::Fault;
 use crate::sink::SinkError;
+
+/// Whatever the connection string says: a secondary may be behind, and marks and newest epochs of the past mislead.
+const PRIMARY: SelectionCriteria = SelectionCriteria::ReadPreference(ReadPreference::Primary);
 
 /// A connection to one database.
 #[derive(Debug)]
@@ -81,6 +85,17 @@ impl Connection {
         Ok(answer)
     }
 
+    /// The document of `collection` that comes first, by `sort`, of those that `filter` takes.
+    pub(super) fn first(
+        &self,
+        collection: &str,
+        filter: Document,
+        sort: Document,
+    ) -> Result<Option<Document>, Fault> {
+        let collection = self.database()?.collection::<Document>(collection);
+        self.wait(async { collection.find_one(filter).sort(sort).selection_criteria(PRIMARY).await })
+    }
+
     /// Gives the documents of `collection` that `filter` takes, in the order of `sort`.
     pub(super) fn find(
         &self,
@@ -90,14 +105,13 @@ impl Connection {
         each: &mut dyn FnMut(Document) -> Result<(), SinkError>,
     ) -> Result<(), Fault> {
         let collection = self.database()?.collection::<Document>(collection);
-        let find = collection.find(filter).sort(sort).batch_size(1000);
+        let find = collection.find(filter).sort(sort).batch_size(1000).selection_criteria(PRIMARY);
+        // Within the runtime, also where `each` fails: a cursor that is dropped may end itself by a task.
+        let _guard = self.runtime.enter();
         let mut cursor: Cursor<Document> = self.wait(async { find.await })?;
         while self.wait(cursor.advance())? {
             each(cursor.deserialize_current()?)?;
         }
-        // Within the runtime, since a cursor that is dropped may end itself by a task.
-        let _guard = self.runtime.enter();
-        drop(cursor);
         Ok(())
     }
 }

@@ -9,13 +9,13 @@ pub(super) const STAMP: [&str; 2] = ["epoch", "revision"];
 
 /// Which write a document is from. Of two the larger one stays.
 ///
-/// `revision` 0 is what epoch `epoch` committed. Rows that are not final are written over it as revisions 1, 2, …
-/// until the next epoch commits.
+/// The sink writes whole epochs, provisional rows of update mode among them, so what it writes is revision 0. The
+/// member is part of what documents promise: who compares them goes by (epoch, revision), as the sink's own guard does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp {
-    /// The last epoch that was committed when it was written, or the one that it is part of.
+    /// The epoch that it is part of.
     pub epoch: i64,
-    /// The number of the write since.
+    /// The number of the write within the epoch, from 0.
     pub revision: i64,
 }
 

@@ -78,10 +78,12 @@ fn of_driver(error: &Error, text: &str) -> (bool, &'static str) {
 }
 
 /// Whether the same may succeed later: no primary, a step-down or shutdown, a time-out, a write concern that was not
-/// reached, a conflict with another writer.
+/// reached, a conflict with another writer, a cursor that has not outlived its server, its idle time or its index.
 pub(super) fn is_passing(code: i32) -> bool {
-    const PASSING: [i32; 18] =
-        [6, 7, 50, 64, 89, 91, 100, 112, 134, 189, 202, 262, 9001, 10107, 11600, 11602, 13435, 13436];
+    const PASSING: [i32; 21] = [
+        6, 7, 43, 50, 64, 89, 91, 100, 112, 134, 175, 189, 202, 237, 262, 9001, 10107, 11600, 11602, 13435,
+        13436,
+    ];
     PASSING.contains(&code)
 }
 
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn code_says_what_is_to_be_done() {
         let of = |code| Fault::Server(code, "x".into()).of("s", &Config::default(), "writing");
-        for code in [91, 189, 10107, 11600, 64] {
+        for code in [91, 189, 10107, 11600, 64, 43, 175, 237] {
             assert!(of(code).is_retriable() && !is_about_content(code), "{code}");
         }
         for code in [13, 18, 85] {

@@ -56,7 +56,6 @@ pub struct MongoTables {
     collections: Vec<String>,
     /// Whether the indexes are there.
     is_set_up: bool,
-    last: Stamp,
     batches: u64,
 }
 
@@ -66,9 +65,6 @@ struct Done {
     written: u64,
     refused: u64,
 }
-
-/// Gives batches one by one.
-type Batches<'a> = Box<dyn FnMut() -> Result<Option<TableBatch>, SinkError> + 'a>;
 
 impl MongoTables {
     /// Opens the sink, and makes the indexes of the collections that are missing.
@@ -111,8 +107,7 @@ impl MongoTables {
         }
         let stage = Stage::open(Disk::new(durability), root, sink, schemas, refuses)?;
         let connection = Connection::open(config, sink)?;
-        let last = Stamp::default();
-        let mut tables = MongoTables { connection, stage, collections, is_set_up: false, last, batches: 0 };
+        let mut tables = MongoTables { connection, stage, collections, is_set_up: false, batches: 0 };
         tables.set_up().map_err(|fault| tables.lift(fault, "making the indexes"))?;
         Ok(tables)
     }
@@ -130,8 +125,6 @@ impl MongoTables {
         }
         let fresh = doc! { "$setOnInsert": { "epoch": Bson::Null, "generation": 0_i64 } };
         self.mark_command(doc! { "q": { "_id": &self.stage.books.sink }, "u": fresh, "upsert": true })?;
-        let (epoch, _) = self.mark()?;
-        self.last = Stamp { epoch: epoch.map_or(0, |epoch| epoch as i64), revision: 0 };
         self.is_set_up = true;
         Ok(())
     }
@@ -139,12 +132,7 @@ impl MongoTables {
     /// The last epoch and the newest generation.
     fn mark(&self) -> Result<(Option<u64>, u64), Fault> {
         let sink = &self.stage.books.sink;
-        let mut found = None;
-        self.connection.find(MARKS, doc! { "_id": sink }, doc! {}, &mut |mark| {
-            found = Some(mark);
-            Ok(())
-        })?;
-        let Some(mark) = found else {
+        let Some(mark) = self.connection.first(MARKS, doc! { "_id": sink }, doc! {})? else {
             let cause = format!("the mark of {sink:?} is gone from {MARKS}: start again to make it");
             return Err(self.stage.books.failed(cause).into());
         };
@@ -171,43 +159,13 @@ impl MongoTables {
         Ok(turn(sink, last, newest, epoch, generation)?)
     }
 
-    /// Upserts provisional rows at once. The final rows of the same keys come with their epoch's commit, and after
-    /// it the caller gives no provisional ones for them.
-    ///
-    /// # Errors
-    /// As for [`Sink::commit`]; [`SinkError::Fenced`] when a newer generation has committed.
-    pub fn upsert_now(&mut self, generation: u64, rows: &[TableBatch]) -> Result<(), SinkError> {
-        rows.iter().try_for_each(|batch| self.stage.check(batch))?;
-        if rows.iter().all(|batch| batch.rows.is_empty()) {
-            return Ok(());
-        }
-        let done = self.provisional(generation, rows);
-        done.map_err(|fault| self.lift(fault, "upserting provisional rows"))
-    }
-
-    fn provisional(&mut self, generation: u64, rows: &[TableBatch]) -> Result<(), Fault> {
-        self.set_up()?;
-        self.claim(u64::MAX, generation)?;
-        self.last.revision += 1;
-        let again = || {
-            let mut batches = rows.iter();
-            Ok(Box::new(move || Ok(batches.next().cloned())) as Batches<'_>)
-        };
-        let done = self.upsert(self.last, &again)?;
-        self.tell(&done);
-        Ok(())
-    }
-
-    /// Upserts what `batches` gives, each time it is called anew: of several rows of a key the last one.
-    fn upsert<'a>(
-        &self,
-        stamp: Stamp,
-        batches: &dyn Fn() -> Result<Batches<'a>, SinkError>,
-    ) -> Result<Done, Fault> {
+    /// Upserts what is staged for an epoch: of several rows of a key the last one.
+    fn upsert(&self, epoch: u64, staged: &Description<StagedRows>) -> Result<Done, Fault> {
+        let stamp = Stamp { epoch: epoch as i64, revision: 0 };
         // The first pass also finds out whether a staged file is whole, before anything is sent.
         let (mut last, mut number) = (HashMap::<(usize, Vec<u8>), u64>::new(), 0);
-        let mut next = batches()?;
-        while let Some(TableBatch { table, rows }) = next()? {
+        let mut batches = StagedBatches::new(&self.stage, staged);
+        while let Some(TableBatch { table, rows }) = batches.next()? {
             for row in 0..rows.len() {
                 last.insert((table, key_of(&self.stage.schemas[table], &rows, row)), number);
                 number += 1;
@@ -217,8 +175,8 @@ impl MongoTables {
         let mut waiting: Vec<Vec<Upsert>> = self.collections.iter().map(|_| Vec::new()).collect();
         let mut done = Done::default();
         number = 0;
-        next = batches()?;
-        while let Some(TableBatch { table, rows }) = next()? {
+        batches = StagedBatches::new(&self.stage, staged);
+        while let Some(TableBatch { table, rows }) = batches.next()? {
             for row in 0..rows.len() {
                 if kept.contains(&number) {
                     waiting[table].push(Upsert::new(&self.stage.schemas[table], rows.row(row), stamp));
@@ -304,23 +262,7 @@ impl MongoTables {
         if self.claim(epoch, generation)? == Turn::Done {
             return Ok(());
         }
-        let stamp = Stamp { epoch: epoch as i64, revision: 0 };
-        let (files, dir, stage) = (&staged.files, &staged.dir, &self.stage);
-        let again = || {
-            let (mut left, mut reader) = (files.iter(), None::<StagedReader<'_>>);
-            Ok(Box::new(move || {
-                loop {
-                    if let Some(open) = &mut reader
-                        && let Some(batch) = open.next()?
-                    {
-                        return Ok(Some(batch));
-                    }
-                    let Some(file) = left.next() else { return Ok(None) };
-                    reader = Some(StagedReader::open(stage, dir, file)?);
-                }
-            }) as Batches<'_>)
-        };
-        let done = self.upsert(stamp, &again)?;
+        let done = self.upsert(epoch, staged)?;
         let sink = &self.stage.books.sink;
         let ours = doc! { "_id": sink, "generation": generation as i64 };
         let set = doc! { "$set": { "epoch": epoch as i64 } };
@@ -328,11 +270,36 @@ impl MongoTables {
             let (last, newest) = self.mark()?;
             turn(sink, last, newest, epoch, generation)?;
         }
-        if !files.is_empty() {
+        if !staged.files.is_empty() {
             self.tell(&done);
         }
-        self.last = stamp;
         Ok(())
+    }
+}
+
+/// The batches that are staged for an epoch, one by one.
+struct StagedBatches<'a> {
+    stage: &'a Stage,
+    dir: &'a str,
+    left: std::slice::Iter<'a, StagedRows>,
+    open: Option<StagedReader<'a>>,
+}
+
+impl<'a> StagedBatches<'a> {
+    fn new(stage: &'a Stage, staged: &'a Description<StagedRows>) -> Self {
+        StagedBatches { stage, dir: &staged.dir, left: staged.files.iter(), open: None }
+    }
+
+    fn next(&mut self) -> Result<Option<TableBatch>, SinkError> {
+        loop {
+            if let Some(open) = &mut self.open
+                && let Some(batch) = open.next()?
+            {
+                return Ok(Some(batch));
+            }
+            let Some(file) = self.left.next() else { return Ok(None) };
+            self.open = Some(StagedReader::open(self.stage, self.dir, file)?);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use super::config::Config;
 use super::connection::Connection;
 use super::document::{STAMP, Stamp};
+use super::error::Fault;
 use crate::rows::{Cell, ColumnType, Schema};
 use crate::sink::SinkError;
 use crate::time;
@@ -28,11 +29,30 @@ impl Changes {
         Ok(Changes { connection: Connection::open(config, "mongo")?, collection: collection.to_owned() })
     }
 
-    /// Gives the rows of `schema` that are from epoch `from` or later, or all with `None`, in the order of epochs.
+    /// The newest epoch that a document is from; `None` where no document is from an epoch.
+    ///
+    /// Epochs are committed one after the other, so whatever is written after this look is of that epoch or a later
+    /// one.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub fn newest(&self) -> Result<Option<i64>, SinkError> {
+        // In the order of all values a text would be more than any number.
+        let numbers = doc! { STAMP[0]: { "$type": "number" } };
+        let found = self.connection.first(&self.collection, numbers, doc! { STAMP[0]: -1 });
+        let found = found.map_err(|fault| self.lift(fault))?;
+        Ok(found.map(|document| super::number(&document, STAMP[0])))
+    }
+
+    /// Gives the rows of `schema` from epoch `from` to epoch `to`, both included, in the order of epochs; with `None`
+    /// from the first on.
     ///
     /// A document that does not fit the schema is given as what is wrong with it, with its `_id`. One without a stamp,
-    /// which another program has written, counts as of epoch 0. Rows that are written meanwhile may be missed; they are
-    /// of the last epoch that was given, the one before it, or a later one.
+    /// which another program has written, counts as of epoch 0, and is among those that `None` gives.
+    ///
+    /// A document that is written while this reads moves to another place in the order, and may be missed. With what
+    /// [`newest`](Changes::newest) has said before as `to`, it is then from `to` or a later epoch: without that bound
+    /// it may be from any epoch that was committed since the reading began, however far the reading has come.
     ///
     /// # Errors
     /// When the server cannot be reached or refuses, and those of `each`.
@@ -40,10 +60,23 @@ impl Changes {
         &self,
         schema: &Schema,
         from: Option<i64>,
+        to: i64,
         each: &mut dyn FnMut(Stamp, Found<'_>) -> Result<(), SinkError>,
     ) -> Result<(), SinkError> {
-        let filter = from.map_or_else(Document::new, |from| doc! { STAMP[0]: { "$gte": from } });
-        let sort = doc! { STAMP[0]: 1 };
+        self.read(schema, between(from, to), doc! { STAMP[0]: 1 }, each)
+    }
+
+    fn lift(&self, fault: Fault) -> SinkError {
+        fault.of("mongo", self.connection.config(), &format!("reading {:?}", self.collection))
+    }
+
+    fn read(
+        &self,
+        schema: &Schema,
+        filter: Document,
+        sort: Document,
+        each: &mut dyn FnMut(Stamp, Found<'_>) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
         let found = self.connection.find(&self.collection, filter, sort, &mut |document| {
             let stamp = Stamp {
                 epoch: super::number(&document, STAMP[0]),
@@ -62,8 +95,16 @@ impl Changes {
                 }
             }
         });
-        let doing = format!("reading {:?}", self.collection);
-        found.map_err(|fault| fault.of("mongo", self.connection.config(), &doing))
+        found.map_err(|fault| self.lift(fault))
+    }
+}
+
+/// The documents from epoch `from` to epoch `to`.
+fn between(from: Option<i64>, to: i64) -> Document {
+    match from {
+        Some(from) => doc! { STAMP[0]: { "$gte": from, "$lte": to } },
+        // Not `$lte`, which passes over documents whose epoch is missing or no number.
+        None => doc! { STAMP[0]: { "$not": { "$gt": to } } },
     }
 }
 
@@ -104,7 +145,8 @@ pub fn read_rows(
     schema: &Schema,
     row: &mut dyn FnMut(Vec<Option<String>>),
 ) -> Result<(), SinkError> {
-    Changes::open(config, collection)?.since(schema, None, &mut |_, cells| {
+    let all = Changes::open(config, collection)?;
+    all.read(schema, Document::new(), Document::new(), &mut |_, cells| {
         let cells = cells.map_err(|cause| SinkError::Failed { sink: "mongo".to_owned(), cause })?;
         row(cells.iter().map(|cell| text_of(*cell)).collect());
         Ok(())
@@ -128,6 +170,12 @@ mod tests {
 
     use super::*;
     use ColumnType::{Float, Int, Text, Time};
+
+    #[test]
+    fn documents_without_an_epoch_are_among_those_from_the_first_on() {
+        assert_eq!(between(Some(3), 5), doc! { "epoch": { "$gte": 3_i64, "$lte": 5_i64 } });
+        assert_eq!(between(None, 5), doc! { "epoch": { "$not": { "$gt": 5_i64 } } });
+    }
 
     #[test]
     fn members_are_read_by_the_type_of_the_column() {

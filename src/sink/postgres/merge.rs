@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::config::Config;
 use super::error::Fault;
-use super::session::{Session, runtime};
+use super::session::{Session, runtime, with_session};
 use super::sql::{literal, quoted};
 use super::{CREATING, copy, ensure_table, sql};
 use crate::rows::{RowBatch, Schema};
@@ -94,11 +94,11 @@ impl Merge {
 
     /// Merges rows and moves the position on to `position`, both or none; gives the number of rows that changed.
     ///
-    /// A position never goes back: another process may have gone further.
+    /// With `None` the position stays. It never goes back: another process may have gone further.
     ///
     /// # Errors
     /// As for [`position`](Merge::position).
-    pub fn merge(&mut self, rows: &RowBatch, position: i64) -> Result<u64, SinkError> {
+    pub fn merge(&mut self, rows: &RowBatch, position: Option<i64>) -> Result<u64, SinkError> {
         self.transact("merging rows", async |this, session| {
             let mut batch = (!rows.is_empty()).then(|| TableBatch { table: 0, rows: rows.clone() });
             let (at, name) = (&this.at, literal(&this.name));
@@ -106,10 +106,12 @@ impl Merge {
             session.run(&format!("SELECT 1 FROM {at}tidegate_sync WHERE name = {name} FOR UPDATE")).await?;
             session.send(0, &this.schema, &mut || Ok(batch.take())).await?;
             let changed = session.rows(&sql::upsert_newer(at, 0, &this.schema, &this.stamp)).await?;
-            let set = format!(
-                "UPDATE {at}tidegate_sync SET position = greatest(position, {position}) WHERE name = {name}"
-            );
-            session.run(&set).await?;
+            if let Some(position) = position {
+                let set = format!(
+                    "UPDATE {at}tidegate_sync SET position = greatest(position, {position}) WHERE name = {name}"
+                );
+                session.run(&set).await?;
+            }
             Ok(changed.into_iter().flatten().flatten().next().and_then(|text| text.parse().ok()).unwrap_or(0))
         })
     }
@@ -122,23 +124,11 @@ impl Merge {
     ) -> Result<T, SinkError> {
         let held = self.session.take();
         let this = &*self;
-        let outcome = this.runtime.block_on(async {
-            // A connection that ended while it was idle is noticed once its task has run.
-            tokio::task::yield_now().await;
-            let mut alive = held.filter(|session| !session.is_closed());
-            if let Some(session) = &alive
-                && session.run("").await.is_err()
-            {
-                alive = None;
-            }
-            let session = match alive {
-                Some(session) => session,
-                None => Session::connect(&this.config).await?,
-            };
+        let outcome = with_session(&this.runtime, &this.config, held, async |session| {
             session.begin(&this.config).await?;
-            let done = work(this, &session).await?;
+            let done = work(this, session).await?;
             session.run("COMMIT").await?;
-            Ok::<_, Fault>((session, done))
+            Ok(done)
         });
         let (session, done) = outcome.map_err(|fault| fault.of(&self.name, &self.config.place(), doing))?;
         self.session = Some(session);

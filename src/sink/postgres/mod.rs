@@ -31,7 +31,7 @@ pub use self::config::{Config, Password, TlsMode};
 use self::error::Fault;
 pub use self::merge::Merge;
 pub use self::read::{read_rows, server_version};
-use self::session::{Session, runtime};
+use self::session::{Session, runtime, with_session};
 use self::sql::{literal, quoted};
 use super::disk::{Disk, Durability};
 use super::staged::{Description, Turn, failed, turn};
@@ -60,12 +60,6 @@ pub struct PostgresTables {
     stage: Stage,
     session: Option<Session>,
     runtime: Runtime,
-}
-
-/// Where the rows of a transaction come from.
-enum Rows<'a> {
-    Staged(&'a Description<StagedRows>),
-    Now(&'a [TableBatch]),
 }
 
 impl PostgresTables {
@@ -101,25 +95,6 @@ impl PostgresTables {
         self.work("reading the mark", async |this, session| Ok(this.mark(session, "").await?.0))
     }
 
-    /// Upserts provisional rows at once, in a transaction without a mark. The final rows of the same keys come
-    /// with their epoch's commit, and after it the caller gives no provisional ones for them.
-    ///
-    /// # Errors
-    /// As for [`Sink::commit`]; [`SinkError::Fenced`] when a newer generation has committed.
-    pub fn upsert_now(&mut self, generation: u64, rows: &[TableBatch]) -> Result<(), SinkError> {
-        rows.iter().try_for_each(|batch| self.stage.check(batch))?;
-        if rows.iter().all(|batch| batch.rows.is_empty()) {
-            return Ok(());
-        }
-        self.work("upserting provisional rows", async |this, session| {
-            session.begin(&this.config).await?;
-            let (_, newest) = this.mark(session, " FOR SHARE").await?;
-            turn(&this.stage.books.sink, None, newest, 0, generation)?;
-            this.load(session, &Rows::Now(rows)).await?;
-            session.run("COMMIT").await
-        })
-    }
-
     /// Runs `work` over a connection; after an error the connection, and with it the transaction, is given up.
     fn work<T>(
         &mut self,
@@ -132,29 +107,10 @@ impl PostgresTables {
     fn attempt<T>(&mut self, work: impl AsyncFn(&Self, &Session) -> Result<T, Fault>) -> Result<T, Fault> {
         let held = self.session.take();
         let this = &*self;
-        let (session, outcome) = this.runtime.block_on(async {
-            // A connection that ended while it was idle is noticed once its task has run.
-            tokio::task::yield_now().await;
-            let mut alive = held.filter(|session| !session.is_closed());
-            if let Some(session) = &alive
-                && session.run("").await.is_err()
-            {
-                alive = None;
-            }
-            let session = match alive {
-                Some(session) => session,
-                None => match Session::connect(&this.config).await {
-                    Ok(session) => session,
-                    Err(fault) => return (None, Err(fault)),
-                },
-            };
-            let outcome = work(this, &session).await;
-            (Some(session), outcome)
-        });
-        if outcome.is_ok() {
-            self.session = session;
-        }
-        outcome
+        let (session, done) =
+            with_session(&this.runtime, &this.config, held, async |session| work(this, session).await)?;
+        self.session = Some(session);
+        Ok(done)
     }
 
     async fn set_up(&self, session: &Session) -> Result<(), Fault> {
@@ -205,34 +161,21 @@ impl PostgresTables {
         Ok((number(0), number(1).unwrap_or(0)))
     }
 
-    /// Sends and upserts rows, in the transaction that is open.
-    async fn load(&self, session: &Session, rows: &Rows<'_>) -> Result<(), Fault> {
+    /// Sends and upserts what is staged, in the transaction that is open.
+    async fn load(&self, session: &Session, staged: &Description<StagedRows>) -> Result<(), Fault> {
         let schemas = &self.stage.schemas;
         let mut order: Vec<usize> = (0..schemas.len()).collect();
         order.sort_by(|&a, &b| schemas[a].name.cmp(&schemas[b].name));
-        match rows {
-            Rows::Now(batches) => {
-                for table in order {
-                    let mut of_table = batches.iter().filter(|batch| batch.table == table).peekable();
-                    if of_table.peek().is_some() {
-                        let mut next = || Ok(of_table.next().cloned());
-                        session.load(&self.at, table, &schemas[table], &mut next).await?;
-                    }
-                }
+        for file in &staged.files {
+            // The first pass finds out whether the file is whole, before anything is sent.
+            let mut there = vec![false; schemas.len()];
+            let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
+            while let Some(batch) = reader.next()? {
+                there[batch.table] = true;
             }
-            Rows::Staged(staged) => {
-                for file in &staged.files {
-                    // The first pass finds out whether the file is whole, before anything is sent.
-                    let mut there = vec![false; schemas.len()];
-                    let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
-                    while let Some(batch) = reader.next()? {
-                        there[batch.table] = true;
-                    }
-                    for &table in order.iter().filter(|&&table| there[table]) {
-                        let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
-                        session.load(&self.at, table, &schemas[table], &mut || reader.next()).await?;
-                    }
-                }
+            for &table in order.iter().filter(|&&table| there[table]) {
+                let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
+                session.load(&self.at, table, &schemas[table], &mut || reader.next()).await?;
             }
         }
         Ok(())
@@ -254,7 +197,7 @@ impl PostgresTables {
                 return session.run("ROLLBACK").await;
             }
             if !done {
-                this.load(session, &Rows::Staged(staged)).await?;
+                this.load(session, staged).await?;
             }
             let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
             let (at, generation, name) = (&this.at, generation as i64, literal(sink));

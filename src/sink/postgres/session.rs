@@ -51,7 +51,7 @@ impl Session {
         Ok(Session { client, patience })
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
@@ -152,4 +152,30 @@ impl Session {
 /// A runtime for one thread, owned by a sink.
 pub(super) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
+}
+
+/// Runs `work` over the connection that is held, or a new one where it is gone, and gives the connection back. After an
+/// error the connection, and with it the transaction, is given up.
+pub(super) fn with_session<T>(
+    runtime: &Runtime,
+    config: &Config,
+    held: Option<Session>,
+    work: impl AsyncFnOnce(&Session) -> Result<T, Fault>,
+) -> Result<(Session, T), Fault> {
+    runtime.block_on(async {
+        // A connection that ended while it was idle is noticed once its task has run.
+        tokio::task::yield_now().await;
+        let mut alive = held.filter(|session| !session.is_closed());
+        if let Some(session) = &alive
+            && session.run("").await.is_err()
+        {
+            alive = None;
+        }
+        let session = match alive {
+            Some(session) => session,
+            None => Session::connect(config).await?,
+        };
+        let done = work(&session).await?;
+        Ok((session, done))
+    })
 }

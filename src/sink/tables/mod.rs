@@ -71,7 +71,7 @@ impl Stage {
     }
 
     /// Whether a batch is what its schema says and the store can hold it.
-    pub(crate) fn check(&self, batch: &TableBatch) -> Result<(), SinkError> {
+    fn check(&self, batch: &TableBatch) -> Result<(), SinkError> {
         let Some(schema) = self.schemas.get(batch.table) else {
             return Err(self.books.failed(format!("there is no table number {}", batch.table)));
         };
