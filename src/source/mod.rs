@@ -20,6 +20,7 @@ pub mod memory;
 mod slab;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
