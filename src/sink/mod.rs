@@ -36,7 +36,7 @@ pub mod topic;
 mod trial;
 
 pub use disk::Durability;
-pub(crate) use disk::{Disk, DiskError, checksum};
+pub(crate) use disk::{Disk, DiskError};
 pub(crate) use staged::nonce;
 
 use thiserror::Error;
