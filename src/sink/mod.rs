@@ -36,7 +36,7 @@ pub mod topic;
 mod trial;
 
 pub use disk::Durability;
-pub(crate) use disk::{Disk, DiskError, checksum};
+pub(crate) use disk::{Disk, DiskError};
 pub(crate) use staged::nonce;
 
 use thiserror::Error;
@@ -135,6 +135,19 @@ pub enum SinkError {
         ours: u64,
         /// The generation that committed after us.
         newer: u64,
+    },
+    /// The place holds the output of another sink, whose epochs would be taken for ours.
+    #[error(
+        "sink {sink:?} cannot write to {place}: the lake there is that of {owner:?}; give each a place of its own \
+         (or, if {owner:?} was renamed to {sink:?}, remove _tidegate/owner.json)"
+    )]
+    NotOurs {
+        /// The sink's name.
+        sink: String,
+        /// The name of the sink that the place belongs to.
+        owner: String,
+        /// The place.
+        place: String,
     },
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::{Publish, Storage, StorageError, StoredFile, Upload, check};
-use crate::sink::{Disk, DiskError, Durability, checksum, nonce};
+use crate::sink::{Disk, DiskError, Durability, nonce};
 
 /// A local directory as a place for files; it is made with the first file.
 #[derive(Clone, Debug)]
@@ -70,21 +70,13 @@ impl Dir {
     fn publish_one(&self, file: &Publish) -> Result<(), StorageError> {
         let (from, to) = (self.at(&file.from)?, self.at(&file.to)?);
         let lift = self.lift("publish", &file.to);
-        let staged = self.disk.len(&from).map_err(&lift)?;
-        let (lies_in, len) = match staged {
-            Some(len) => (&from, Some(len)),
-            None => (&to, self.disk.len(&to).map_err(&lift)?),
-        };
-        let intact = len == Some(file.bytes)
-            && match file.crc32 {
-                None => true,
-                Some(crc32) => checksum(lies_in, file.bytes).map_err(&lift)? == crc32,
-            };
-        if !intact {
+        let is_staged = self.disk.len(&from).map_err(&lift)?.is_some();
+        let lies_in = if is_staged { &from } else { &to };
+        if !self.disk.is_intact(lies_in, file.bytes, file.crc32).map_err(&lift)? {
             let what = format!("{lies_in:?} is not the file that the manifest describes");
             return Err(self.fail("publish", &file.to, &what));
         }
-        if staged.is_none() {
+        if !is_staged {
             return Ok(());
         }
         self.make_parent(&to).map_err(&lift)?;

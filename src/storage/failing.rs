@@ -1,21 +1,42 @@
-//! A place that dies, for tests.
+//! A place that dies, or where something else happens meanwhile, for tests.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::{Dir, Publish, Storage, StorageError, StoredFile, Upload};
 
-/// A place that refuses every change from some one on.
+/// A place that refuses every change from some one on, or does something else before it.
 #[derive(Debug)]
 pub(crate) struct Failing {
     place: Dir,
     left: AtomicI64,
+    meanwhile: Option<Meanwhile>,
+}
+
+/// What is done in the place by somebody else.
+struct Meanwhile(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meanwhile")
+    }
 }
 
 impl Failing {
     /// The directory `dir`, for `changes` changes.
     pub(crate) fn after(dir: &Path, changes: i64) -> Self {
-        Failing { place: Dir::new(dir), left: AtomicI64::new(changes) }
+        Failing { place: Dir::new(dir), left: AtomicI64::new(changes), meanwhile: None }
+    }
+
+    /// The directory `dir`, where `other` happens after `changes` changes, before the next one; none is refused.
+    pub(crate) fn interrupted(dir: &Path, changes: i64, other: impl Fn() + Send + Sync + 'static) -> Self {
+        Failing { meanwhile: Some(Meanwhile(Box::new(other))), ..Failing::after(dir, changes) }
+    }
+
+    /// Whether all the changes were made that it was made for.
+    pub(crate) fn exhausted(&self) -> bool {
+        self.left.load(Ordering::SeqCst) < 0
     }
 
     /// Lets it live again.
@@ -24,7 +45,14 @@ impl Failing {
     }
 
     fn allow(&self) -> Result<(), StorageError> {
-        if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left > 0 {
+            return Ok(());
+        }
+        if let Some(Meanwhile(other)) = &self.meanwhile {
+            if left == 0 {
+                other();
+            }
             return Ok(());
         }
         let (place, path) = (self.place.place(), String::new());

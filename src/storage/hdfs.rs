@@ -11,7 +11,7 @@ use hdfs_native::client::FileStatus;
 use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
 use tokio::runtime::Runtime;
 
-use super::remote::{PATIENCE, each, runtime};
+use super::remote::{self, Slow, each, runtime};
 use super::{Publish, Storage, StorageError, StoredFile, Upload, check};
 use crate::sink::nonce;
 
@@ -29,13 +29,19 @@ pub(super) struct Hdfs {
 #[derive(Debug)]
 enum Fault {
     Hdfs(HdfsError),
-    Slow,
+    Slow(Slow),
     Other(String),
 }
 
 impl From<HdfsError> for Fault {
     fn from(error: HdfsError) -> Self {
         Fault::Hdfs(error)
+    }
+}
+
+impl From<Slow> for Fault {
+    fn from(slow: Slow) -> Self {
+        Fault::Slow(slow)
     }
 }
 
@@ -46,7 +52,7 @@ impl Fault {
             RPCError,
         };
         match self {
-            Fault::Slow => true,
+            Fault::Slow(_) => true,
             Fault::Other(_) => false,
             Fault::Hdfs(RPCError(class, _) | FatalRPCError(class, _)) => {
                 // What the NameNode refuses for its content stays refused; safe mode and failover pass.
@@ -62,7 +68,7 @@ impl Fault {
 
     fn describe(&self) -> String {
         match self {
-            Fault::Slow => format!("no answer within {} s", PATIENCE.as_secs()),
+            Fault::Slow(slow) => slow.to_string(),
             Fault::Other(what) => what.clone(),
             // A remote exception carries its whole stack; its first line says what it is.
             Fault::Hdfs(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
@@ -70,12 +76,14 @@ impl Fault {
     }
 }
 
-/// Waits for one request of the client, but not for ever: a DataNode that was stopped does not hang up.
+/// Waits for one request of the client that moves no file.
 async fn patiently<T>(work: impl Future<Output = Result<T, HdfsError>>) -> Result<T, Fault> {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(Fault::Slow),
-    }
+    moving(0, work).await
+}
+
+/// Waits for one request of the client that moves so many bytes of a file.
+async fn moving<T>(bytes: u64, work: impl Future<Output = Result<T, HdfsError>>) -> Result<T, Fault> {
+    remote::patiently(bytes, async { Ok(work.await?) }).await
 }
 
 /// `None` for what is not there.
@@ -147,12 +155,11 @@ impl Hdfs {
     }
 
     async fn get(&self, path: &str) -> Result<Option<Bytes>, Fault> {
-        let read = async {
-            let mut file = self.client.read(&self.at(path)).await?;
-            let length = file.file_length();
-            file.read_bytes(length).await
+        let Some(mut file) = there(patiently(self.client.read(&self.at(path))).await)? else {
+            return Ok(None);
         };
-        there(patiently(read).await)
+        let length = file.file_length();
+        there(moving(length as u64, file.read_bytes(length)).await)
     }
 
     /// Writes a file under a hidden name beside `path`, and gives that name.
@@ -160,14 +167,19 @@ impl Hdfs {
         let (dir, name) = path.rsplit_once('/').map_or(("", path), |(dir, name)| (dir, name));
         let slash = if dir.is_empty() { "" } else { "/" };
         let draft = format!("{dir}{slash}.{name}.{}", self.nonce);
-        patiently(async {
+        self.write(&draft, bytes).await?;
+        Ok(draft)
+    }
+
+    /// Writes a file that nobody reads under this name.
+    async fn write(&self, path: &str, bytes: Bytes) -> Result<(), Fault> {
+        moving(bytes.len() as u64, async {
             let options = WriteOptions::default().overwrite(true);
-            let mut file = self.client.create(&self.at(&draft), options).await?;
+            let mut file = self.client.create(&self.at(path), options).await?;
             file.write_bytes(bytes).await?;
             file.close().await
         })
-        .await?;
-        Ok(draft)
+        .await
     }
 
     async fn put(&self, path: &str, bytes: Bytes) -> Result<(), Fault> {
@@ -294,14 +306,7 @@ impl Storage for Hdfs {
             hdfs.make_parents(files.iter().map(|file| &*file.to)).await?;
             each(files.iter().map(|file| (file.bytes, file)), async |file| {
                 let bytes = std::fs::read(&file.from).map_err(|error| Fault::Other(error.to_string()))?;
-                // Nobody reads it under this name before it is published.
-                patiently(async {
-                    let options = WriteOptions::default().overwrite(true);
-                    let mut to = hdfs.client.create(&hdfs.at(&file.to), options).await?;
-                    to.write_bytes(bytes.into()).await?;
-                    to.close().await
-                })
-                .await
+                hdfs.write(&file.to, bytes.into()).await
             })
             .await
             .map(drop)
@@ -312,7 +317,7 @@ impl Storage for Hdfs {
         let first = files.first().map_or("", |file| &file.to);
         self.run(first, "publish", async |hdfs| {
             hdfs.make_parents(files.iter().map(|file| &*file.to)).await?;
-            each(files.iter().map(|file| (0, file)), |file| hdfs.publish_one(file)).await.map(drop)
+            each(files.iter().map(|file| (file.bytes, file)), |file| hdfs.publish_one(file)).await.map(drop)
         })
     }
 

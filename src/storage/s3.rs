@@ -21,7 +21,7 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::remote::{PATIENCE, each, runtime};
+use super::remote::{PATIENCE, Slow, each, patiently, runtime};
 use super::{Credentials, Publish, Storage, StorageError, StoredFile, Upload, check};
 
 /// A bucket, from a prefix on.
@@ -30,6 +30,8 @@ pub struct S3 {
     bucket: String,
     prefix: String,
     client: AmazonS3,
+    /// The same without a limit on time, for requests whose limit hangs on how much they move.
+    bodies: AmazonS3,
     runtime: Runtime,
 }
 
@@ -57,9 +59,13 @@ impl S3 {
             is_away,
         };
         check(&format!("s3://{bucket}"), prefix)?;
-        let client = builder(bucket, credentials).build().map_err(|error| fail(&error, false))?;
+        let options = ClientOptions::new().with_connect_timeout(Duration::from_secs(5));
+        let build =
+            |options| builder(bucket, credentials, options).build().map_err(|error| fail(&error, false));
+        let client = build(options.clone().with_timeout(PATIENCE))?;
+        let bodies = build(options.with_timeout_disabled())?;
         let runtime = runtime().map_err(|error| fail(&error, false))?;
-        let s3 = S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned(), client, runtime };
+        let s3 = S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned(), client, bodies, runtime };
         let is_there =
             s3.run("", "open", async |s3| match s3.client.list(Some(&s3.key(""))).try_next().await {
                 Ok(_) => Ok(true),
@@ -103,8 +109,9 @@ impl S3 {
     }
 
     async fn put(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<Put, Error> {
-        let done = self.client.put_opts(&self.key(path), PutPayload::from_bytes(bytes), mode.into()).await;
-        match done {
+        let (key, length) = (self.key(path), bytes.len() as u64);
+        let put = self.bodies.put_opts(&key, PutPayload::from_bytes(bytes), mode.into());
+        match patiently(length, put).await {
             Ok(done) => Ok(Put::Done(Version(UpdateVersion { e_tag: done.e_tag, version: done.version }))),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotModified { .. }) => {
                 Ok(Put::Refused)
@@ -114,13 +121,13 @@ impl S3 {
     }
 
     async fn get(&self, path: &str) -> Result<Option<(Bytes, Version)>, Error> {
-        match self.client.get(&self.key(path)).await {
+        match patiently(0, self.bodies.get(&self.key(path))).await {
             Ok(found) => {
                 let version = Version(UpdateVersion {
                     e_tag: found.meta.e_tag.clone(),
                     version: found.meta.version.clone(),
                 });
-                Ok(Some((found.bytes().await?, version)))
+                Ok(Some((patiently(found.meta.size, found.bytes()).await?, version)))
             }
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -299,7 +306,7 @@ impl Storage for S3 {
     }
 }
 
-fn builder(bucket: &str, credentials: &Credentials) -> AmazonS3Builder {
+fn builder(bucket: &str, credentials: &Credentials, options: ClientOptions) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     let pairs = [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD")];
     let keys = pairs.into_iter().find_map(|(id, key)| credentials.get(id).zip(credentials.get(key)));
@@ -323,8 +330,13 @@ fn builder(bucket: &str, credentials: &Credentials) -> AmazonS3Builder {
     // Short: who called tries again for as long as it wants, and can be stopped meanwhile.
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
     let retry = RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(10), backoff };
-    let options = ClientOptions::new().with_timeout(PATIENCE).with_connect_timeout(Duration::from_secs(5));
     builder.with_retry(retry).with_client_options(options.with_allow_http(allow_http))
+}
+
+impl From<Slow> for Error {
+    fn from(slow: Slow) -> Self {
+        Error::Generic { store: "S3", source: Box::new(slow) }
+    }
 }
 
 /// The whole chain of causes: the client's first line often says only that it failed.

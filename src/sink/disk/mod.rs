@@ -256,6 +256,14 @@ impl Disk {
         }
     }
 
+    /// Whether a file has `bytes` bytes and, where it is given, this CRC-32: whether it is the one that was described.
+    pub(crate) fn is_intact(&self, path: &Path, bytes: u64, crc32: Option<u32>) -> Result<bool, DiskError> {
+        if self.len(path)? != Some(bytes) {
+            return Ok(false);
+        }
+        crc32.map_or(Ok(true), |crc32| Ok(checksum(path, bytes)? == crc32))
+    }
+
     /// The names in a directory, in byte order; none where there is no directory.
     pub(crate) fn names(&self, path: &Path) -> Result<Vec<std::ffi::OsString>, DiskError> {
         let entries = match fs::read_dir(path) {

@@ -16,7 +16,7 @@ use crate::storage::{Storage, StorageError};
 
 /// What the names of manifests begin with.
 pub(super) const MANIFEST: &str = "manifest-";
-/// The directory of generations and snapshots, below the bookkeeping.
+/// The directory of generations, snapshots and decisions on compactions, below the bookkeeping.
 pub(super) const STATE: &str = "state";
 
 /// So often a lake is read again that changes meanwhile.
@@ -42,10 +42,8 @@ pub struct LakeIndex {
     pub files: Vec<LakeFile>,
     /// The newest epoch that is in; `None` for a lake without any.
     pub epoch: Option<u64>,
-    /// How often it was compacted.
+    /// The number of the newest compaction; 0 before the first. One that was taken back has a number too.
     pub compactions: u64,
-    /// The manifests behind the newest snapshot, by name: what a further compaction takes up.
-    pub(super) manifests: Vec<String>,
 }
 
 pub(super) fn manifest_name(epoch: u64) -> String {
@@ -110,7 +108,7 @@ impl LakeIndex {
         }
         let in_snapshot = (newest.number > 0).then_some(newest.through);
         let epoch = epochs.last().copied().or(in_snapshot);
-        Ok(Some(LakeIndex { files, epoch, compactions: newest.number, manifests }))
+        Ok(Some(LakeIndex { files, epoch, compactions: newest.number }))
     }
 
     /// How many rows are in the lake.
@@ -133,7 +131,7 @@ pub(super) fn newest_snapshot(place: &dyn Storage) -> Result<Option<Snapshot>, S
     Err(damaged(place, STATE, "it changes faster than it can be read", true))
 }
 
-fn parse<'b, T: Deserialize<'b>>(
+pub(super) fn parse<'b, T: Deserialize<'b>>(
     place: &dyn Storage,
     name: &str,
     bytes: &'b [u8],

@@ -5,6 +5,7 @@
 //! lake/<name>/_tidegate/staging/<epoch>-<nonce>/<seq>.staged                 not decided yet
 //! lake/<name>/_tidegate/manifest-0000000001.json                             what the epoch added
 //! lake/<name>/_tidegate/mark.json                                            the last epoch and generation
+//! lake/<name>/_tidegate/owner.json                                           the sink that writes it: no other may
 //! ```
 //!
 //! Rows wait in memory by partition directory and writer partition, become row groups, and row groups become
@@ -24,6 +25,7 @@ pub(in crate::sink) mod directory;
 pub(in crate::sink) mod epoch;
 mod file;
 mod index;
+mod owner;
 pub(in crate::sink) mod publish;
 mod read;
 mod remote;
@@ -108,7 +110,7 @@ impl ParquetLake {
     /// Opens the lake in `dir`, usually `lake/<name>` below `--out`; `sink` names it in errors.
     ///
     /// # Errors
-    /// [`SinkError::Failed`] when the directory cannot be written.
+    /// [`SinkError::Failed`] when the directory cannot be written, [`SinkError::NotOurs`] when another sink writes there.
     pub fn open(dir: &Path, sink: &str, durability: Durability) -> Result<Self, SinkError> {
         Self::open_on(Disk::new(durability), dir, sink)
     }
@@ -120,6 +122,7 @@ impl ParquetLake {
 
     fn open_on(disk: Disk, dir: &Path, sink: &str) -> Result<Self, SinkError> {
         let books = Books::open(disk, dir.join(BOOKS), sink)?;
+        owner::claim_dir(&books, dir)?;
         let limits = Limits::default();
         Ok(ParquetLake {
             dir: dir.to_owned(),
@@ -152,31 +155,6 @@ impl ParquetLake {
     /// When the mark cannot be read.
     pub fn committed(&self) -> Result<Option<u64>, SinkError> {
         Ok(self.books.mark::<NoState>()?.epoch)
-    }
-
-    /// The manifests of the committed epochs that added files, in order: together, all that is in the lake.
-    ///
-    /// # Errors
-    /// When one cannot be read or is damaged.
-    pub fn manifests(&self) -> Result<Vec<LakeManifest>, SinkError> {
-        let last = self.committed()?;
-        let mut manifests: Vec<LakeManifest> = Vec::new();
-        for name in self.books.disk.names(&self.books.root).map_err(|error| self.books.lift(error))? {
-            if !name.to_str().is_some_and(|name| name.starts_with("manifest-") && name.ends_with(".json")) {
-                continue;
-            }
-            let path = self.books.root.join(name);
-            let bytes =
-                self.books.disk.read(&path).map_err(|error| self.books.lift(error))?.unwrap_or_default();
-            let manifest: LakeManifest = serde_json::from_slice(&bytes)
-                .map_err(|error| self.books.failed(format!("{path:?} is damaged: {error}")))?;
-            // A manifest beyond the mark is of a commit that died; it counts when the commit is repeated.
-            if last.is_some_and(|last| manifest.epoch <= last) {
-                manifests.push(manifest);
-            }
-        }
-        manifests.sort_by_key(|manifest| manifest.epoch);
-        Ok(manifests)
     }
 
     /// The newest epoch that a compaction took up; 0 before the first.

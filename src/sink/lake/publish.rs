@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::epoch::StagedFile;
 use crate::sink::SinkError;
-use crate::sink::disk::checksum;
 use crate::sink::staged::{Books, is_plain};
 
 /// Puts the files staged in `staged` under their names below `root`, whatever an earlier try has done of it, and forces the
@@ -39,16 +38,13 @@ fn publish(
     }
     let (staged, published) = (staged.join(&file.name), root.join(&file.path));
     let disk = &books.disk;
-    let staged_len = disk.len(&staged).map_err(lift)?;
-    let lies_in = if staged_len.is_some() { &staged } else { &published };
-    let len = if staged_len.is_some() { staged_len } else { disk.len(&published).map_err(lift)? };
+    let is_staged = disk.len(&staged).map_err(lift)?.is_some();
+    let lies_in = if is_staged { &staged } else { &published };
     // What was staged by a process that died is read again before it is let in.
-    let intact =
-        len == Some(file.bytes) && (!verify || checksum(lies_in, file.bytes).map_err(lift)? == file.crc32);
-    if !intact {
+    if !disk.is_intact(lies_in, file.bytes, verify.then_some(file.crc32)).map_err(lift)? {
         return Err(books.failed(format!("{lies_in:?} is not the file that the manifest describes")));
     }
-    if staged_len.is_none() {
+    if !is_staged {
         return Ok(());
     }
     if let Some(parent) = published.parent() {

@@ -258,7 +258,8 @@ fn nothing_is_visible_before_the_commit_and_nothing_is_left_after_it() {
     assert_eq!(fs::read_dir(dir.path().join("_tidegate/staging")).unwrap().count(), 0);
     run(&mut sink, 2, vec![]);
     assert_eq!(sink.committed().unwrap(), Some(2));
-    assert_eq!(sink.manifests().unwrap().len(), 1, "an epoch without rows has no manifest");
+    let index = LakeIndex::read(&crate::storage::Dir::new(dir.path())).unwrap();
+    assert_eq!((index.epoch, index.files.len()), (Some(1), 1), "an epoch without rows has no manifest");
 }
 
 #[test]
@@ -275,6 +276,25 @@ fn damaged_staged_file_is_refused_by_another_process() {
     fs::remove_file(&path).unwrap();
     assert!(matches!(open(dir.path()).commit(1, 1, &staged), Err(SinkError::Failed { .. })));
     assert!(visible(dir.path()).is_empty());
+}
+
+#[test]
+fn lake_of_another_sink_is_refused_and_one_without_a_name_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    run(&mut open(dir.path()), 1, vec![batch("a=1", 0, &[], 0..5)]);
+    let other = || ParquetLake::open(dir.path(), "other", Durability::Process);
+    let refused = other().unwrap_err();
+    assert!(matches!(&refused, SinkError::NotOurs { sink, owner, .. } if sink == "other" && owner == "lake"));
+    assert!(!refused.is_retriable());
+    drop(open(dir.path()));
+    let owner = dir.path().join(BOOKS).join("owner.json");
+    fs::write(&owner, "{").unwrap();
+    assert!(other().unwrap_err().to_string().contains("damaged"));
+    // What an older version left has no such file.
+    fs::remove_file(&owner).unwrap();
+    other().unwrap();
+    let refused = ParquetLake::open(dir.path(), "lake", Durability::Process);
+    assert!(matches!(refused, Err(SinkError::NotOurs { .. })));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Merging a lake's small files.
 //!
 //! ```text
-//! merge ─► upload (staged) ─► intent ─► publish ─► snapshot ─► remove the old files, manifests, snapshot, staging
-//!                                                  decides
+//! merge ─► upload (staged) ─► intent ─► publish ─► decision ─► snapshot ─► remove the old files, manifests, snapshot
 //! ```
 //!
 //! The snapshot is one file, created where there is none: before it a reader that goes by the lake's manifests reads
 //! the old files, after it the merged ones, and each row once. Who lists files instead sees the rows of merged files
 //! twice between the first published and the last removed one, and never misses any. A compaction that died is cleared
-//! away by the next one: forwards when its snapshot is there, back when not.
+//! away by the next one, forwards when it had decided and back when not; and one that only seemed dead finds that it was
+//! (`swap.rs`).
 //!
 //! A run may write to the lake meanwhile: the snapshot takes up what was in the lake when the compaction began, and the
 //! manifests of later epochs stand behind it. An epoch that a snapshot takes up is never published again.
@@ -16,21 +16,21 @@
 //! Files of one directory are merged with each other; with a *level*, those of all directories below a directory of that
 //! level, whose values of deeper levels then become columns.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod swap;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::epoch::{Limits, OpenEpoch, StagedFile};
-use super::index::{
-    MANIFEST, STATE, Snapshot, damaged, newest_snapshot, number_of, snapshot_name, snapshot_of,
-};
+use super::index::damaged;
 use super::read::{partition_values, read_file};
-use super::{BOOKS, LakeBatch, LakeFile, LakeIndex};
+use super::{LakeBatch, LakeFile, LakeIndex};
 use crate::rows::{Cell, ColumnDef, ColumnType, RowBatch, Schema};
 use crate::sink::disk::{Disk, Durability};
 use crate::sink::staged::nonce;
-use crate::storage::{Publish, Storage, StorageError, Upload};
+use crate::storage::{Storage, StorageError};
 
 /// So many bytes of files are read at once.
 const AT_ONCE: u64 = 64 << 20;
@@ -71,20 +71,15 @@ pub struct Compacted {
     pub bytes_after: u64,
 }
 
-/// What a compaction that has not decided yet may have published.
-#[derive(Debug, Serialize, Deserialize)]
-struct Intent {
-    number: u64,
-    files: Vec<String>,
-}
-
 impl Compaction {
     /// Merges small files of the lake in `place`. One at a time: the caller sees to it.
     ///
     /// # Errors
     /// When the place cannot be read or changed, or a file is damaged. What the lake holds stays as it is; run it again.
     pub fn run(&self, place: &dyn Storage) -> Result<Compacted, StorageError> {
-        clear(place)?;
+        swap::settle(place)?;
+        swap::finish(place)?;
+        let number = swap::next_number(place)?;
         let index = LakeIndex::read(place)?;
         let mut done = Compacted { files_before: index.files.len(), ..Compacted::default() };
         done.files_after = done.files_before;
@@ -92,7 +87,6 @@ impl Compaction {
         if plan.is_empty() {
             return Ok(done);
         }
-        let number = index.compactions + 1;
         let dir = std::env::temp_dir().join(format!("tidegate-compact-{}", nonce()));
         let outcome = self.merge(place, &plan, number, &dir).and_then(|staged| {
             let replaced: Vec<&LakeFile> = plan.values().flatten().copied().collect();
@@ -108,7 +102,7 @@ impl Compaction {
                 return Err(damaged(place, "", &what, false));
             }
             let replaced: Vec<String> = replaced.into_iter().map(|file| file.path.clone()).collect();
-            swap(place, &index, number, staged, replaced, &dir)
+            swap::swap(place, &index, number, staged, replaced, &dir)
         });
         // The system clears its temporary directory where we cannot.
         drop(std::fs::remove_dir_all(&dir));
@@ -230,91 +224,6 @@ fn batches(bytes: Vec<u8>, path: &str, target: &str) -> Result<Vec<LakeBatch>, S
         rows,
     };
     Ok(rows.batches.into_iter().map(batch).collect())
-}
-
-/// Where a compaction keeps what is not decided.
-fn workshop(number: u64, nonce: &str) -> String {
-    format!("{BOOKS}/compact/{number}-{nonce}")
-}
-
-/// Publishes the merged files, decides, and removes what they replace.
-fn swap(
-    place: &dyn Storage,
-    index: &LakeIndex,
-    number: u64,
-    staged: Vec<StagedFile>,
-    replaced: Vec<String>,
-    dir: &std::path::Path,
-) -> Result<(), StorageError> {
-    let workshop = workshop(number, &nonce());
-    let upload = |file: &StagedFile| Upload {
-        from: dir.join(&file.name),
-        to: format!("{workshop}/{}", file.name),
-        bytes: file.bytes,
-    };
-    let publish = |file: &StagedFile| Publish {
-        from: format!("{workshop}/{}", file.name),
-        to: file.path.clone(),
-        bytes: file.bytes,
-        crc32: None,
-    };
-    let intent = Intent { number, files: staged.iter().map(|file| file.path.clone()).collect() };
-    let through = index.epoch.unwrap_or(0);
-    let gone: BTreeSet<&String> = replaced.iter().collect();
-    let stays = |file: &&LakeFile| !gone.contains(&file.path);
-    let mut files: Vec<LakeFile> = index.files.iter().filter(stays).cloned().collect();
-    let (uploads, published): (Vec<_>, Vec<_>) =
-        staged.iter().map(|file| (upload(file), publish(file))).unzip();
-    files.extend(staged.into_iter().map(StagedFile::into_published));
-    let snapshot = Snapshot { format: 1, number, through, files, replaced };
-    let json = |value: Result<Vec<u8>, serde_json::Error>| {
-        value.map_err(|error| damaged(place, STATE, &error.to_string(), false))
-    };
-    place.upload(&uploads)?;
-    place.replace(&format!("{workshop}/intent.json"), &json(serde_json::to_vec(&intent))?)?;
-    place.publish(&published)?;
-    let name = format!("{BOOKS}/{STATE}/{}", snapshot_name(number, through));
-    let bytes = json(serde_json::to_vec(&snapshot))?;
-    if !place.create(&name, &bytes)? && place.read(&name)?.as_deref() != Some(&bytes[..]) {
-        let what = "another compaction came first; run one at a time";
-        return Err(damaged(place, STATE, what, false));
-    }
-    clear(place)
-}
-
-/// Finishes what a compaction has decided, and takes back what one has not.
-fn clear(place: &dyn Storage) -> Result<(), StorageError> {
-    let newest = newest_snapshot(place)?.unwrap_or_default();
-    for name in place.names(&format!("{BOOKS}/compact"))? {
-        let dir = format!("{BOOKS}/compact/{name}");
-        if let Some(bytes) = place.read(&format!("{dir}/intent.json"))? {
-            let intent: Intent = serde_json::from_slice(&bytes)
-                .map_err(|error| damaged(place, &format!("compact/{name}"), &error.to_string(), false))?;
-            let known: BTreeSet<&String> = newest.files.iter().map(|file| &file.path).collect();
-            let orphans = intent.files.into_iter().filter(|path| !known.contains(path));
-            place.remove(&orphans.collect::<Vec<_>>())?;
-        }
-        place.remove_dir(&dir)?;
-    }
-    if newest.number == 0 {
-        return Ok(());
-    }
-    place.remove(&newest.replaced)?;
-    let in_books = |name: &String| format!("{BOOKS}/{name}");
-    let taken_up = |name: &&String| number_of(name, MANIFEST).is_some_and(|epoch| epoch <= newest.through);
-    place.remove(&place.names(BOOKS)?.iter().filter(taken_up).map(in_books).collect::<Vec<_>>())?;
-    let in_state = |name: &String| format!("{BOOKS}/{STATE}/{name}");
-    let is_old = |name: &&String| snapshot_of(name).is_some_and(|(number, _)| number < newest.number);
-    let state = place.names(&format!("{BOOKS}/{STATE}"))?;
-    place.remove(&state.iter().filter(is_old).map(in_state).collect::<Vec<_>>())?;
-    if newest.replaced.is_empty() {
-        return Ok(());
-    }
-    // All of them are gone: the next compaction need not look for them.
-    let name = in_state(&snapshot_name(newest.number, newest.through));
-    let bytes = serde_json::to_vec(&Snapshot { replaced: Vec::new(), ..newest })
-        .map_err(|error| damaged(place, STATE, &error.to_string(), false))?;
-    place.replace(&name, &bytes)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
 use crate::sink::Sink;
+use crate::sink::lake::BOOKS;
 use crate::sink::lake::tests::{batch, content, expected, open, run, visible};
 use crate::storage::failing::Failing;
 use crate::storage::{Dir, Storage};
@@ -99,50 +101,82 @@ fn epoch_that_is_compacted_is_never_published_again() {
     assert_eq!(content(dir.path()), before);
 }
 
+/// The rows that the manifests list, each once: the top directory and the offset.
+fn by_manifest(dir: &Path) -> BTreeSet<String> {
+    let files = LakeIndex::read(&Dir::new(dir)).unwrap().files;
+    let offsets = |file: &LakeFile| {
+        let bytes = std::fs::read(dir.join(&file.path)).unwrap();
+        let batches = read_file(bytes, &|name| name == "kafka_offset").unwrap().batches;
+        let top = file.path.split('/').next().unwrap_or_default().to_owned();
+        let of = |batch: &RowBatch, row| format!("{top} {:?}", batch.columns()[0].get(row));
+        let rows = |batch: &RowBatch| (0..batch.len()).map(|row| of(batch, row)).collect::<Vec<_>>();
+        batches.iter().flat_map(rows).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = files.iter().flat_map(offsets).collect();
+    let distinct: BTreeSet<_> = rows.iter().cloned().collect();
+    assert_eq!(distinct.len(), rows.len(), "no row twice");
+    distinct
+}
+
+/// What the next compaction makes of the lake in `dir`: each row once, for readers of the tree too, and nothing beside it.
+fn clears_up(dir: &Path, before: &BTreeSet<String>) {
+    compact(dir, Some("d"));
+    assert_eq!(by_manifest(dir), *before);
+    assert_eq!(content(dir).len(), before.len());
+    assert!(Dir::new(dir).list(&format!("{BOOKS}/compact")).unwrap().is_empty());
+    let state = Dir::new(dir).names(&format!("{BOOKS}/state")).unwrap();
+    assert_eq!(state.len(), 1, "the snapshot alone: {state:?}");
+}
+
 #[test]
 fn a_compaction_that_dies_anywhere_loses_and_repeats_nothing() {
     let mut changes = 0;
     loop {
         let dir = tempfile::tempdir().unwrap();
         let wanted = small_files(dir.path());
-        let by_manifest = |dir: &Path| {
-            let files = LakeIndex::read(&Dir::new(dir)).unwrap().files;
-            let rows: Vec<_> = files
-                .iter()
-                .flat_map(|file| {
-                    let bytes = std::fs::read(dir.join(&file.path)).unwrap();
-                    let rows = read_file(bytes, &|name| name == "kafka_offset").unwrap().batches;
-                    let top = file.path.split('/').next().unwrap_or_default().to_owned();
-                    let offsets: Vec<_> = rows
-                        .iter()
-                        .flat_map(|batch| {
-                            (0..batch.len())
-                                .map(|row| format!("{top} {:?}", batch.columns()[0].get(row)))
-                                .collect::<Vec<_>>()
-                        })
-                        .collect();
-                    offsets
-                })
-                .collect();
-            let distinct: BTreeSet<_> = rows.iter().cloned().collect();
-            assert_eq!(distinct.len(), rows.len(), "no row twice");
-            distinct
-        };
         let before = by_manifest(dir.path());
         assert_eq!(before.len(), wanted.len());
         let place = Failing::after(dir.path(), changes);
         let compaction = Compaction { level: Some("d".to_owned()), ..Compaction::default() };
         let died = compaction.run(&place).is_err();
         assert_eq!(by_manifest(dir.path()), before, "after {changes} changes");
-        // The next one clears away what is left, and readers of the tree find each row once again.
-        compact(dir.path(), Some("d"));
-        assert_eq!(by_manifest(dir.path()), before);
-        assert_eq!(content(dir.path()).len(), wanted.len());
-        assert!(Dir::new(dir.path()).list(&format!("{BOOKS}/compact")).unwrap().is_empty());
+        clears_up(dir.path(), &before);
         if !died {
             break;
         }
         changes += 1;
     }
     assert!(changes > 10, "{changes}");
+}
+
+#[test]
+fn a_compaction_that_was_wrongly_taken_for_dead_loses_and_repeats_nothing() {
+    // The second comes in at each change of the first, merges the same or another way, and ends or dies itself.
+    for (level, lives) in
+        [(Some("d"), i64::MAX), (None, i64::MAX), (Some("d"), 4), (None, 9), (Some("d"), 12)]
+    {
+        let (mut changes, mut beaten) = (0, 0);
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            small_files(dir.path());
+            let before = by_manifest(dir.path());
+            let path = dir.path().to_owned();
+            let second = move || {
+                let compaction = Compaction { level: level.map(str::to_owned), ..Compaction::default() };
+                let outcome = compaction.run(&Failing::after(&path, lives));
+                assert!(lives < i64::MAX || outcome.is_ok(), "{outcome:?}");
+            };
+            let place = Failing::interrupted(dir.path(), changes, second);
+            let first = Compaction { level: Some("d".to_owned()), ..Compaction::default() }.run(&place);
+            assert_eq!(by_manifest(dir.path()), before, "{level:?}, {lives}: after {changes} changes");
+            clears_up(dir.path(), &before);
+            if !place.exhausted() {
+                first.unwrap();
+                break;
+            }
+            beaten += usize::from(first.is_err());
+            changes += 1;
+        }
+        assert!(changes > 10 && beaten > 0, "{level:?}, {lives}: {changes} changes, beaten {beaten} times");
+    }
 }

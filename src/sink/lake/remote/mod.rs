@@ -5,6 +5,7 @@
 //! <lake>/_tidegate/staging/<epoch>-<nonce>/<seq>.staged                 not decided yet
 //! <lake>/_tidegate/manifest-0000000001.json                             what the epoch added, created once
 //! <lake>/_tidegate/state/generation-0000000003                          the newest run, created once
+//! <lake>/_tidegate/owner.json                                           the sink that writes it, created once
 //! ```
 //!
 //! Rows are staged in a local directory, as those of a local lake are; to prepare an epoch uploads its files, so
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use super::epoch::StagedFile;
 use super::index::{MANIFEST, STATE, manifest_name, number_of, snapshot_of};
-use super::{BOOKS, KIND, LakeBatch, LakeManifest, Limits, ParquetLake};
+use super::{BOOKS, KIND, LakeBatch, LakeManifest, Limits, ParquetLake, owner};
 use crate::sink::disk::{Disk, Durability};
 use crate::sink::staged::{Description, failed, is_plain};
 use crate::sink::{Sink, SinkError, Staged};
@@ -42,8 +43,10 @@ impl RemoteLake {
     /// Opens the lake in `place`; `sink` names it in errors. Rows wait in `state_dir`, which may be empty at each start.
     ///
     /// # Errors
-    /// [`SinkError::Failed`] when `state_dir` cannot be written.
+    /// [`SinkError::Failed`] when `state_dir` cannot be written, [`SinkError::NotOurs`] when another sink writes to
+    /// `place`, and as the place says.
     pub fn open(place: Arc<dyn Storage>, state_dir: &Path, sink: &str) -> Result<Self, SinkError> {
+        owner::claim(&*place, sink)?;
         let dir = state_dir.join(".tidegate").join("lake").join(sink);
         let local = ParquetLake::open_on(Disk::new(Durability::Process), &dir, sink)?;
         Ok(RemoteLake { local, place, sink: sink.to_owned(), known: 0, uploaded: None })

@@ -72,7 +72,8 @@ fn dies_at_every_change_twice_in_a_row_and_every_row_is_there_once() {
             for (generation, changes) in [(1, changes), (2, again), (3, i64::MAX)] {
                 let state = tempfile::tempdir().unwrap();
                 let place = Arc::new(Failing::after(dir.path(), changes));
-                let outcome = run(&mut open(place, state.path()), &mut decided, generation);
+                let opened = RemoteLake::open(place, state.path(), "lake");
+                let outcome = opened.and_then(|mut lake| run(&mut lake, &mut decided, generation));
                 died |= generation == 1 && outcome.is_err();
                 assert!(outcome.is_ok() || outcome.is_err_and(|error| error.is_retriable()));
             }
@@ -89,7 +90,11 @@ fn change_that_failed_can_be_tried_again_by_the_same_process() {
     let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for changes in 0..20 {
         let place = Arc::new(Failing::after(&dir.path().join(changes.to_string()), changes));
-        let mut lake = open(Arc::clone(&place) as Arc<dyn Storage>, state.path());
+        let opened = RemoteLake::open(Arc::clone(&place) as Arc<dyn Storage>, state.path(), "lake");
+        let mut lake = opened.unwrap_or_else(|_| {
+            place.revive();
+            open(Arc::clone(&place) as Arc<dyn Storage>, state.path())
+        });
         output(1).into_iter().for_each(|batch| lake.write(1, batch).unwrap());
         let staged = match lake.prepare(1) {
             Ok(staged) => staged,
@@ -119,6 +124,24 @@ fn older_generation_is_fenced() {
     run(&mut new, &mut decided, 2).unwrap();
     assert!(matches!(old.commit(1, 1, &staged), Err(SinkError::Fenced { ours: 1, newer: 2, .. })));
     assert_eq!(content(dir.path()), wanted(3));
+}
+
+#[test]
+fn lake_of_another_sink_is_refused_and_one_without_a_name_is_taken_over() {
+    let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let place: Arc<dyn Storage> = Arc::new(Dir::new(dir.path()));
+    let mut lake = open(Arc::clone(&place), state.path());
+    run(&mut lake, &mut Vec::new(), 1).unwrap();
+    let other = || RemoteLake::open(Arc::clone(&place), state.path(), "other");
+    let refused = other().unwrap_err();
+    assert!(matches!(&refused, SinkError::NotOurs { sink, owner, .. } if sink == "other" && owner == "lake"));
+    let shown = refused.to_string();
+    assert!(["other", "lake", &place.place()].iter().all(|name| shown.contains(name)), "{shown}");
+    assert_eq!(content(dir.path()), wanted(3));
+    // What an older version left has no such file.
+    place.remove(&[format!("{BOOKS}/owner.json")]).unwrap();
+    other().unwrap();
+    assert!(matches!(RemoteLake::open(place, state.path(), "lake"), Err(SinkError::NotOurs { .. })));
 }
 
 #[test]
