@@ -264,7 +264,12 @@ fn run_job(
         };
         let Some(more) = grown else { return Ok(ended) };
         let (before, now) = (source.partitions().len(), more.partitions().len());
-        tracing::info!(pipeline = job.pipeline.name(), before, now, "the input has new partitions: reading them too");
+        tracing::info!(
+            pipeline = job.pipeline.name(),
+            before,
+            now,
+            "the input has new partitions: reading them too"
+        );
         source = more;
     }
 }
@@ -298,7 +303,9 @@ fn run_once(
     let mut sinks = None;
     let mut lead = None;
     if leads {
-        let opened = job.targets.open(&options.out, &**pipeline, partitions_of(&**source), &|| run.is_asked_to_stop())?;
+        let opened = job
+            .targets
+            .open(&options.out, &**pipeline, partitions_of(&**source), &|| run.is_asked_to_stop())?;
         let stopping = Arc::clone(&run);
         let retry = backoff(move || stopping.stopping());
         let mut pen = ground.lead(&**pipeline, &start, opened.deliver(), &compactions, retry)?;

@@ -153,7 +153,8 @@ impl Targets {
             }
         }
         for target in &self.topics {
-            let (name, sink) = retry(&backoff, stopping, || self.open_topics(target, out, pipeline, partitions))?;
+            let (name, sink) =
+                retry(&backoff, stopping, || self.open_topics(target, out, pipeline, partitions))?;
             opened.add(name, sink, |opened| &mut opened.topics);
         }
         Ok(opened)
@@ -241,7 +242,8 @@ impl Targets {
                 ("topics", Box::new(TopicFiles::open(&out.join("topics"), name, &names, self.durability)?))
             }
             TopicTarget::Kafka(settings) => {
-                let dir = out.join(".tidegate").join("kafka");
+                // Of each pipeline apart: they have generations of their own.
+                let dir = out.join(".tidegate").join("kafka").join(name);
                 let target = |name: &Arc<str>| TargetTopic { name: name.to_string(), partitions };
                 let topics = topic_names(pipeline, self.idle).iter().map(target).collect();
                 let settings = KafkaSettings::new(settings.properties.clone(), topics);

@@ -52,7 +52,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, command: &DeltaCommand) -> Result<()
     match command {
         DeltaCommand::History(args) => {
             let place = storage::open(&args.table, &settings(global)?.credentials());
-            let commits = place.map_err(Failure::running).and_then(|place| history(&place).map_err(Failure::running))?;
+            let commits = place
+                .map_err(Failure::running)
+                .and_then(|place| history(&place).map_err(Failure::running))?;
             let mut text = String::from(
                 "version  when                         added  removed          rows  operation\n",
             );

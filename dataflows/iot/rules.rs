@@ -365,7 +365,9 @@ mod tests {
         let mut payload = READING.trim_end_matches('}').to_owned();
         payload += r#","whole":80.0,"power":8e1,"a":9007199254740993,"b":9007199254740992}"#;
         let is_integer = || Check::Type(MemberType::Integer);
-        for (member, whole) in [("battery", true), ("a", true), ("whole", false), ("power", false), ("temperature", false)] {
+        for (member, whole) in
+            [("battery", true), ("a", true), ("whole", false), ("power", false), ("temperature", false)]
+        {
             assert_eq!(broken_in(&payload, member, is_integer()).is_none(), whole, "{member}");
         }
         let greater = |member: &str| Check::Compare(Order::Greater, member.to_owned());

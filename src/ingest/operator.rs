@@ -634,7 +634,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             return step;
         }
         let others = self.others(first);
-        others.into_iter().find_map(|lane| self.read(lane, budget)).unwrap_or(Step::Wait(Duration::from_millis(5)))
+        others
+            .into_iter()
+            .find_map(|lane| self.read(lane, budget))
+            .unwrap_or(Step::Wait(Duration::from_millis(5)))
     }
 
     /// Reads one batch from `lane`; `None` where there is nothing.

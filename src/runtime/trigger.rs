@@ -52,7 +52,8 @@ mod tests {
             clock.set(now_us);
             trigger.fires(3)
         };
-        let fired: Vec<i64> = [5, 6, 14, 15, 24, 40, 49, 50].into_iter().filter(|now| fires_at(*now)).collect();
+        let fired: Vec<i64> =
+            [5, 6, 14, 15, 24, 40, 49, 50].into_iter().filter(|now| fires_at(*now)).collect();
         assert_eq!(fired, [5, 15, 40, 50]);
     }
 }

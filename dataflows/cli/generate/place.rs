@@ -82,7 +82,8 @@ impl<'a> Place<'a> {
                 Ok(Place::Kafka(servers, kafka::properties(servers, to.client.client_properties.as_deref())?))
             }
             (None, Some(_)) if to.form == FormName::Ndjson && !bare => {
-                Err(Failure::usage("bare payloads are for the bench of activity").mend("write another --form"))
+                Err(Failure::usage("bare payloads are for the bench of activity")
+                    .mend("write another --form"))
             }
             (None, Some(dir)) => Ok(Place::Fixture(dir, form(to.form, to.codec)?)),
             (None, None) => Err(Failure::usage("there is nowhere to write to")

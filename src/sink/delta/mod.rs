@@ -342,7 +342,8 @@ impl Table {
         };
         if there.partition_columns != self.of.partition_columns {
             let (is, ours) = (&there.partition_columns, &self.of.partition_columns);
-            let cause = format!("the Delta table {:?} is partitioned by {is:?}, not {ours:?}", self.of.schema.name);
+            let cause =
+                format!("the Delta table {:?} is partitioned by {is:?}, not {ours:?}", self.of.schema.name);
             return Err(Fault::Table(cause));
         }
         let theirs = serde_json::from_str(&there.schema_string)

@@ -162,7 +162,8 @@ fn history_tells_versions_and_vacuum_removes_what_no_version_needs() {
     epoch(&mut sink, 2, 4);
     let dir = root.path().join("dated");
     let place = |dir: &Path| -> Arc<dyn Storage> { Arc::new(Dir::new(dir)) };
-    let rows: Vec<_> = history(&place(&dir)).unwrap().iter().map(|commit| (commit.version, commit.rows)).collect();
+    let rows: Vec<_> =
+        history(&place(&dir)).unwrap().iter().map(|commit| (commit.version, commit.rows)).collect();
     assert_eq!(rows, [(1, 4), (0, 3)]);
     let orphan = dir.join("event_date=2024-01-28").join("part-0000000009-00000-00000000.parquet");
     std::fs::write(&orphan, b"left behind").unwrap();
