@@ -32,12 +32,6 @@ pub(crate) struct DiskError {
 }
 
 impl DiskError {
-    /// A write to `path` that was refused.
-    #[cfg(feature = "delta")]
-    pub(crate) fn of_write(path: &Path, cause: io::Error) -> Self {
-        DiskError { verb: "write", path: path.to_owned(), cause }
-    }
-
     /// The error as a sink's: worth another try when the disk is full or busy.
     pub(crate) fn of(self, sink: &str) -> SinkError {
         let (can_wait, sink, cause) = (self.can_wait(), sink.to_owned(), self.to_string());
