@@ -221,7 +221,7 @@ fn run_pipeline(
     let repeats = !run.idle().recorded.is_empty();
     let targets = Targets { idle: repeats, ..Targets::embedded(Durability::Process) };
     let sinks = out
-        .map(|out| targets.open(out, &**pipeline, partitions_of(&*source), &|| run.is_asked_to_stop()))
+        .map(|out| targets.open(out, &**pipeline, partitions_of(run.source()), &|| run.is_asked_to_stop()))
         .transpose()?;
     if let Some(sinks) = &sinks {
         sinks.show(run.board());
