@@ -17,6 +17,7 @@ KAFKA_PORT=$(free_port "${KAFKA_PORT:-29392}") KAFKA_CONTROLLER_PORT=$(free_port
 MONGO_PORT=$(free_port "${MONGO_PORT:-27217}") PG_PORT=$(free_port "${PG_PORT:-5533}") BOUNCER_PORT=$(free_port "${BOUNCER_PORT:-6533}")
 export KAFKA_PORT KAFKA_CONTROLLER_PORT MONGO_PORT PG_PORT BOUNCER_PORT
 finish() {
+    cd "$root"
     tests/services/postgres.sh bouncer-stop || :
     for service in kafka mongo postgres; do tests/services/$service.sh wipe >/dev/null 2>&1 || :; done
     rm -rf "$work"

@@ -37,4 +37,23 @@ tidegate generate transit --fixture "$work/long" --polls 900 --vehicles 60
 tidegate replay transit --fixture "$work/long" --out "$work/whole" -w 2
 "${bare[@]}" "$python" tests/crash.py "$binary" "$work/epochs" 5 --kills 4 -- transit --fixture "$work/long" --epoch 100ms
 "$python" tests/transit_delta.py "$work/whole" "$work/epochs" || die "the Delta tables differ"
+
+# The same in S3, killed and begun again.
+export TIDEGATE_SERVICES_DIR=$work/services S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
+mkdir -p "$TIDEGATE_SERVICES_DIR"
+S3_PORT=$(free_port 18433) SEAWEEDFS_MASTER_PORT=$(free_port 19433) SEAWEEDFS_VOLUME_PORT=$(free_port 18680) SEAWEEDFS_FILER_PORT=$(free_port 18988)
+trap 'bash tests/services/seaweedfs.sh kill || :; rm -rf "$work"' EXIT
+bash tests/services/seaweedfs.sh start
+eval "$(bash tests/services/seaweedfs.sh env)"
+into_s3() { exec "${bare[@]}" "$binary" run transit --fixture "$work/long" --out "$work/s3" --lake s3a://tidegate/delta --epoch 200ms "$@" >>"$work/s3.log" 2>&1; }
+for workers in 1 3 2; do
+    into_s3 -w "$workers" --speed 1500x &
+    pid=$!
+    sleep "1.$((RANDOM % 10))"
+    kill -9 "$pid" 2>/dev/null || { tail -n 20 "$work/s3.log" >&2; die "it ended before it was killed"; }
+    wait "$pid" 2>/dev/null || :
+done
+(into_s3 -w 2) || { tail -n 20 "$work/s3.log" >&2; die "exit code $?"; }
+"$python" tests/transit_delta.py "$work/whole" s3://tidegate/delta || die "the Delta tables in S3 differ"
+tidegate delta history s3://tidegate/delta/vehicle_positions | head -n 3
 echo "transit: ok"
