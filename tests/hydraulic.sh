@@ -2,11 +2,11 @@
 # The lake of hydraulic in real places: HDFS (a NameNode and a DataNode) and S3 (SeaweedFS), each under runs that are killed
 # at random moments and under servers that are stopped and started; its compaction; what is read from it. Called by tests/run.
 # usage: tests/hydraulic.sh   TIDEGATE_BINARY   the program (default target/release/tidegate)
-#   HYDRAULIC_KILLS (5)  how often each run is killed
+#   HYDRAULIC_KILLS (2)  how often each run is killed
 cd "$(dirname "$0")/.."
 . tests/services/lib.sh
 binary=$(realpath "${TIDEGATE_BINARY:-target/release/tidegate}")
-kills=${HYDRAULIC_KILLS:-5}
+kills=${HYDRAULIC_KILLS:-2}
 unset TIDEGATE_BINARY
 export -n TIDEGATE_CACHE TIDEGATE_SERVICES_DIR
 cache=$TIDEGATE_CACHE
