@@ -56,13 +56,20 @@ until_true() { # SECONDS WHAT COMMAND...
 more_rows() { [ "$(rows)" -gt "$1" ]; }
 told() { grep -q "$1" "$log"; }
 
-slowly() { # SEED START: 1,000 records a second
-    tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --seed "$1" --records 60000 --rate 1000 --start "$2" >>"$work/generate.log" 2>&1 &
-    writer=$!
-    running+=("$writer")
+# Two minutes of clicks, again and again, so that windows close all the time, until there is a file.
+keep_writing() {
+    local minute=60
+    while [ ! -e "$work/enough" ]; do
+        tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --seed $minute --records 2000 --span 2m \
+            --start "$(date -u -d "2026-01-01 $minute minutes" +%Y-%m-%dT%H:%M:%SZ)" || return 1
+        minute=$((minute + 2))
+        sleep 0.3
+    done
 }
 tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --partitions 3 --records 100000 --start 2026-01-01T00:00:00Z
-slowly 2 2026-01-01T01:00:00Z
+keep_writing >"$work/generate.log" 2>&1 &
+writer=$!
+running+=("$writer")
 run
 until_true 60 'rows in PostgreSQL' more_rows 0
 
@@ -93,15 +100,15 @@ say 'the topic gets two partitions'
 "$python" - "$KAFKA_BOOTSTRAP_SERVERS" <<'P'
 import sys
 from confluent_kafka.admin import AdminClient, NewPartitions
-for done in AdminClient({"bootstrap.servers": sys.argv[1]}).create_partitions([NewPartitions("user_activity", 5)]).values():
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+for done in admin.create_partitions([NewPartitions("user_activity", 5)]).values():
     done.result()
 P
 until_true 60 'the new partitions' told 'new partitions'
-tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --seed 3 --records 60000 --start 2026-01-01T01:02:00Z
 before=$(rows)
 until_true 60 'rows with the new partitions' more_rows "$before"
-kill "$writer" 2>/dev/null || :
-wait "$writer" || fail "the generator: exit code $?"
+touch "$work/enough"
+wait "$writer" || { cat "$work/generate.log" >&2; fail "the generator: exit code $?"; }
 kill -TERM "$runner"
 wait "$runner" || fail "exit code $? after SIGTERM"
 

@@ -41,6 +41,7 @@ tidegate replay transit --fixture "$work/long" --out "$work/whole" -w 2
 # The same in S3, killed and begun again.
 export TIDEGATE_SERVICES_DIR=$work/services S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
 mkdir -p "$TIDEGATE_SERVICES_DIR"
+bare+=(-u TIDEGATE_SERVICES_DIR)
 S3_PORT=$(free_port 18433) SEAWEEDFS_MASTER_PORT=$(free_port 19433) SEAWEEDFS_VOLUME_PORT=$(free_port 18680) SEAWEEDFS_FILER_PORT=$(free_port 18988)
 trap 'bash tests/services/seaweedfs.sh kill || :; rm -rf "$work"' EXIT
 bash tests/services/seaweedfs.sh start
