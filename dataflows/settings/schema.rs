@@ -109,6 +109,11 @@ pub fn json_schema() -> Value {
         leaf.insert("description".to_owned(), json!(described.join("\n\n")));
         place(&mut root, "", setting, leaf, &comments);
     }
+    // Sections that are there for names of one's own, and have none by default.
+    let is_setting = |path: &str| findings.effective.iter().any(|effective| effective.setting == path);
+    for path in comments.keys().filter(|path| !is_setting(path) && is_open(path)) {
+        place(&mut root, "", path, section(path, &comments), &comments);
+    }
     Value::Object(root)
 }
 
@@ -123,7 +128,7 @@ fn place(
     let properties = object.entry("properties").or_insert_with(|| json!({}));
     let Value::Object(properties) = properties else { return };
     let Some((key, rest)) = path.split_once('.') else {
-        properties.insert(path.to_owned(), Value::Object(leaf));
+        properties.entry(path).or_insert(Value::Object(leaf));
         return;
     };
     let below = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };

@@ -248,7 +248,7 @@ fn staged_file_that_is_damaged_is_refused_and_nothing_is_sent() {
 }
 
 #[test]
-fn missing_partitions_and_impossible_timeouts_are_told_at_once() {
+fn missing_partitions_are_added_and_impossible_timeouts_are_told_at_once() {
     let Some(trial) = Trial::new("misfit") else { return };
     drop(trial.sink());
     let open = |partitions, change: &dyn Fn(&mut Settings)| {
@@ -257,11 +257,13 @@ fn missing_partitions_and_impossible_timeouts_are_told_at_once() {
         change(&mut settings);
         KafkaTopics::open(settings, &trial.dir, &trial.pipeline, "topics", Durability::Process)
     };
-    let error = open(3, &|_| {}).err().expect("two partitions only");
-    assert!(error.to_string().contains("needs 3") && !error.is_retriable(), "{error}");
+    drop(open(3, &|_| {}).expect("there were two"));
+    let properties = Properties::new(&trial.broker);
+    let found = describe_topics(&properties, &[&trial.topic()], Duration::from_secs(30)).unwrap();
+    assert_eq!(found[0].as_ref().map(|topic| topic.partitions), Some(3));
     let error = open(2, &|settings| settings.transaction_timeout = Duration::from_secs(1)).err().unwrap();
     assert!(error.to_string().contains("transaction timeout") && !error.is_retriable(), "{error}");
-    let mut sink = open(2, &|settings| settings.transaction_timeout = Duration::from_secs(3_600)).unwrap();
+    let mut sink = open(3, &|settings| settings.transaction_timeout = Duration::from_secs(3_600)).unwrap();
     let staged = stage(&mut sink, &trial.pipeline, 1, 0..2);
     let error = sink.commit(1, 1, &staged).expect_err("an hour is too long for the broker");
     assert!(error.to_string().contains("transaction.max.timeout.ms") && !error.is_retriable(), "{error}");
