@@ -37,7 +37,9 @@ wait "$starting" || { cat "$place/seaweedfs.out" >&2; exit 1; }
 eval "$(serve seaweedfs env)"
 hdfs=hdfs://127.0.0.1:$HDFS_RPC_PORT/hydraulic_data/streaming
 s3=s3://tidegate/hydraulic_data/streaming
-fixture=fixtures/hydraulic
+# A file a second: four cycles are 240 of them.
+fixture=$place/fixture
+"$binary" generate hydraulic --fixture "$fixture" --cycles 4 --high-rate 10 2>/dev/null
 
 say 'what each kind of place promises, and the fence of checkpoints in S3'
 places_test() {
@@ -72,7 +74,7 @@ until_the_end() { # NAME LAKE CHECKPOINT
     local hits=0 workers pid status
     while :; do
         workers=$((1 + RANDOM % 3))
-        run "$@" -w "$workers" --speed 250x &
+        run "$@" -w "$workers" --speed 60x &
         pid=$!
         running+=("$pid")
         if [ "$hits" -lt "$kills" ]; then
@@ -115,9 +117,9 @@ rows compare "$place/lake" "$place/from-s3" --list
 "$binary" checkpoint verify --checkpoint s3://tidegate/checkpoint --pipeline hydraulic
 
 say 'the servers stopped and started while runs write'
-run hdfs-away "${hdfs%/*}/away" "$place/hdfs-away.checkpoint" --speed 100x &
+run hdfs-away "${hdfs%/*}/away" "$place/hdfs-away.checkpoint" --speed 30x &
 to_hdfs=$!
-run s3-away "${s3%/*}/away" "$place/s3-away.checkpoint" --speed 100x &
+run s3-away "${s3%/*}/away" "$place/s3-away.checkpoint" --speed 30x &
 to_s3=$!
 running+=("$to_hdfs" "$to_s3")
 sleep 1
