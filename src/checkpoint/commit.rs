@@ -296,10 +296,10 @@ impl Pen {
         let first = first_to_fold(&sizes);
         let bytes: u64 = sizes[first..].iter().sum();
         let shares = bytes.div_ceil(FOLD_BYTES).clamp(1, MOST_SHARES);
-        let mut files = Vec::new();
+        let (older, mut files) = (self.deltas[first..].to_vec(), Vec::new());
         for share in 0..shares {
             let mut blocks: Vec<StateBlock> = Vec::new();
-            for file in self.deltas[first..].to_vec() {
+            for file in &older {
                 let store = Arc::clone(&self.store);
                 let bytes = self.retried(None, || store.read(&file.name))?.unwrap_or_default();
                 let more: Vec<StateBlock> =
