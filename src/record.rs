@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::from_epoch_ms;
+
 /// A (topic, number) pair; ordered by topic bytewise, then by number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Partition {
@@ -46,6 +48,11 @@ impl KafkaTime {
             KafkaTime::None => None,
             KafkaTime::Create(ms) | KafkaTime::LogAppend(ms) => Some(ms),
         }
+    }
+
+    /// The timestamp in microseconds, as rows have it; `None` also where no year up to 9999 holds it.
+    pub fn us(self) -> Option<i64> {
+        self.ms().and_then(from_epoch_ms)
     }
 }
 

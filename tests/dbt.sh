@@ -2,11 +2,9 @@
 # dbt's models and tests over what tidegate has just written. Called by tests/run.
 # usage: tests/dbt.sh     TIDEGATE_BINARY   the program (default: the release build)
 cd "$(dirname "$0")/.."
-. tests/services/lib.sh
-binary=${TIDEGATE_BINARY:-${CARGO_TARGET_DIR:-target}/release/tidegate}
-case $binary in /*) ;; *) binary=$PWD/$binary ;; esac
-root=$PWD work=$(mktemp -d) && chmod 755 "$work"
-export TIDEGATE_SERVICES_DIR=$work/services && mkdir -p "$TIDEGATE_SERVICES_DIR"
+. tests/services/live.sh
+root=$PWD
+own_place dbt
 PG_PORT=$(free_port 25533) && export PG_PORT PG_DATABASE=stream_data
 pg() { bash tests/services/postgres.sh "$@"; }
 finish() { pg wipe >/dev/null 2>&1 || :; rm -rf "$work"; }
@@ -28,9 +26,7 @@ dbt() { # TARGET: builds all models of a target, and runs their tests
 pg start
 export DB_HOST=localhost DB_PORT=$PG_PORT DB_USER=tidegate DB_PASSWORD=tidegate-secret DB_NAME=stream_data
 printf 'activity: {sinks: {topics: files}}\n' >"$work/run.yaml"
-bare=(env)
-for name in $(compgen -e | grep '^TIDEGATE_'); do bare+=(-u "$name"); done
-(cd "$work" && "${bare[@]}" "$binary" run activity \
+(cd "$work" && tidegate run activity \
     --config "$work/run.yaml" --fixture "$root/fixtures/activity") || die "tidegate run failed"
 export DB_SSLMODE=verify-full DB_SSLROOTCERT=$TIDEGATE_SERVICES_DIR/tls/ca.crt
 dbt postgres

@@ -2,40 +2,12 @@
 # What goes wrong around a live run while it goes on: the broker and PostgreSQL are restarted, the program is stopped for a while,
 # a second one is started by mistake, the topic gets more partitions, and is at last another one of the same name. What is left is
 # what a replay of the log gives. Called by tests/run.
-# usage: tests/faults.sh     TIDEGATE_BINARY   the program (target/release/tidegate)
+# usage: tests/faults.sh     TIDEGATE_BINARY   the program (default: the release build)
 cd "$(dirname "$0")/.."
-binary=${TIDEGATE_BINARY:-$PWD/target/release/tidegate}
-. tests/services/lib.sh
-python=$(python_venv)
-work=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-faults.XXXXXX")
-# The account that runs PostgreSQL must be able to reach its folder.
-chmod 755 "$work"
-export TIDEGATE_SERVICES_DIR=$work/services
-mkdir -p "$TIDEGATE_SERVICES_DIR"
-KAFKA_PORT=$(free_port 19792) && KAFKA_CONTROLLER_PORT=$(free_port 19893) && PG_PORT=$(free_port 15633)
-export KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT
-running=()
-finish() {
-    for pid in "${running[@]:-}"; do [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || :; done
-    tests/services/kafka.sh wipe || :
-    tests/services/postgres.sh wipe || :
-    rm -rf "$work"
-}
-trap finish EXIT
-tests/services/kafka.sh start
-tests/services/postgres.sh start
-
-# Whatever TIDEGATE_ variables are for us are no settings of the program's.
-bare=(env)
-for name in $(compgen -e | grep '^TIDEGATE_'); do bare+=(-u "$name"); done
-eval "$(tests/services/postgres.sh env)"
-export DB_HOST=$PGHOST DB_PORT=$PGPORT DB_USER=$PGUSER DB_PASSWORD=$PGPASSWORD DB_NAME=$PGDATABASE
-export KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:$KAFKA_PORT
+. tests/services/live.sh
+broker_and_postgres faults 19792 19893 15633
 # Idle partitions would be released by the clock: then the log alone would not say what the answer is.
 bare+=(TIDEGATE_DATA="$work/data" TIDEGATE_CHECKPOINT="$work/data/checkpoint" TIDEGATE_KAFKA_REFRESH=500ms TIDEGATE_IDLE_TIMEOUT=none)
-servers=(--bootstrap-servers "$KAFKA_BOOTSTRAP_SERVERS")
-tidegate() { "${bare[@]}" "$binary" "$@"; }
-psql() { PSQLRC=/dev/null tests/services/postgres.sh psql -qAt "$@"; }
 rows() { psql -c 'SELECT count(*) FROM page_view_counts' 2>/dev/null || echo 0; }
 log=$work/run.log
 run() { # ARGUMENTS...: in the background

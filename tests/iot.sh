@@ -7,12 +7,9 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-binary=${TIDEGATE_BINARY:-${CARGO_TARGET_DIR:-$root/target}/release/tidegate}
 records=${IOT_RECORDS:-30000}
-. tests/services/lib.sh
-work=$(mktemp -d) && chmod 755 "$work"
-export TIDEGATE_SERVICES_DIR=$work/services
-mkdir -p "$TIDEGATE_SERVICES_DIR"
+. tests/services/live.sh
+own_place iot
 KAFKA_PORT=$(free_port "${KAFKA_PORT:-29392}") KAFKA_CONTROLLER_PORT=$(free_port "${KAFKA_CONTROLLER_PORT:-29493}")
 MONGO_PORT=$(free_port "${MONGO_PORT:-27217}") PG_PORT=$(free_port "${PG_PORT:-5533}") BOUNCER_PORT=$(free_port "${BOUNCER_PORT:-6533}")
 export KAFKA_PORT KAFKA_CONTROLLER_PORT MONGO_PORT PG_PORT BOUNCER_PORT
@@ -34,10 +31,7 @@ export PGSSLMODE=prefer
 # What the documents name, and nothing else says where things are.
 export KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:$KAFKA_PORT MONGO_URI=$MONGO_TEST_URI MONGO_DATABASE=iot_data
 export POSTGRES_HOST=127.0.0.1 POSTGRES_DB=$PGDATABASE POSTGRES_USER=$PGUSER POSTGRES_PASSWORD=$PGPASSWORD
-bare=(env)
-for name in $(compgen -e | grep '^TIDEGATE_'); do bare+=(-u "$name"); done
 cd "$work"
-tidegate() { "${bare[@]}" "$binary" "$@"; }
 live() { MONGO_DATABASE=$MONGO_DATABASE "${bare[@]}" "$MONGO_TEST_PYTHON" "$root/tests/iot_live.py" "$@"; }
 
 made=(generate iot --records "$records" --seed 7 --partitions 3 --start 2026-01-01T00:00:00Z --span 40m --late-every 40 --fault-every 40)

@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
 case $pipeline in
-iot) "$python" tests/oracle/iot.py --make "$work/log" --seed 5 --records "${RECORDS:-60000}" ;;
+iot) "$python" tests/oracle/random_fixture.py "$work/log" --pipeline iot --seed 5 --records "${RECORDS:-60000}" ;;
 hydraulic) "$binary" generate hydraulic --fixture "$work/log" --cycles "${CYCLES:-6}" ;;
 *) echo "no log is made for $pipeline" >&2 && exit 2 ;;
 esac

@@ -4,9 +4,7 @@
 # No container engine is needed: compose files are judged by the specification's schema, every command in them is given to
 # the program, and what an image would hold is looked for.
 cd "$(dirname "$0")/.."
-. tests/services/lib.sh
-binary=${TIDEGATE_BINARY:-${CARGO_TARGET_DIR:-target}/release/tidegate}
-case $binary in /*) ;; *) binary=$PWD/$binary ;; esac
+. tests/services/live.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

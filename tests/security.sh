@@ -3,11 +3,8 @@
 # usage: tests/security.sh     TIDEGATE_BINARY   the program (default: the release build)
 # A secret is planted in everything that takes one; then every byte that a command says or leaves is searched for it.
 cd "$(dirname "$0")/.."
-. tests/services/lib.sh
-binary=${TIDEGATE_BINARY:-${CARGO_TARGET_DIR:-target}/release/tidegate}
-case $binary in /*) ;; *) binary=$PWD/$binary ;; esac
-work=$(mktemp -d) && chmod 755 "$work"
-export TIDEGATE_SERVICES_DIR=$work/services && mkdir -p "$TIDEGATE_SERVICES_DIR"
+. tests/services/live.sh
+own_place security
 KAFKA_PORT=$(free_port 29292) KAFKA_CONTROLLER_PORT=$(free_port 29393)
 KAFKA_SASL_SSL_PORT=$(free_port 29494) KAFKA_SSL_PORT=$(free_port 29595) PG_PORT=$(free_port 25433)
 secret=Sesam0effne-Dich-9271
@@ -17,8 +14,7 @@ kafka() { bash tests/services/kafka.sh "$@"; }
 pg() { bash tests/services/postgres.sh "$@"; }
 finish() { kafka wipe >/dev/null 2>&1 || :; pg wipe >/dev/null 2>&1 || :; rm -rf "$work"; }
 trap finish EXIT
-bare=(env)
-for name in $(compgen -e | grep -E '^(TIDEGATE_|KAFKA_|PG)'); do bare+=(-u "$name"); done
+for name in $(compgen -e | grep -E '^(KAFKA_|PG)'); do bare+=(-u "$name"); done
 said=$work/said && mkdir "$said" "$work/place"
 count=0
 # Runs tidegate, keeps what it says, and asserts its exit code.

@@ -1,18 +1,14 @@
 #!/usr/bin/env bash
 # transit: the oracle's answer for recorded and hostile fixtures, and Delta tables as delta-rs and DuckDB read them.
-# usage: TIDEGATE_BINARY=target/release/tidegate tests/transit.sh [--seeds N]
+# usage: tests/transit.sh [--seeds N]     TIDEGATE_BINARY   the program (default: the release build)
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-. tests/services/lib.sh
+. tests/services/live.sh
 seeds=3
 [ "${1:-}" != --seeds ] || seeds=$2
-binary=$(cd "$(dirname "${TIDEGATE_BINARY:?}")" && pwd)/$(basename "$TIDEGATE_BINARY")
 python=$(python_venv)
-work=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-transit.XXXXXX")
+own_place transit
 trap 'rm -rf "$work"' EXIT
-bare=(env)
-for name in $(compgen -e | grep '^TIDEGATE_'); do bare+=(-u "$name"); done
-tidegate() { "${bare[@]}" "$binary" "$@"; }
 
 agrees() { # FIXTURE WORKERS...: every number of workers gives the oracle's answer
     local fixture=$1 outs=() workers
@@ -22,12 +18,12 @@ agrees() { # FIXTURE WORKERS...: every number of workers gives the oracle's answ
         tidegate replay transit --fixture "$fixture" --out "$work/out-$workers" -w "$workers"
         outs+=("$work/out-$workers")
     done
-    "$python" tests/oracle/transit.py "$fixture" "${outs[@]}" || die "$fixture: not the oracle's answer"
+    "$python" tests/oracle/compare.py --pipeline transit "$fixture" "${outs[@]}" || die "$fixture: not the oracle's answer"
 }
 
 agrees fixtures/transit 1 2 3 8
 for seed in $(seq 1 "$seeds"); do
-    "$python" tests/oracle/transit.py --make "$work/seed-$seed" --seed "$seed" --records 1500
+    "$python" tests/oracle/random_fixture.py "$work/seed-$seed" --pipeline transit --seed "$seed" --records 1500
     agrees "$work/seed-$seed" 1 2 3 8
     rm -rf "$work/seed-$seed"
 done
@@ -39,9 +35,7 @@ tidegate replay transit --fixture "$work/long" --out "$work/whole" -w 2
 "$python" tests/transit_delta.py "$work/whole" "$work/epochs" || die "the Delta tables differ"
 
 # The same in S3, killed and begun again.
-export TIDEGATE_SERVICES_DIR=$work/services S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
-mkdir -p "$TIDEGATE_SERVICES_DIR"
-bare+=(-u TIDEGATE_SERVICES_DIR)
+export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
 S3_PORT=$(free_port 18433) SEAWEEDFS_MASTER_PORT=$(free_port 19433) SEAWEEDFS_VOLUME_PORT=$(free_port 18680) SEAWEEDFS_FILER_PORT=$(free_port 18988)
 trap 'bash tests/services/seaweedfs.sh kill || :; rm -rf "$work"' EXIT
 bash tests/services/seaweedfs.sh start

@@ -1,16 +1,12 @@
 #!/usr/bin/env bash
 # The web page in a real browser, Prometheus' rules, real scrapes by every dashboard, and an alert that arrives and is resolved.
 # usage: tests/web.sh [SCREENSHOT.png]
-#   TIDEGATE_BINARY   the program (default target/release/tidegate)   TIDEGATE_SERVICES_DIR   a folder that the account postgres can reach
+#   TIDEGATE_BINARY   the program (default: the release build)
 cd "$(dirname "$0")/.."
-. tests/services/lib.sh
-binary=${TIDEGATE_BINARY:-$PWD/target/release/tidegate}
+. tests/services/live.sh
 [ -x "$binary" ] || die "there is no $binary"
-unset TIDEGATE_BINARY
 screenshot=${1:-}
-work=$(mktemp -d) && chmod 755 "$work"
-TIDEGATE_SERVICES_DIR=$work/services && mkdir -p "$TIDEGATE_SERVICES_DIR" && chmod 755 "$TIDEGATE_SERVICES_DIR"
-export TIDEGATE_SERVICES_DIR
+own_place web
 PG_PORT=$(free_port 5533) PROM_PORT=$(free_port 9590) ALERTMANAGER_PORT=$(free_port 9690) web=$(free_port 4540)
 slack=$(free_port 9790) mail=$(free_port 9890)
 export PG_PORT PROM_PORT ALERTMANAGER_PORT
@@ -52,7 +48,7 @@ activity:
     postgres: {host: localhost, port: $PG_PORT, user: tidegate, database: tidegate, tls: prefer}
 X
 # Somebody's settings must not reach the run.
-spawn "$work/run.pid" "$work/run.log" env -u TIDEGATE_SERVICES_DIR -u TIDEGATE_CACHE DB_PASSWORD=tidegate-secret \
+spawn "$work/run.pid" "$work/run.log" "${bare[@]}" DB_PASSWORD=tidegate-secret \
     "$binary" run activity --config "$work/config.yaml" --fixture "$work/fixture" --speed 1x --epoch 500ms --web "127.0.0.1:$web"
 wait_until 60 "$work/run.pid" "$work/run.log" curl -fsS "http://127.0.0.1:$web/readyz"
 

@@ -176,8 +176,8 @@ fn distinct(c: &mut Criterion) {
                     let counts =
                         blocks
                             .to_owners()
-                            .distinct_keys("Distinct", spec, &StateHub::none(), |event| Some(event.0));
-                    counts.map(|(_, count)| (1, count))
+                            .distinct_keys("Distinct", spec, Mode::Final, &StateHub::none(), |event| Some(event.0));
+                    counts.map(|count| (1, count.keys))
                 },
             )
         },

@@ -15,8 +15,8 @@ pub(crate) struct Arguments {
     pub(crate) records: usize,
     /// How often each measurement is repeated; the best one counts.
     pub(crate) rounds: usize,
-    /// Only the measurement of sliding windows.
-    pub(crate) sliding_only: bool,
+    /// The only part that is measured, by its name.
+    pub(crate) only: Option<String>,
 }
 
 impl Arguments {
@@ -31,8 +31,13 @@ impl Arguments {
             data: after("--data").map(PathBuf::from),
             records: number("--records", if quick { 50_000 } else { 5_000_000 }),
             rounds: number("--rounds", if quick { 1 } else { 5 }),
-            sliding_only: words.iter().any(|word| word == "--sliding-only"),
+            only: after("--only").cloned(),
         }
+    }
+
+    /// Whether the part called `name` is to be measured.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == name)
     }
 }
 

@@ -28,6 +28,13 @@ pub(crate) struct Found {
     pub(crate) views: u64,
 }
 
+impl Found {
+    /// What concerns page views only.
+    pub(crate) fn of_page_views(&self) -> (u64, u64, u64, u64) {
+        (self.rejected, self.late[0], self.rows[0], self.views)
+    }
+}
+
 /// Byte strings to dense numbers: open addressing, the text in one arena.
 struct Interner {
     slots: Vec<(u64, u32)>,

@@ -8,7 +8,7 @@
 //! cargo bench --bench ratios                         its own input, made from a seed
 //! cargo bench --bench ratios -- --data DIR           p0.ndjson … of another generator
 //! cargo bench --bench ratios -- --records 1000000 --rounds 3
-//! cargo bench --bench ratios -- --sliding-only
+//! cargo bench --bench ratios -- --only views|three|disk|sliding|rest
 //! ```
 
 #![allow(clippy::print_stdout)] // Printing is what it is for.
@@ -30,64 +30,81 @@ fn main() {
     let slices: Vec<&[u8]> = partitions.iter().map(Vec::as_slice).collect();
     println!("input: {records} records, {} bytes, {} rounds", total(&slices), arguments.rounds);
 
-    let views = Selection { page_views: true, ..Engine::NOTHING };
-    let three = Selection { active_users: true, sessions: true, ..views };
     let memory = Engine::in_memory(&partitions);
-
     let mut report = measure::Report::new(records);
-    if arguments.sliding_only {
-        sliding(&arguments, &partitions, &mut report);
-        report.finish();
-        return;
+    if arguments.wants("views") {
+        page_views(&arguments, &slices, &memory, &mut report);
     }
+    if arguments.wants("three") {
+        all_three(&arguments, &slices, &memory, &mut report);
+    }
+    if arguments.wants("disk") {
+        from_disk(&arguments, &partitions, &memory, &mut report);
+    }
+    if arguments.wants("sliding") {
+        sliding(&arguments, &partitions, &mut report);
+    }
+    if arguments.wants("rest") {
+        let overhead = memory.overhead(VIEWS, records, arguments.rounds);
+        report.figure("with progress tracking and metrics / without", overhead, 1.05);
+        report.figure("bytes per open (key, window)", measure::bytes_per_open_entry(), 150.0);
+    }
+    report.finish();
+}
+
+const VIEWS: Selection = Selection { page_views: true, ..Engine::NOTHING };
+const THREE: Selection = Selection { active_users: true, sessions: true, ..VIEWS };
+
+fn page_views(arguments: &input::Arguments, slices: &[&[u8]], memory: &Engine, report: &mut measure::Report) {
     let [limit, one, two] = best_of(
         arguments.rounds,
-        [&mut || Timed::of(|| limit::page_views(&slices)), &mut || memory.run(1, views), &mut || {
-            memory.run(2, views)
+        [&mut || Timed::of(|| limit::page_views(slices)), &mut || memory.run(1, VIEWS), &mut || {
+            memory.run(2, VIEWS)
         }],
     );
-    assert_eq!(one.found.views, limit.found.views, "the engine and the limit must agree");
-    assert_eq!((one.found.rows[0], one.found.late[0]), (limit.found.rows[0], limit.found.late[0]));
-    assert_eq!((one.found.rejected, two.found.rows[0]), (limit.found.rejected, limit.found.rows[0]));
+    for engine in [&one, &two] {
+        assert_eq!(engine.found.of_page_views(), limit.found.of_page_views(), "engine and limit must agree");
+    }
     report.time("limit, page views", &limit);
     report.time("engine, page views, 1 worker", &one);
     report.time("engine, page views, 2 workers", &two);
     report.figure("page views, 1 worker / limit", one.cpu / limit.cpu, 1.3);
     report.figure("page views, CPU of 2 workers / 1 worker", two.cpu / one.cpu, 1.2);
     report.figure("page views, wall of 2 workers / 1 worker", two.wall / one.wall, f64::NAN);
+}
 
-    let [limit3, engine3] = best_of(
+fn all_three(arguments: &input::Arguments, slices: &[&[u8]], memory: &Engine, report: &mut measure::Report) {
+    let [limit, engine] = best_of(
         arguments.rounds,
-        [&mut || Timed::of(|| limit::all_three(&slices)), &mut || memory.run(1, three)],
+        [&mut || Timed::of(|| limit::all_three(slices)), &mut || memory.run(1, THREE)],
     );
-    assert_eq!(engine3.found.rows, limit3.found.rows);
-    assert_eq!(engine3.found.late, limit3.found.late);
-    report.time("limit, all three", &limit3);
-    report.time("engine, all three, 1 worker", &engine3);
-    report.figure("all three, 1 worker / limit", engine3.cpu / limit3.cpu, 2.0);
+    assert_eq!(engine.found, limit.found, "engine and limit must agree");
+    report.time("limit, all three", &limit);
+    report.time("engine, all three, 1 worker", &engine);
+    report.figure("all three, 1 worker / limit", engine.cpu / limit.cpu, 2.0);
+}
 
-    let disk = Engine::on_segments(&partitions);
+fn from_disk(
+    arguments: &input::Arguments,
+    partitions: &[Vec<u8>],
+    memory: &Engine,
+    report: &mut measure::Report,
+) {
+    let disk = Engine::on_segments(partitions);
     let [from_memory, from_disk] =
-        best_of(arguments.rounds, [&mut || memory.run(1, views), &mut || disk.run(1, views)]);
+        best_of(arguments.rounds, [&mut || memory.run(1, VIEWS), &mut || disk.run(1, VIEWS)]);
+    assert_eq!(from_disk.found, from_memory.found, "the same records are the same rows");
     report.time("engine, page views, log segments on disk", &from_disk);
     report.figure("log segments on disk / memory", from_disk.cpu / from_memory.cpu, 1.3);
-
-    sliding(&arguments, &partitions, &mut report);
-
-    let overhead = memory.overhead(views, records, arguments.rounds);
-    report.figure("with progress tracking and metrics / without", overhead, 1.05);
-    report.figure("bytes per open (key, window)", measure::bytes_per_open_entry(), 150.0);
     report.figure("start to first record, ms", disk.first_record_ms(), 300.0);
-    report.finish();
 }
 
 /// What it costs that windows overlap 300 times: 10 minutes of the data, where rows outnumber records.
 fn sliding(arguments: &input::Arguments, partitions: &[Vec<u8>], report: &mut measure::Report) {
-    let views = Selection { page_views: true, ..Engine::NOTHING };
     let short = input::ten_minutes(partitions);
     let short = Engine::in_memory(&short);
     let [tumbling, sliding] =
-        best_of(arguments.rounds, [&mut || short.run(1, views), &mut || short.run_sliding(1)]);
+        best_of(arguments.rounds, [&mut || short.run(1, VIEWS), &mut || short.run_sliding(1)]);
     report.time("10 minutes, tumbling 1 min", &tumbling);
     report.time("10 minutes, sliding 5 min / 1 s", &sliding);
     report.figure("sliding 5 min / 1 s / tumbling 1 min", sliding.cpu / tumbling.cpu, 2.0);

@@ -155,7 +155,7 @@ impl Engine {
         let [fine, coarse] = best_of(
             rounds,
             [&mut || self.measure(1, BATCH, config(), true), &mut || {
-                self.measure(1, BATCH * COARSER, config(), false)
+                self.measure(1, BATCH * COARSER, config(), true)
             }],
         );
         let progress = (fine.cpu - coarse.cpu).max(0.0) * COARSER as f64 / (COARSER - 1) as f64;

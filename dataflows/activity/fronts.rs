@@ -128,11 +128,11 @@ pub(super) struct Enriched {
 impl Render<ActivityDecoder> for Enriched {
     fn render(&mut self, at: &Position<'_>, event: &ActivityEvent<'_>, out: &mut Vec<u8>) {
         self.processed_at.clear();
-        match at.record.kafka_time.ms() {
+        match at.record.kafka_time.us() {
             None => self.processed_at.extend_from_slice(b"null"),
-            Some(ms) => {
+            Some(us) => {
                 self.processed_at.push(b'"');
-                self.processed_at.extend_from_slice(&time::format(ms.saturating_mul(1000)));
+                self.processed_at.extend_from_slice(&time::format(us));
                 self.processed_at.push(b'"');
             }
         }
@@ -149,7 +149,6 @@ impl LakeRow<ActivityDecoder, 9> for ActivityRow {
     }
 
     fn row<'e>(&self, at: &'e Position<'_>, event: &'e ActivityEvent<'_>) -> (i64, [Cell<'e>; 9]) {
-        let kafka_time = at.record.kafka_time.ms();
         let row = [
             Cell::Time(at.time_us),
             Cell::Text(event.user_id()),
@@ -159,7 +158,7 @@ impl LakeRow<ActivityDecoder, 9> for ActivityRow {
             Cell::Text(at.partition.topic.as_bytes()),
             Cell::Int(at.partition.number.into()),
             Cell::Int(at.record.offset),
-            kafka_time.map_or(Cell::Null, |ms| Cell::Time(ms.saturating_mul(1000))),
+            at.record.kafka_time.us().map_or(Cell::Null, Cell::Time),
         ];
         (at.time_us.div_euclid(DAY_US), row)
     }

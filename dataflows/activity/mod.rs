@@ -21,7 +21,7 @@ use tidegate::delivery::{TableChanges, TableRows, count};
 use tidegate::ingest::{Ingested, LakeFront, TopicFront};
 use tidegate::operators::distinct::DistinctKeys;
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
-use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
+use tidegate::operators::keyed_window::{CloseWindows, WindowFront};
 use tidegate::operators::latest::LatestByKey;
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
@@ -70,12 +70,12 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
     let (views, by_user, sketches, lake, enriched) = streams;
     let [page_view_counts, active_users, user_sessions, session_history] = table_schemas();
 
+    let mode = || at.mode(config.update_every);
     let mut rows = Vec::new();
 
     // Page views by page, 1-minute tumbling.
     if on.page_views {
-        let mode = at.mode(config.update_every);
-        let views = views.close_windows("PageViewCounts", config.page_view_windows, mode, at.state());
+        let views = views.close_windows("PageViewCounts", config.page_view_windows, mode(), at.state());
         if at.plan.count_only {
             count(views, PAGE_VIEW_COUNTS, at.epochs, &at.outputs.tallies, |closed| closed.values.len());
         } else {
@@ -91,13 +91,13 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
     if on.active_users {
         let counted = by_user
             .clone()
-            .distinct_keys("ActiveUsers", spec, at.state(), move |event| event.windows(&spec))
-            .map(move |(window, users)| (spec.start(window), spec.end(window), users));
+            .distinct_keys("ActiveUsers", spec, mode(), at.state(), move |event| event.windows(&spec))
+            .map(move |count| tables::ActiveUsers::of(&spec, count));
         let estimated = sketches
-            .close_windows("ActiveUsersApprox", spec, Mode::Final, at.state())
-            .map(|closed| (closed.start_us, closed.end_us, closed.values[0]));
-        let active = counted.concat(estimated);
-        rows.push(active.table_rows(ACTIVE_USERS as u32, active_users, tables::active_users));
+            .close_windows("ActiveUsersApprox", spec, mode(), at.state())
+            .map(tables::ActiveUsers::estimated);
+        let (active, is_final) = (counted.concat(estimated), |row: &tables::ActiveUsers| row.is_final);
+        rows.push(active.table_rows_final(ACTIVE_USERS as u32, active_users, is_final, tables::active_users));
     }
 
     // Sessions by user, and the last one of each.
@@ -114,7 +114,11 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         let by_user = sessions.clone().flat_map(tables::by_user);
         let latest = by_user.latest_by_key("UserSessions", at.state()).net_changes();
         rows.push(latest.table_changes(USER_SESSIONS as u32, user_sessions, tables::user_session));
-        rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
+        if at.plan.count_only {
+            count(sessions, SESSION_HISTORY, at.epochs, &at.outputs.tallies, |block| block.sessions.len());
+        } else {
+            rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
+        }
     }
 
     at.deliver_tables(at.scope.concatenate(rows));

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use tidegate::ingest::LakeBlock;
+use tidegate::operators::distinct::DistinctCount;
 use tidegate::operators::session::SessionBlock;
 use tidegate::rows::ColumnType::{Bool, Int, Text, Time};
 use tidegate::rows::{Cell, ColumnDef, RowBatch, Schema};
 use tidegate::sink::lake::LakeBatch;
-use tidegate::window::ClosedWindow;
+use tidegate::window::{ClosedWindow, WindowSpec};
 
 /// Every output, in the order of the summary. The first three are those that records meet.
 pub const OUTPUTS: [&str; 8] = [
@@ -108,8 +109,32 @@ pub(super) fn page_views(closed: ClosedWindow<u64>, rows: &mut RowBatch) {
     }
 }
 
-/// The row of a window of active users: its start, its end, and how many.
-pub(super) fn active_users((start_us, end_us, users): (i64, i64, u64), rows: &mut RowBatch) {
+/// A window of active users.
+#[derive(Clone, Copy)]
+pub(super) struct ActiveUsers {
+    start_us: i64,
+    end_us: i64,
+    users: u64,
+    pub(super) is_final: bool,
+}
+
+impl ActiveUsers {
+    /// Counted exactly.
+    pub(super) fn of(spec: &WindowSpec, count: DistinctCount) -> Self {
+        let DistinctCount { window, keys, is_final } = count;
+        ActiveUsers { start_us: spec.start(window), end_us: spec.end(window), users: keys, is_final }
+    }
+
+    /// Estimated by a sketch; everybody is one group.
+    pub(super) fn estimated(closed: ClosedWindow<u64>) -> Self {
+        let ClosedWindow { start_us, end_us, is_final, values, .. } = closed;
+        ActiveUsers { start_us, end_us, users: values[0], is_final }
+    }
+}
+
+/// Its row.
+pub(super) fn active_users(window: ActiveUsers, rows: &mut RowBatch) {
+    let ActiveUsers { start_us, end_us, users, .. } = window;
     rows.push(&[Cell::Time(start_us), Cell::Time(end_us), Cell::Int(users as i64)]);
 }
 

@@ -74,6 +74,9 @@ pub struct Config {
     pub limits: Limits,
     /// The windows of `sensor_features`, tumbling; default 1 s.
     pub windows: WindowSpec,
+    /// How often rows of `sensor_features` whose windows are still open are written, at the ends of epochs; default `None`: each
+    /// row once, when its window closes. What is made of these rows is made of the final ones only.
+    pub update_every: Option<Duration>,
     /// What stands for a silent sensor; default null.
     pub silent: SilentPolicy,
     /// The levels of the lake's directories; default year to second, then cycle.
@@ -100,6 +103,7 @@ impl Default for Config {
             max_ahead: Duration::from_secs(3600),
             limits: Limits::default(),
             windows: WindowSpec::tumbling(1_000_000).expect("a second is a window"),
+            update_every: None,
             silent: SilentPolicy::Null,
             partition_by: PartitionColumn::ALL.to_vec(),
             rules: default_rules(),

@@ -30,9 +30,10 @@ use std::sync::Arc;
 
 use tidegate::delivery::TableRows;
 use tidegate::ingest::{Ingested, Settings};
-use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
+use tidegate::operators::keyed_window::{CloseWindows, WindowFront};
 use tidegate::operators::ordered::Ordered;
 use tidegate::operators::pivot::Pivot;
+use tidegate::rows::RowBatch;
 use tidegate::state::StateHub;
 use tidegate::tick::{Tick, micros};
 use tidegate::topic_lines::TopicLines;
@@ -81,11 +82,18 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
     let mut rows = Vec::new();
 
     // Features by (cycle, sensor), 1-second tumbling.
-    let features = streams
-        .0
-        .close_windows("SensorFeatures", config.windows, Mode::Final, at.state())
-        .flat_map(sensor_rows);
-    rows.push(features.clone().table_rows(SENSOR_FEATURES as u32, sensor_features, tables::sensor_features));
+    let mode = at.mode(config.update_every);
+    let closed = streams.0.close_windows("SensorFeatures", config.windows, mode, at.state());
+    let sensor_table = |closed, rows: &mut RowBatch| {
+        sensor_rows(closed).into_iter().for_each(|row| tables::sensor_features(row, rows));
+    };
+    rows.push(closed.clone().table_rows_final(
+        SENSOR_FEATURES as u32,
+        sensor_features,
+        |closed| closed.is_final,
+        sensor_table,
+    ));
+    let features = closed.filter(|closed| closed.is_final).flat_map(sensor_rows);
 
     // All sensors of a (second, cycle).
     let synced = synchronize(features.clone(), config, at.state()).inspect(metrics::newest(at.run.board()));

@@ -91,7 +91,7 @@ pub(super) fn aggregates(closed: ClosedWindow<<Aggregates as Aggregate>::Output>
     }
     for ((_, sensor), value) in closed.keys.iter().zip(&closed.values) {
         let ((mean, max, min), humidity, energy, count, (location, state, device), kafka_ms) = value;
-        let processed_at = kafka_ms.flatten();
+        let processed_at = kafka_ms.flatten().and_then(tidegate::time::from_epoch_ms);
         rows.push(&[
             Cell::Text(sensor),
             Cell::Time(closed.start_us),
@@ -105,7 +105,7 @@ pub(super) fn aggregates(closed: ClosedWindow<<Aggregates as Aggregate>::Output>
             text(location),
             text(state),
             text(device),
-            processed_at.map_or(Cell::Null, |ms| Cell::Time(ms.saturating_mul(1000))),
+            processed_at.map_or(Cell::Null, Cell::Time),
         ]);
     }
 }

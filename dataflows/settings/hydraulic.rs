@@ -3,7 +3,7 @@
 use super::hydraulic_kinds::{
     COUNT, EXPRESSION, LIMIT, NUMBER, PAIRS, PARTITION_COLUMNS, SENSOR_SET, SEVERITY, SIDE, SILENT,
 };
-use super::kinds::{BYTES, DURATION, Kind, SWITCH, TOPIC, wrong};
+use super::kinds::{BYTES, DURATION, Kind, OPTIONAL_DURATION, SWITCH, TOPIC, wrong};
 use super::section::{Findings, Section};
 use crate::hydraulic::{Config, Rule, RuleKind, SENSORS, default_rules};
 
@@ -16,6 +16,7 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
     section.read("max_ahead", &DURATION, &mut config.max_ahead, findings);
     section.read("max_record_bytes", &BYTES, &mut config.limits.max_record_bytes, findings);
     section.read("max_string_bytes", &BYTES, &mut config.limits.max_string_bytes, findings);
+    section.read("update_every", &OPTIONAL_DURATION, &mut config.update_every, findings);
     section.read("silent_sensors", &SILENT, &mut config.silent, findings);
     section.read("partition_by", &PARTITION_COLUMNS, &mut config.partition_by, findings);
     let mut rules = section.section("rules", findings);

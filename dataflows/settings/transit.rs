@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate::window::WindowSpec;
 
-use super::kinds::{BYTES, DURATION, Kind, POSITIVE_DURATION, TOPIC, wrong};
+use super::kinds::{BYTES, DURATION, Kind, OPTIONAL_DURATION, POSITIVE_DURATION, TOPIC, wrong};
 use super::section::{Findings, Section};
 use crate::transit::{Config, Format, TimeUnit};
 
@@ -22,6 +22,7 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
         Ok(valid) => config.windows = valid,
         Err(bad) => section.misfit(made, bad.to_string(), "write a shorter window", findings),
     }
+    section.read("update_every", &OPTIONAL_DURATION, &mut config.update_every, findings);
     section.read("session_gap", &POSITIVE_DURATION, &mut config.session_gap, findings);
     let mut events = section.section("events", findings);
     events.read("time_field", &MEMBER, &mut config.time_field, findings);

@@ -60,6 +60,9 @@ pub struct Config {
     pub limits: Limits,
     /// The windows of `route_activity`; default 5 minutes, tumbling.
     pub windows: WindowSpec,
+    /// How often rows of `route_activity` whose windows are still open are written, at the ends of epochs; default `None`: each
+    /// row once, when its window closes.
+    pub update_every: Option<Duration>,
     /// The silence that ends a vehicle's run; default 30 minutes.
     pub session_gap: Duration,
     /// The member of other JSON objects that is their event time; default none: Kafka's timestamp.
@@ -79,6 +82,7 @@ impl Default for Config {
             max_ahead: Duration::from_secs(3600),
             limits: Limits::default(),
             windows: WindowSpec::tumbling(5 * MINUTE_US).expect("5 minutes are a window"),
+            update_every: None,
             session_gap: Duration::from_secs(1800),
             time_field: None,
             time_unit: TimeUnit::default(),

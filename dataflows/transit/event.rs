@@ -86,6 +86,7 @@ impl TransitDecoder {
 
 impl Decode for TransitDecoder {
     type Event<'a> = TransitEvent<'a>;
+    const MANY: bool = true;
 
     /// The event of a record that holds one.
     fn decode<'a>(&'a mut self, record: &Record<'a>) -> Result<TransitEvent<'a>, Rejected> {

@@ -114,12 +114,11 @@ impl EventRows<TransitDecoder> for FeedRows {
         event: &TransitEvent<'_>,
         row: &mut dyn FnMut(usize, i64, &[Cell<'_>]),
     ) {
-        let kafka_time = at.record.kafka_time.ms();
         let origin = [
             Cell::Text(at.partition.topic.as_bytes()),
             Cell::Int(at.partition.number.into()),
             Cell::Int(at.record.offset),
-            kafka_time.map_or(Cell::Null, |ms| Cell::Time(ms.saturating_mul(1000))),
+            at.record.kafka_time.us().map_or(Cell::Null, Cell::Time),
         ];
         let day = at.time_us.div_euclid(DAY_US);
         match event {

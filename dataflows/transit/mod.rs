@@ -26,7 +26,7 @@ use std::sync::Arc;
 use tidegate::delivery::{TableChanges, TableRows};
 use tidegate::ingest::{Ingested, RowsBlock, RowsFront};
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
-use tidegate::operators::keyed_window::{CloseWindows, Mode, WindowFront};
+use tidegate::operators::keyed_window::{CloseWindows, WindowFront};
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::Sessions;
 use tidegate::operators::totals::TotalByKey;
@@ -68,9 +68,10 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
     let [route_activity, vehicle_sessions, route_totals] = table_schemas();
 
     // Vehicles by route, 5-minute tumbling.
+    let mode = at.mode(config.update_every);
     let activity = by_route
-        .close_windows("RouteActivity", config.windows, Mode::Final, at.state())
-        .table_rows(ROUTE_ACTIVITY as u32, route_activity, tables::route_activity);
+        .close_windows("RouteActivity", config.windows, mode, at.state())
+        .table_rows_final(ROUTE_ACTIVITY as u32, route_activity, |closed| closed.is_final, tables::route_activity);
     // The runs of vehicles. No marker ends one, so nothing is ever refiled.
     let sessions = by_vehicle
         .to_owners()

@@ -4,7 +4,7 @@
 
 pub mod json;
 pub mod protobuf;
-mod simd;
+pub(crate) mod simd;
 pub mod text;
 
 use std::borrow::Cow;

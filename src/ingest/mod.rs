@@ -48,6 +48,10 @@ pub trait Decode: 'static {
     /// An event, borrowed from the record and the decoder's scratch space.
     type Event<'a>;
 
+    /// Whether a record can hold several events: they are then asked for by [`decode_each`](Self::decode_each), and by
+    /// [`decode`](Self::decode) else.
+    const MANY: bool = false;
+
     /// The event in `record`.
     ///
     /// # Errors
@@ -60,7 +64,6 @@ pub trait Decode: 'static {
     /// The events of a record are judged one by one against the watermark before the record, which then moves to
     /// the largest event time among those that were accepted. The ledger counts events: a record with three is
     /// three read.
-    #[inline(always)]
     fn decode_each<'a>(
         &'a mut self,
         record: &Record<'a>,

@@ -788,6 +788,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), crate::source::SourceError> {
         let repeats = self.repeats();
         let wakes_at = (!repeats).then_some(self.standing_us);
+        let is_paced = self.run.is_paced();
         let mut grown = None;
         let Worker {
             run,
@@ -819,7 +820,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 grown = Some(state.id.clone());
                 return Visit::Stop;
             }
-            if !run.pace(record.kafka_time) {
+            if is_paced && !run.may_read(record.kafka_time) {
                 return Visit::Stop;
             }
             taken += 1;
@@ -843,49 +844,17 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 state.shown.duplicate_offset();
                 return Visit::Taken;
             }
-            let rank = index as u32;
             // All events of a record are judged by the watermark before it.
             let watermark_us = state.watermark.us();
-            decoder.decode_each(record, |part, event| {
-                ledger.read();
-                state.shown.read();
-                let event = match event {
-                    Ok(event) => event,
-                    Err(why) => {
-                        validator.refused(None, &why);
-                        return set_aside(ledger, side, rank, state, record, part, &why, run);
-                    }
-                };
-                let time_us = D::event_time_us(&event);
-                if let Some(why) = ahead(time_us, record.kafka_time, settings.max_ahead_us) {
-                    validator.refused(Some(&event), &why);
-                    return set_aside(ledger, side, rank, state, record, part, &why, run);
-                }
-                let at = Position {
-                    record,
-                    time_us,
-                    watermark_us,
-                    floor_us: state.floor_us,
-                    rank,
-                    partition: &state.id,
-                    accepted: state.accepted,
-                };
-                if let Err(why) = validator.check(&at, &event) {
-                    return set_aside(ledger, side, rank, state, record, part, &why, run);
-                }
-                ledger.accepted();
-                state.accepted += 1;
-                let mut verdicts = Verdicts::new(ledger);
-                fronts.observe(&at, &event, &mut verdicts);
-                if verdicts.late() | verdicts.idle() != 0 {
-                    side.late(&at, part, verdicts.late(), verdicts.idle());
-                }
-                if verdicts.late() != 0 {
-                    state.shown.late(run.board(), record, watermark_us.saturating_sub(time_us));
-                }
-                state.watermark.observe(time_us);
-                state.shown.accepted(time_us);
-            });
+            let mut judge = Judge { run, settings, validator, fronts, ledger, side };
+            let rank = index as u32;
+            if D::MANY {
+                decoder.decode_each(record, |part, event| {
+                    judge.event(state, record, rank, watermark_us, part, event);
+                });
+            } else {
+                judge.event(state, record, rank, watermark_us, Part::WHOLE, decoder.decode(record));
+            }
             Visit::Taken
         })?;
         match grown {
@@ -895,22 +864,86 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     }
 }
 
-#[cold]
-#[inline(never)]
-#[allow(clippy::too_many_arguments)] // What a dead letter says.
-fn set_aside(
-    ledger: &Ledger,
-    side: &mut SideTopics,
-    rank: u32,
-    state: &PartitionState,
-    record: &Record<'_>,
-    part: Part<'_>,
-    why: &Rejected,
-    run: &Run,
-) {
-    ledger.rejected(why.reason);
-    state.shown.rejected(run.board(), record, why);
-    side.dead(rank, &state.id, record, part, why);
+/// What judges an event and takes it in.
+struct Judge<'w, V, F> {
+    run: &'w Run,
+    settings: &'w Settings,
+    validator: &'w mut V,
+    fronts: &'w mut F,
+    ledger: &'w Ledger,
+    side: &'w mut SideTopics,
+}
+
+impl<V, F> Judge<'_, V, F> {
+    // Inlined for sure, and with it the decoder: an event that is handed over through memory is read before its parts have
+    // been written there, which costs more than all the rest of the call.
+    #[inline(always)]
+    fn event<D: Decode>(
+        &mut self,
+        state: &mut PartitionState,
+        record: &Record<'_>,
+        rank: u32,
+        watermark_us: i64,
+        part: Part<'_>,
+        event: Result<D::Event<'_>, Rejected>,
+    ) where
+        V: Validate<D>,
+        F: FrontSet<D>,
+    {
+        self.ledger.read();
+        state.shown.read();
+        let event = match event {
+            Ok(event) => event,
+            Err(why) => {
+                self.validator.refused(None, &why);
+                return self.set_aside(state, record, rank, part, &why);
+            }
+        };
+        let time_us = D::event_time_us(&event);
+        if let Some(why) = ahead(time_us, record.kafka_time, self.settings.max_ahead_us) {
+            self.validator.refused(Some(&event), &why);
+            return self.set_aside(state, record, rank, part, &why);
+        }
+        let at = Position {
+            record,
+            time_us,
+            watermark_us,
+            floor_us: state.floor_us,
+            rank,
+            partition: &state.id,
+            accepted: state.accepted,
+        };
+        if let Err(why) = self.validator.check(&at, &event) {
+            return self.set_aside(state, record, rank, part, &why);
+        }
+        self.ledger.accepted();
+        let mut verdicts = Verdicts::new(self.ledger);
+        self.fronts.observe(&at, &event, &mut verdicts);
+        if verdicts.late() | verdicts.idle() != 0 {
+            self.side.late(&at, part, verdicts.late(), verdicts.idle());
+        }
+        if verdicts.late() != 0 {
+            state.shown.late(self.run.board(), record, watermark_us.saturating_sub(time_us));
+        }
+        state.accepted += 1;
+        state.watermark.observe(time_us);
+        state.shown.accepted(time_us);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_aside(
+        &mut self,
+        state: &PartitionState,
+        record: &Record<'_>,
+        rank: u32,
+        part: Part<'_>,
+        why: &Rejected,
+    ) {
+        self.ledger.rejected(why.reason);
+        state.shown.rejected(self.run.board(), record, why);
+        self.side.dead(rank, &state.id, record, part, why);
+    }
 }
 
 /// One bad clock must not make everybody else late: an event time too far after its own Kafka timestamp.

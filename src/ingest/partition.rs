@@ -3,7 +3,7 @@
 //! `wm_p` = (largest event time among the earlier accepted records) − `delay`, −∞ before the first, and at
 //! least the time of the latest `tidegate-watermark` record. It never goes back.
 
-use crate::record::Record;
+use crate::record::{Headers, Record};
 
 /// The header that makes a record a statement about time and nothing else.
 pub(super) const WATERMARK_HEADER: &str = "tidegate-watermark";
@@ -39,13 +39,21 @@ impl PartitionWatermark {
     }
 }
 
-/// The time that a watermark record states; `None` for every other record, also when the header's value is
-/// not an `i64` in decimal, 1 to 19 digits behind an optional `-` (the record is then judged as data).
+/// The time that a watermark record states; `None` for every other record, also when no header of the name has an `i64` in
+/// decimal, 1 to 19 digits behind an optional `-`, as its value (the record is then judged as data). Of several the latest
+/// counts: each raises the watermark.
+#[inline(always)]
 pub(super) fn stated_watermark(record: &Record<'_>) -> Option<i64> {
-    if record.headers.is_empty() {
-        return None;
-    }
-    let value = record.headers.get(WATERMARK_HEADER.as_bytes())??;
+    if record.headers.is_empty() { None } else { stated_in(record.headers) }
+}
+
+#[inline(never)]
+fn stated_in(headers: Headers<'_>) -> Option<i64> {
+    let stated = headers.iter().filter(|(name, _)| *name == WATERMARK_HEADER.as_bytes());
+    stated.filter_map(|(_, value)| decimal(value?)).max()
+}
+
+fn decimal(value: &[u8]) -> Option<i64> {
     let digits = value.strip_prefix(b"-").unwrap_or(value);
     let is_decimal = matches!(digits.len(), 1..=19) && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value).ok().filter(|_| is_decimal)?.parse().ok()
@@ -54,12 +62,16 @@ pub(super) fn stated_watermark(record: &Record<'_>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Headers, KafkaTime};
+    use crate::record::KafkaTime;
 
     fn with_header(name: &[u8], value: &[u8]) -> Option<i64> {
+        with_headers(&[(name, Some(value))])
+    }
+
+    fn with_headers(all: &[(&[u8], Option<&[u8]>)]) -> Option<i64> {
         let mut wire = Vec::new();
-        Headers::append(&mut wire, name, Some(value));
-        let headers = Headers::from_wire(1, &wire);
+        all.iter().for_each(|(name, value)| Headers::append(&mut wire, name, *value));
+        let headers = Headers::from_wire(all.len() as u32, &wire);
         stated_watermark(&Record { offset: 0, kafka_time: KafkaTime::None, key: None, value: None, headers })
     }
 
@@ -86,5 +98,13 @@ mod tests {
         }
         assert_eq!(with_header(b"tidegate-watermark", b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(with_header(b"other", b"12"), None);
+    }
+
+    #[test]
+    fn any_header_of_the_name_may_state_it() {
+        let name = b"tidegate-watermark".as_slice();
+        let (five, nine) = (Some(b"5".as_slice()), Some(b"9".as_slice()));
+        assert_eq!(with_headers(&[(name, None), (name, Some(b"soon")), (name, five)]), Some(5));
+        assert_eq!(with_headers(&[(name, five), (name, nine), (name, five)]), Some(9));
     }
 }

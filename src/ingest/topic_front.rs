@@ -2,7 +2,7 @@
 
 use super::Decode;
 use super::front::{Edge, Front, Position, Verdicts, unreadable};
-use super::partition::WATERMARK_HEADER;
+use super::partition::{WATERMARK_HEADER, stated_watermark};
 use crate::record::{Partition, Record};
 use crate::state::StateError;
 use crate::topic_lines::{TopicBlock, TopicLines};
@@ -58,10 +58,11 @@ impl<D: Decode, R: Render<D>> Front<D> for TopicFront<R> {
     }
 
     fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>) {
-        let value = record.headers.get(WATERMARK_HEADER.as_bytes()).flatten();
-        if let (true, Some(value)) = (self.hands_watermarks_on, value) {
+        if let (true, Some(time_us)) = (self.hands_watermarks_on, stated_watermark(record)) {
             let payload = record.value.map(|value| value.bytes());
-            self.lines.push(rank, partition, record, &[(WATERMARK_HEADER, value)], payload);
+            let mut text = itoa::Buffer::new();
+            let header = (WATERMARK_HEADER, text.format(time_us).as_bytes());
+            self.lines.push(rank, partition, record, &[header], payload);
         }
     }
 

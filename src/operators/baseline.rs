@@ -12,6 +12,18 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{ExactSum, Finite, Moments};
 
 /// The last values of a series, with their exact moments.
+///
+/// # Shape
+/// None: plain state for a [`Machine`](super::ordered::Machine), and no dataflow operator.
+/// # Guarantees
+/// A function of the values that are in; one that has left leaves nothing behind. What is read depends on the
+/// multiset of them, not on their order.
+/// # State
+/// The values that are in and their moments; serialised where the machine's state is.
+/// # Errors
+/// None: a [`Finite`] is neither infinite nor NaN.
+/// # Source
+/// None of its own; sums as in [`Moments`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RollingMoments {
     values: VecDeque<Finite>,
@@ -47,6 +59,17 @@ impl RollingMoments {
 }
 
 /// The last pairs of two series.
+///
+/// # Shape
+/// None: plain state for a [`Machine`](super::ordered::Machine), and no dataflow operator.
+/// # Guarantees
+/// A function of the pairs that are in; what is read depends on the multiset of them, not on their order.
+/// # State
+/// The pairs that are in; reading visits each twice.
+/// # Errors
+/// None: where there is no coefficient, it is `None`.
+/// # Source
+/// Pearson, *Note on Regression and Inheritance in the Case of Two Parents*, Proc. Royal Society 1895.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RollingPairs(VecDeque<(Finite, Finite)>);
 
@@ -69,10 +92,11 @@ impl RollingPairs {
         self.0.is_empty()
     }
 
-    /// Pearson's correlation coefficient; `None` where a series does not vary, or a sum is beyond `f64`.
+    /// Pearson's correlation coefficient; `None` where a series does not vary, or a product or sum is beyond `f64`.
     ///
     /// With dx and dy the differences from the means (each the `f64` nearest to the exact one), it is
-    /// Σdx·dy / (√Σdx² · √Σdy²), the sums of products exact and rounded once: it does not depend on the order.
+    /// Σdx·dy / (√Σdx² · √Σdy²). Products are `f64`, their sums exact and rounded once: it does not depend on
+    /// the order.
     pub fn correlation(&self) -> Option<f64> {
         let mean = |of: fn(&(Finite, Finite)) -> Finite| {
             self.0.iter().map(of).collect::<ExactSum>().mean(self.0.len() as u64)

@@ -4,7 +4,7 @@
 //! its class to the last one of its pane): setting the run costs a word or two whatever the ratio of size
 //! and slide, and each bit that was not set before adds one to its window's count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::Operator;
 
 use super::keyed::KeyedBlock;
-use super::keyed_window::capability_at;
+use super::keyed_window::{Mode, capability_at};
 use crate::aggregate::Aggregate;
 use crate::keys::KeyTable;
 use crate::state::{Saver, StateHub};
@@ -47,6 +47,19 @@ impl Aggregate for Seen {
 struct Word {
     seen: Slots<Seen>,
     counts: [u64; 64],
+    /// The counts that were given before the windows' close.
+    given: [u64; 64],
+}
+
+/// How many distinct keys a window has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DistinctCount {
+    /// The window's number.
+    pub window: i64,
+    /// The keys in it.
+    pub keys: u64,
+    /// Whether this is the final count; a provisional one may be followed by others.
+    pub is_final: bool,
 }
 
 /// The open windows' distinct keys on one worker.
@@ -56,12 +69,15 @@ pub struct DistinctCounter {
     words: BTreeMap<i64, Word>,
     /// The keys' numbers whose bits in a word have changed since they were saved; `None` where nothing is saved.
     unsaved: Option<BTreeMap<i64, Vec<u32>>>,
+    /// Of a block: its events' key numbers and windows.
+    found: Vec<(u32, i64, i64)>,
 }
 
 impl DistinctCounter {
     /// No key seen yet.
     pub fn new(spec: WindowSpec) -> Self {
-        DistinctCounter { spec, keys: KeyTable::default(), words: BTreeMap::new(), unsaved: None }
+        let (keys, words, found) = (KeyTable::default(), BTreeMap::new(), Vec::new());
+        DistinctCounter { spec, keys, words, unsaved: None, found }
     }
 
     /// Changes are remembered for [`DistinctCounter::save`].
@@ -71,12 +87,25 @@ impl DistinctCounter {
     }
 
     /// Notes `key` in the windows `first..=last`; in none when `last` is before `first`.
-    #[inline]
     pub fn observe(&mut self, hash: u64, key: &[u8], first: i64, last: i64) {
-        if last < first {
-            return;
-        }
-        let id = self.keys.intern(hash, key);
+        self.observe_all([((hash, key), first, last)]);
+    }
+
+    /// Notes many keys, each in its windows `first..=last`.
+    ///
+    /// First all numbers are found, then all bits are set: what waits for memory then waits together, where a branch that
+    /// depends on the bits of one key would keep the search for the next from beginning.
+    pub fn observe_all<'k>(&mut self, events: impl IntoIterator<Item = ((u64, &'k [u8]), i64, i64)>) {
+        let mut found = std::mem::take(&mut self.found);
+        let counted = events.into_iter().filter(|(_, first, last)| first <= last);
+        let keys = &mut self.keys;
+        found.extend(counted.map(|((hash, key), first, last)| (keys.intern(hash, key), first, last)));
+        found.drain(..).for_each(|(id, first, last)| self.set_run(id, first, last));
+        self.found = found;
+    }
+
+    #[inline]
+    fn set_run(&mut self, id: u32, first: i64, last: i64) {
         for index in first >> 6..=last >> 6 {
             let low = first.max(index << 6) & 63;
             let high = last.min(index << 6 | 63) & 63;
@@ -93,7 +122,7 @@ impl DistinctCounter {
     fn set(&mut self, id: u32, index: i64, run: u64) -> bool {
         let bound = self.keys.bound();
         let word =
-            self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64] });
+            self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64], given: [0; 64] });
         let mut fresh = 0;
         let new_here = word.seen.update(id, |seen| {
             fresh = run & !seen.0;
@@ -127,6 +156,17 @@ impl DistinctCounter {
                     place.extend_from_slice(&index.to_le_bytes());
                     place.extend_from_slice(self.keys.key(id));
                     each(self.keys.hash(id), &place, self.spec.end(index << 6 | 63), seen.0);
+                }
+            }
+        }
+    }
+
+    /// Gives (window, distinct keys) of every window that is not closed and has changed since this was called last.
+    pub fn changed(&mut self, each: &mut impl FnMut(i64, u64)) {
+        for (index, word) in &mut self.words {
+            for (window, (count, given)) in (index << 6..).zip(word.counts.iter().zip(&mut word.given)) {
+                if std::mem::replace(given, *count) != *count && *count > 0 {
+                    each(window, *count);
                 }
             }
         }
@@ -198,21 +238,25 @@ pub trait DistinctKeys<'scope, P> {
     /// | port | record | timestamp | partitioned by |
     /// | --- | --- | --- | --- |
     /// | in | [`KeyedBlock`] | at most the end of each event's first window − 1 µs | key |
-    /// | out | (window number, count) | the window's end − 1 µs | window |
+    /// | out | [`DistinctCount`] | the window's end − 1 µs | window |
     /// # Guarantees
     /// One result a window, when the frontier has reached its end; a function of the set of events.
     /// # State
     /// A bit per (key, open window), in words of 64 windows, freed when all windows of a word have closed; saved as
     /// `name`, by word, where it has changed.
     /// # Errors
-    /// None.
+    /// No record is one: events come judged. Saved state that cannot be read ends the run
+    /// ([`StateHub::failure`]).
+    /// # Source
+    /// Akidau et al., *The Dataflow Model*, VLDB 2015 (windows); a bit a window is ours.
     fn distinct_keys<W>(
         self,
         name: &str,
         spec: WindowSpec,
+        mode: Mode,
         state: &StateHub,
         windows: W,
-    ) -> StreamVec<'scope, Tick, (i64, u64)>
+    ) -> StreamVec<'scope, Tick, DistinctCount>
     where
         W: Fn(&P) -> Option<(i64, i64)> + 'static;
 }
@@ -222,12 +266,15 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
         self,
         name: &str,
         spec: WindowSpec,
+        mode: Mode,
         state: &StateHub,
         windows: W,
-    ) -> StreamVec<'scope, Tick, (i64, u64)>
+    ) -> StreamVec<'scope, Tick, DistinctCount>
     where
         W: Fn(&P) -> Option<(i64, i64)> + 'static,
     {
+        let mut mode = mode;
+        let worker = self.scope().index() as u32;
         let parts = self.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut counter = DistinctCounter::new(spec);
@@ -240,20 +287,27 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
             move |(input, frontier), output| {
                 input.for_each(|_time, blocks| {
                     for block in blocks.iter() {
-                        for ((hash, key), event) in block.keys.iter().zip(&block.events) {
-                            if let Some((first, last)) = windows(event) {
-                                counter.observe(hash, key, first, last);
-                            }
-                        }
+                        counter.observe_all(block.keys.iter().zip(&block.events).filter_map(|(key, event)| {
+                            let (first, last) = windows(event)?;
+                            Some((key, first, last))
+                        }));
                     }
                 });
                 let frontier = frontier.frontier();
-                counter.close(watermark_us(frontier), &mut |window, count| {
-                    output.session(&capability_at(&held, spec.end(window) - 1)).give((window, count));
-                });
+                let mut give = |window, keys, is_final| {
+                    let count = DistinctCount { window, keys, is_final };
+                    output.session(&capability_at(&held, spec.end(window) - 1)).give((worker, count));
+                };
+                counter.close(watermark_us(frontier), &mut |window, keys| give(window, keys, true));
                 let windows = saver.windows();
-                saver.passed(open_epoch(frontier), |written| {
+                let open = open_epoch(frontier);
+                saver.passed(open, |written| {
                     windows(counter.open_windows(watermark_us(frontier).unwrap_or(i64::MAX)));
+                    if let Mode::Update(trigger) = &mut mode
+                        && open.is_some_and(|open| trigger.fires(open - 1))
+                    {
+                        counter.changed(&mut |window, keys| give(window, keys, false));
+                    }
                     counter
                         .save(&mut |hash, place, until_us, bits| written.put(hash, place, until_us, &bits));
                 });
@@ -264,30 +318,43 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
     }
 }
 
-/// Adds the counts that the owners of different keys found for the same window. Nothing of it is saved: parts come with the
-/// frontier that closes their window, so none waits here when an epoch of aligned sources ends.
+/// Adds the counts that the owners of different keys found for the same window. Nothing of it is saved: final counts come with
+/// the frontier that closes their window, so none waits here when an epoch of aligned sources ends; and after a restart each
+/// owner gives the counts of all open windows again.
 fn add_parts<'scope>(
-    parts: StreamVec<'scope, Tick, (i64, u64)>,
+    parts: StreamVec<'scope, Tick, (u32, DistinctCount)>,
     spec: WindowSpec,
-) -> StreamVec<'scope, Tick, (i64, u64)> {
-    let by_window = Exchange::new(|(window, _): &(i64, u64)| *window as u64);
+) -> StreamVec<'scope, Tick, DistinctCount> {
+    let by_window = Exchange::new(|(_, count): &(u32, DistinctCount)| count.window as u64);
     parts.unary_frontier(by_window, "AddParts", move |capability, _info| {
         let mut held = CapabilitySet::from_elem(capability);
-        let mut sums = BTreeMap::<i64, u64>::new();
+        // What each owner gave last.
+        let mut open = BTreeMap::<i64, BTreeMap<u32, u64>>::new();
+        let mut changed = BTreeSet::new();
         move |(input, frontier), output| {
             input.for_each(|_time, counts| {
-                for (window, count) in counts.drain(..) {
-                    *sums.entry(window).or_default() += count;
+                for (owner, DistinctCount { window, keys, is_final }) in counts.drain(..) {
+                    open.entry(window).or_default().insert(owner, keys);
+                    if !is_final {
+                        changed.insert(window);
+                    }
                 }
             });
+            let mut give = |window, parts: &BTreeMap<u32, u64>, is_final| {
+                let count = DistinctCount { window, keys: parts.values().sum(), is_final };
+                output.session(&capability_at(&held, spec.end(window) - 1)).give(count);
+            };
             let frontier = frontier.frontier();
             let watermark = watermark_us(frontier);
-            while let Some(first) = sums.first_entry() {
-                if watermark.is_some_and(|us| spec.end(*first.key()) > us) {
-                    break;
+            let is_open = |window: i64| watermark.is_some_and(|us| spec.end(window) > us);
+            for window in std::mem::take(&mut changed).into_iter().filter(|window| is_open(*window)) {
+                if let Some(parts) = open.get(&window) {
+                    give(window, parts, false);
                 }
-                let at = capability_at(&held, spec.end(*first.key()) - 1);
-                output.session(&at).give(first.remove_entry());
+            }
+            while let Some(first) = open.first_entry().filter(|first| !is_open(*first.key())) {
+                give(*first.key(), first.get(), true);
+                first.remove();
             }
             held.downgrade(frontier.iter());
         }

@@ -29,6 +29,22 @@ pub(super) struct Relation<V> {
 /// `change` of each, at the epoch's last instant.
 ///
 /// What was restored goes in as the changes of the first epoch, in which nothing is read.
+///
+/// # Shape
+/// | port | record | timestamp | partitioned by |
+/// | --- | --- | --- | --- |
+/// | in | `(K, V)` | any | any |
+/// | out | `D` | the epoch, at its last instant | as the input: nothing is exchanged |
+/// # Guarantees
+/// On each worker one change an epoch of each key that came in it, when the frontier has passed the epoch; in no
+/// certain order. Where `combine` is commutative and associative, its value is a function of the epoch's multiset.
+/// # State
+/// One value a key and open epoch, freed when the change leaves; saved under the relation's name by what each epoch
+/// changed.
+/// # Errors
+/// No record is one. Saved state that cannot be read ends the run ([`StateHub::failure`]).
+/// # Source
+/// None.
 pub(super) fn changes_of_epochs<'scope, K, V, D>(
     input: StreamVec<'scope, Tick, (K, V)>,
     operator: &str,

@@ -1,4 +1,9 @@
 //! Events on their way to the worker that owns their key.
+//!
+//! Windows combine before the exchange: what crosses are partial aggregates by (class, pane, key), however many
+//! records are in each ([`super::keyed_window`]). Sessions and exact distinct counts are sent every event instead.
+//! A session needs each of its events, and takes them in order ([`super::session`]). Exact distinct counts
+//! ([`super::distinct`]) could do with less, but share the blocks of sessions, so that an event travels once.
 
 use std::rc::Rc;
 
@@ -89,8 +94,15 @@ pub trait ToOwners<'scope, P> {
     /// | --- | --- | --- | --- |
     /// | in | [`KeyedBlock`] | at most the event times in it | the block's target |
     /// | out | the same, shared | as it came | key |
+    /// # Guarantees
+    /// A block reaches the worker that it names, once, and all events of a key meet on one worker. In which order
+    /// blocks come is nobody's promise.
     /// # State
     /// None.
+    /// # Errors
+    /// None.
+    /// # Source
+    /// Graefe, *Encapsulation of Parallelism in the Volcano Query Processing System*, SIGMOD 1990 (exchange).
     fn to_owners(self) -> StreamVec<'scope, Tick, Rc<KeyedBlock<P>>>;
 }
 

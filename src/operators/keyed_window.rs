@@ -139,7 +139,8 @@ pub trait CloseWindows<'scope, A: Retract> {
     /// One partial aggregate per (class, pane, key), freed after the pane's last window; saved as `name`, where it
     /// has changed.
     /// # Errors
-    /// None: records come judged.
+    /// No record is one: they come judged. State that cannot be read back, from a checkpoint or from the disk that it
+    /// was spilt to, ends the run ([`StateHub::failure`]).
     /// # Source
     /// Akidau et al., *The Dataflow Model*, VLDB 2015; Li et al., *No Pane, No Gain*, SIGMOD Record 2005.
     fn close_windows(

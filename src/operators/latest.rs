@@ -54,12 +54,15 @@ pub trait LatestByKey<'scope, K, V> {
     /// | in | `(K, V)` | any | any |
     /// | out | `((K, V), Tick, ±1)` | the epoch, at its last instant | key |
     /// # Guarantees
-    /// At the end of every epoch the collection holds one entry for each key seen by then: the largest.
+    /// At the end of every epoch the collection holds one entry for each key seen by then: the largest, whatever the
+    /// workers and the order.
     /// # State
     /// One entry a key, for good: the relation itself, saved as `name` by what each epoch changed; and one a key changed
     /// in an open epoch.
     /// # Errors
-    /// None.
+    /// No record is one. Saved state that cannot be read ends the run ([`StateHub::failure`]).
+    /// # Source
+    /// McSherry et al., *Differential dataflow*, CIDR 2013.
     fn latest_by_key(self, name: &str, state: &StateHub) -> VecCollection<'scope, Tick, (K, V), isize>;
 }
 

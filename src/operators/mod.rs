@@ -1,4 +1,7 @@
 //! The operators, one file each. They know no pipeline, no clock and no store.
+//!
+//! Each trait states its shape, guarantees, state, errors and source; [`baseline`] is state for [`ordered`], and
+//! `epoch_changes` what [`latest`] and [`totals`] have in common.
 
 pub mod baseline;
 pub mod distinct;

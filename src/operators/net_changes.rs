@@ -25,8 +25,16 @@ pub trait NetChanges<'scope, D> {
     /// | --- | --- | --- | --- |
     /// | in | `(D, Tick, ±1)` | of the change | any |
     /// | out | `(D, ±1)` | the epoch, at its last instant | as the input |
+    /// # Guarantees
+    /// An entry leaves once an epoch, when the frontier has passed it, with the sum of its differences there; not at
+    /// all where that is 0. It is the sum of one worker: net of all where one holds each entry, as behind a `reduce`.
     /// # State
-    /// The changes of the epochs that are open, consolidated.
+    /// The changes of the epochs that are open, consolidated as they double. Not saved: none is left when an epoch of
+    /// aligned sources has ended.
+    /// # Errors
+    /// None.
+    /// # Source
+    /// McSherry et al., *Differential dataflow*, CIDR 2013 (differences, and their consolidation).
     fn net_changes(self) -> StreamVec<'scope, Tick, (D, isize)>;
 }
 

@@ -189,7 +189,11 @@ pub trait Ordered<'scope, I> {
     /// The items that the frontier has not passed; a [`Machine::State`] for every key met, for good. Saved as
     /// `name`, by key, where it has changed.
     /// # Errors
-    /// None: what is late has been left out by the caller.
+    /// No record is one: what is late has been left out by the caller. Saved state that cannot be read ends the run
+    /// ([`StateHub::failure`]).
+    /// # Source
+    /// Srivastava and Widom, *Flexible Time Management in Data Stream Systems*, PODS 2004 (what comes out of order
+    /// waits for a bound on time); the bound is the frontier of Murray et al., *Naiad*, SOSP 2013.
     fn ordered<M: Machine<Item = I>>(
         self,
         name: &str,

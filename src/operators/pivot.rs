@@ -119,7 +119,11 @@ pub trait Pivot<'scope, G, V> {
     /// # State
     /// The lanes of each open (time, group), freed when it leaves; saved as `name`, where they have changed.
     /// # Errors
-    /// None: a lane that there is not is passed over.
+    /// No record is one: a lane that there is not is passed over. Saved state that cannot be read ends the run
+    /// ([`StateHub::failure`]).
+    /// # Source
+    /// Cunningham et al., *PIVOT and UNPIVOT: Optimization and Execution Strategies in an RDBMS*, VLDB 2004; by
+    /// event time and frontier here.
     /// # Examples
     /// ```
     /// use tidegate::operators::pivot::OpenGroups;

@@ -38,6 +38,10 @@ pub trait TotalByKey<'scope, K> {
     /// # State
     /// One total a key, for good: the relation itself, saved as `name` by what each epoch counted; counts of open epochs,
     /// combined.
+    /// # Errors
+    /// No record is one. Saved state that cannot be read ends the run ([`StateHub::failure`]).
+    /// # Source
+    /// McSherry et al., *Differential dataflow*, CIDR 2013.
     fn total_by_key(self, name: &str, state: &StateHub) -> VecCollection<'scope, Tick, (K, isize), isize>;
 }
 

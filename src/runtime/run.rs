@@ -182,9 +182,13 @@ impl Run {
         self.records.load(Ordering::Relaxed)
     }
 
+    /// Whether records wait for their time.
+    pub(crate) fn is_paced(&self) -> bool {
+        !matches!(self.pace, Pace::Max)
+    }
+
     /// Whether a record with this Kafka time may be read already.
-    #[inline(always)]
-    pub(crate) fn pace(&self, kafka_time: KafkaTime) -> bool {
+    pub(crate) fn may_read(&self, kafka_time: KafkaTime) -> bool {
         match self.pace {
             Pace::Max => true,
             Pace::Times(speed) => self.due(kafka_time, speed),
@@ -237,11 +241,11 @@ mod tests {
         let clock = Arc::new(ManualClock::default());
         let run = Run::new(Arc::new(MemorySource::new(logs)), Arc::clone(&clock) as _, Pace::Times(2.0));
         // This process reads partition 0 alone, which begins 4 s after partition 1: 2 s at twice the speed.
-        assert!(!run.pace(KafkaTime::Create(9_000)));
+        assert!(!run.may_read(KafkaTime::Create(9_000)));
         clock.set(1_999_999);
-        assert!(!run.pace(KafkaTime::Create(9_000)));
-        assert!(run.pace(KafkaTime::None), "without a timestamp there is nothing to wait for");
+        assert!(!run.may_read(KafkaTime::Create(9_000)));
+        assert!(run.may_read(KafkaTime::None), "without a timestamp there is nothing to wait for");
         clock.set(2_000_000);
-        assert!(run.pace(KafkaTime::Create(9_000)));
+        assert!(run.may_read(KafkaTime::Create(9_000)));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::line_ends::LineEnds;
 use super::slab::Slab;
 use super::{Assignment, PartitionInfo, Poll, Reader, Source, SourceError, Visit};
 use crate::record::{Headers, KafkaTime, Partition, Record, Value};
@@ -195,7 +196,7 @@ impl Source for NdjsonSource {
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
         let lanes = assigned.iter().filter_map(|&Assignment { partition, from_offset }| {
             let slab = Arc::clone(self.slabs.get(partition)?);
-            Some(NdjsonLane { partition, slab, at: 0, offset: 0, from_offset })
+            Some(NdjsonLane { partition, slab, at: 0, offset: 0, from_offset, ends: LineEnds::new() })
         });
         Ok(Box::new(NdjsonReader { lanes: lanes.collect() }))
     }
@@ -212,6 +213,7 @@ struct NdjsonLane {
     /// Number of the line at `at`.
     offset: i64,
     from_offset: i64,
+    ends: LineEnds,
 }
 
 impl NdjsonLane {
@@ -247,8 +249,8 @@ impl Reader for NdjsonReader {
             if rest.is_empty() {
                 return Ok(Poll::End);
             }
-            let (len, next) = match memchr::memchr(b'\n', rest) {
-                Some(len) => (len, len + 1),
+            let (len, next) = match lane.ends.of_line(&lane.slab, lane.at) {
+                Some(end) => (end - lane.at, end - lane.at + 1),
                 None => (rest.len(), rest.len()),
             };
             let record = Record {
@@ -261,6 +263,7 @@ impl Reader for NdjsonReader {
             if visit(lane.partition, &record) == Visit::Stop {
                 return Ok(Poll::More);
             }
+            lane.ends.pass();
             lane.at += next;
             lane.offset += 1;
         }

@@ -41,12 +41,11 @@ pub enum SpillError {
         /// Where the frame begins.
         position: u64,
     },
-    /// A run was pushed whose elements are not in ascending order: a fault of the caller; nothing was
-    /// written.
-    #[error("a run to spill is out of order at element {at}")]
-    Unordered {
-        /// The index of the first element smaller than the one before it.
-        at: usize,
+    /// A partial aggregate has no serialised form, or cannot be made of the one that was written: a fault of its type. Stop.
+    #[error("a partial aggregate cannot be spilt: {cause}")]
+    Partial {
+        /// What the serialiser said.
+        cause: String,
     },
     /// A block was to hold more than 2^32 − 1 elements: a fault of the caller; nothing was written.
     #[error("a block of {elements} elements is too long to spill")]

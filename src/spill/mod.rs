@@ -1,13 +1,14 @@
-//! Spilling plain-old-data elements to local disk, and merging them back in order.
+//! Spilling plain-old-data elements to local disk, and reading them back.
 //!
-//! State that outgrows its memory limit leaves as sorted runs of fixed-size elements, and comes back as one
-//! ordered stream through a few blocks of memory:
+//! State that outgrows its memory limit leaves in blocks of elements, and comes back block by block:
 //!
 //! ```text
-//! sorted run ──push──► SortedRuns ──merge──► Merge: elements in order, a block a run in memory
-//!                          │
-//!                      SpillFile: frames in an unlinked file, read by nobody but this process
+//! window::cold: keys and partials of a pane, as words ──append──► SpillFile ──read──► a share of the pane
+//!                          frames in an unlinked file, read by nobody but this process
 //! ```
+//!
+//! A [`Word`] is what tidegate itself spills: a key's hash, two lengths, and the bytes of the key and of its partial aggregate
+//! in a serialised form. Any other plain-old-data can be.
 //!
 //! A spill file is no checkpoint: it dies with its process, and a restart begins without it. So nothing in it
 //! has to be portable, versioned or trusted, and that is what makes it the one place where tidegate uses
@@ -41,13 +42,13 @@
 //!
 //! # Examples
 //! ```
-//! use tidegate::spill::{Codec, SortedRuns};
+//! use tidegate::spill::{Codec, SpillFile};
 //!
-//! let mut runs = SortedRuns::create(&std::env::temp_dir(), Codec::default(), 1 << 20)?;
-//! runs.push(&[1u64, 4, 9])?;
-//! runs.push(&[2, 4])?;
-//! let merged: Result<Vec<u64>, _> = runs.merge()?.collect();
-//! assert_eq!(merged?, [1, 2, 4, 4, 9]);
+//! let mut file = SpillFile::create(&std::env::temp_dir(), Codec::default())?;
+//! let squares = file.append(&[1u64, 4, 9])?;
+//! let mut read = Vec::new();
+//! file.read(squares, &mut read)?;
+//! assert_eq!(read, [1, 4, 9]);
 //! # Ok::<(), tidegate::spill::SpillError>(())
 //! ```
 
@@ -55,10 +56,10 @@ mod budget;
 mod codec;
 mod error;
 mod file;
-mod merge;
+mod word;
 
 pub use budget::Budget;
 pub use codec::{Codec, Element};
 pub use error::SpillError;
 pub use file::{Block, SpillFile};
-pub use merge::{Merge, SortedRuns};
+pub use word::Word;

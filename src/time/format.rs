@@ -1,10 +1,14 @@
 //! Instant to text: RFC 3339 in UTC with exactly six fraction digits, so that text order is time order.
 //!
-//! An instant outside the years 0001 to 9999 has no such text. No time that was read is there, but
-//! arithmetic may lead there (the start of a window around the first instant, say): it is written as
-//! the nearest instant that has one, which keeps the order.
+//! An instant outside the years 0000 to 9999 has no such text. No time that was read is there, nor in the year 0000, but
+//! arithmetic may lead there (the start of a window around the first instant, or the end of one around the last): windows
+//! that begin in the year 0000 are told apart, and an instant further out is written as the nearest instant that has a
+//! text, which keeps the order.
 
-use super::{DAY_US, MARCH_0000_TO_EPOCH, MAX_US, MIN_US, MINUTE_US, SECOND_US};
+use super::{DAY_US, MARCH_0000_TO_EPOCH, MAX_US, MINUTE_US, SECOND_US};
+
+/// 0000-01-01T00:00:00.000000Z, the first instant that has a text form.
+const FIRST_US: i64 = -62_167_219_200_000_000;
 
 /// Bytes of `YYYY-MM-DDThh:mm:ss.ffffffZ`.
 pub const TEXT_LEN: usize = 27;
@@ -12,7 +16,7 @@ pub const TEXT_LEN: usize = 27;
 /// Bytes of `YYYY-MM-DD`.
 pub const DATE_LEN: usize = 10;
 
-/// `us` as `YYYY-MM-DDThh:mm:ss.ffffffZ`; outside the years 0001 to 9999, the nearest instant within.
+/// `us` as `YYYY-MM-DDThh:mm:ss.ffffffZ`; outside the years 0000 to 9999, the nearest instant within.
 ///
 /// # Examples
 /// ```
@@ -24,14 +28,14 @@ pub fn format(us: i64) -> [u8; TEXT_LEN] {
     TimeFormatter::default().format(us)
 }
 
-/// The date of `us` as `YYYY-MM-DD`; outside the years 0001 to 9999, the nearest within.
+/// The date of `us` as `YYYY-MM-DD`; outside the years 0000 to 9999, the nearest within.
 ///
 /// # Examples
 /// ```
 /// assert_eq!(&tidegate::time::format_date(-1), b"1969-12-31");
 /// ```
 pub fn format_date(us: i64) -> [u8; DATE_LEN] {
-    date_text(us.clamp(MIN_US, MAX_US).div_euclid(DAY_US))
+    date_text(us.clamp(FIRST_US, MAX_US).div_euclid(DAY_US))
 }
 
 /// [`format()`] with a memory of the date written last, for output that is mostly in order.
@@ -53,7 +57,7 @@ impl TimeFormatter {
     /// `us` as [`format()`] writes it.
     #[inline]
     pub fn format(&mut self, us: i64) -> [u8; TEXT_LEN] {
-        let us = us.clamp(MIN_US, MAX_US);
+        let us = us.clamp(FIRST_US, MAX_US);
         let mut rest_us = us - self.day_us;
         if !(0..DAY_US).contains(&rest_us) {
             self.turn_to(us.div_euclid(DAY_US));
@@ -100,7 +104,7 @@ fn put_two(text: &mut [u8; TEXT_LEN], at: usize, value: u32) {
     text[at + 1] = b'0' + (value % 10) as u8;
 }
 
-/// The date `day` days after the epoch, of a year from 1 to 9999.
+/// The date `day` days after the epoch, of a year from 0 to 9999.
 ///
 /// The way back of the count in `parse`: 400-year eras, years from March, months by a linear rule
 /// (after H. Hinnant, *chrono-Compatible Low-Level Date Algorithms*).
@@ -132,21 +136,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::time::MIN_US;
 
     #[test]
     fn edges_are_written() {
         assert_eq!(&format(0), b"1970-01-01T00:00:00.000000Z");
         assert_eq!(&format(-1), b"1969-12-31T23:59:59.999999Z");
         assert_eq!(&format(MIN_US), b"0001-01-01T00:00:00.000000Z");
+        assert_eq!(&format(MIN_US - 1), b"0000-12-31T23:59:59.999999Z");
+        assert_eq!(&format(FIRST_US), b"0000-01-01T00:00:00.000000Z");
         assert_eq!(&format(MAX_US), b"9999-12-31T23:59:59.999999Z");
         assert_eq!(&format(951_782_400_000_000), b"2000-02-29T00:00:00.000000Z");
     }
 
     #[test]
     fn an_instant_without_text_is_written_as_the_nearest_that_has_one() {
-        for us in [i64::MIN, MIN_US - 1] {
-            assert_eq!(format(us), format(MIN_US));
-            assert_eq!(&format_date(us), b"0001-01-01");
+        for us in [i64::MIN, FIRST_US - 1] {
+            assert_eq!(format(us), format(FIRST_US));
+            assert_eq!(&format_date(us), b"0000-01-01");
         }
         for us in [i64::MAX, MAX_US + 1] {
             assert_eq!(format(us), format(MAX_US));
@@ -170,7 +177,7 @@ mod tests {
         #[test]
         fn text_order_is_time_order(a: i64, b: i64) {
             let (a, b) = (a % MAX_US, b % MAX_US);
-            let clamped = |us: i64| us.clamp(MIN_US, MAX_US);
+            let clamped = |us: i64| us.clamp(FIRST_US, MAX_US);
             prop_assert_eq!(format(a).cmp(&format(b)), clamped(a).cmp(&clamped(b)));
         }
     }

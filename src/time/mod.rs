@@ -12,7 +12,7 @@
 //! ```
 //!
 //! or an integer of epoch milliseconds. An instant that an offset or an integer puts outside the
-//! years 0001 to 9999 could not be written back, so it cannot be read either: [`MIN_US`]`..=`[`MAX_US`]
+//! years 0001 to 9999 could not be written as one of them, so it cannot be read either: [`MIN_US`]`..=`[`MAX_US`]
 //! is the range of every time that comes out of this module.
 
 mod format;
@@ -21,7 +21,7 @@ mod parse;
 pub use format::{DATE_LEN, TEXT_LEN, TimeFormatter, format, format_date};
 pub use parse::{TimeParser, from_epoch_ms, parse};
 
-/// 0001-01-01T00:00:00.000000Z, the first instant that has a text form.
+/// 0001-01-01T00:00:00.000000Z, the first instant that can be read.
 pub const MIN_US: i64 = -62_135_596_800_000_000;
 
 /// 9999-12-31T23:59:59.999999Z, the last instant that has a text form.

@@ -13,13 +13,13 @@ use super::panes::Slots;
 use super::spec::Eligible;
 use crate::aggregate::Aggregate;
 use crate::keys::{KeyTable, key_group};
-use crate::spill::{Block, Codec, SpillError, SpillFile};
+use crate::spill::{Block, Codec, SpillError, SpillFile, Word};
 
 /// Into how many shares the keys of a pane are divided.
 const SHARES: usize = 16;
 
-/// A block is written when it has so many bytes.
-const BLOCK_BYTES: usize = 128 << 10;
+/// A block is written when it has so many words: 128 KiB.
+const BLOCK_WORDS: usize = 16 << 10;
 
 /// Some keys of a pane, in one block.
 struct Piece {
@@ -31,7 +31,7 @@ struct Piece {
 }
 
 struct Pane {
-    file: SpillFile<u8>,
+    file: SpillFile<Word>,
     pieces: Vec<Piece>,
     /// In how many parts it has come here.
     parts: u32,
@@ -145,31 +145,33 @@ impl Pane {
         keys: &KeyTable,
         is_unsaved: impl Fn(u32) -> bool,
     ) -> Result<(), SpillError> {
-        let mut open: Vec<[Vec<u8>; 2]> = Vec::new();
+        let mut open: Vec<[Vec<Word>; 2]> = Vec::new();
         open.resize_with(SHARES, Default::default);
-        let mut outcome = Ok(());
+        let (mut outcome, mut bytes) = (Ok(()), Vec::new());
         table.for_each(|id, partial| {
+            if outcome.is_err() {
+                return;
+            }
             let hash = keys.hash(id);
             let (share, unsaved) = (key_group(hash) as usize % SHARES, usize::from(is_unsaved(id)));
-            let bytes = &mut open[share][unsaved];
-            // Writing to memory does not fail.
-            bincode::serialize_into(&mut *bytes, &(hash, keys.key(id), partial)).unwrap_or_default();
-            if bytes.len() >= BLOCK_BYTES && outcome.is_ok() {
-                outcome = self.append(bytes, share, unsaved == 1);
-                bytes.clear();
+            let words = &mut open[share][unsaved];
+            outcome = push_entry(words, hash, keys.key(id), partial, &mut bytes);
+            if words.len() >= BLOCK_WORDS && outcome.is_ok() {
+                outcome = self.append(words, share, unsaved == 1);
+                words.clear();
             }
         });
         outcome?;
-        for (share, bytes) in open.iter().enumerate() {
-            for (unsaved, bytes) in bytes.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
-                self.append(bytes, share, unsaved == 1)?;
+        for (share, words) in open.iter().enumerate() {
+            for (unsaved, words) in words.iter().enumerate().filter(|(_, words)| !words.is_empty()) {
+                self.append(words, share, unsaved == 1)?;
             }
         }
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8], share: usize, is_unsaved: bool) -> Result<(), SpillError> {
-        let block = self.file.append(bytes)?;
+    fn append(&mut self, words: &[Word], share: usize, is_unsaved: bool) -> Result<(), SpillError> {
+        let block = self.file.append(words)?;
         self.pieces.push(Piece { block, share, part: self.parts, is_unsaved });
         Ok(())
     }
@@ -179,14 +181,43 @@ impl Pane {
         piece: &Piece,
         mut each: impl FnMut(u64, Vec<u8>, A),
     ) -> Result<(), SpillError> {
-        let mut bytes = Vec::new();
-        self.file.read(piece.block, &mut bytes)?;
-        let mut rest = &bytes[..];
+        let mut words = Vec::new();
+        self.file.read(piece.block, &mut words)?;
+        let mut rest = &words[..];
         while !rest.is_empty() {
-            // Of a block whose checksum is right, it is what was written.
-            let Ok((hash, key, partial)) = bincode::deserialize_from(&mut rest) else { break };
-            each(hash, key, partial);
+            let (hash, key, partial) = take_entry(&mut rest)?;
+            each(hash, key.to_vec(), partial);
         }
         Ok(())
     }
+}
+
+/// Appends a key: its hash, the lengths of what follows, its bytes, and its partial's serialised form, for which `bytes` is room.
+fn push_entry<A: Aggregate>(
+    words: &mut Vec<Word>,
+    hash: u64,
+    key: &[u8],
+    partial: &A,
+    bytes: &mut Vec<u8>,
+) -> Result<(), SpillError> {
+    bytes.clear();
+    bincode::serialize_into(&mut *bytes, partial).map_err(|error| broken(&error))?;
+    words.extend([Word(hash), Word(key.len() as u64), Word(bytes.len() as u64)]);
+    Word::push_bytes(words, key);
+    Word::push_bytes(words, bytes);
+    Ok(())
+}
+
+/// Takes a key that [`push_entry`] appended off the front.
+fn take_entry<'a, A: Aggregate>(words: &mut &'a [Word]) -> Result<(u64, &'a [u8], A), SpillError> {
+    let short = || broken(&"it ends too early");
+    let ([Word(hash), Word(key_len), Word(len)], rest) = words.split_first_chunk().ok_or_else(short)?;
+    *words = rest;
+    let key = Word::take_bytes(words, *key_len as usize).ok_or_else(short)?;
+    let bytes = Word::take_bytes(words, *len as usize).ok_or_else(short)?;
+    Ok((*hash, key, bincode::deserialize(bytes).map_err(|error| broken(&error))?))
+}
+
+fn broken(cause: &dyn std::fmt::Display) -> SpillError {
+    SpillError::Partial { cause: cause.to_string() }
 }

@@ -165,8 +165,8 @@ struct Hot {
     slot: u32,
 }
 
-/// How many panes are found without a search: enough for panes of a second in the usual disorder.
-const WARM: usize = 64;
+/// How many are kept: enough for panes of a second in the usual disorder.
+const HOT: usize = 128;
 
 impl Hot {
     #[inline(always)]
@@ -186,10 +186,10 @@ pub struct PaneStore<A> {
     tables: Vec<Slots<A>>,
     free: Vec<u32>,
     index: BTreeMap<Eligible, u32>,
-    /// The two panes used last.
-    hot: [Hot; 2],
-    /// Panes used lately, by their number's low bits.
-    warm: Box<[Hot; WARM]>,
+    /// Panes found lately, by time in steps of a power of two that is at most a pane: a division would cost as much as all the
+    /// rest of a look. A pane may stand in two or three places.
+    hot: Box<[Hot; HOT]>,
+    hot_bits: u32,
     entries: usize,
 }
 
@@ -202,8 +202,8 @@ impl<A: Aggregate> PaneStore<A> {
             tables: Vec::new(),
             free: Vec::new(),
             index: BTreeMap::new(),
-            hot: [COLD; 2],
-            warm: Box::new([COLD; WARM]),
+            hot: Box::new([COLD; HOT]),
+            hot_bits: spec.pane_us().ilog2(),
             entries: 0,
         }
     }
@@ -217,16 +217,16 @@ impl<A: Aggregate> PaneStore<A> {
     /// late for every window.
     #[inline(always)]
     pub fn reach(&mut self, time_us: i64, watermark_us: i64) -> Option<u32> {
-        for hot in &self.hot {
-            if hot.holds(time_us, watermark_us, self.spec.pane_us()) {
-                return Some(hot.slot);
-            }
-        }
-        let warm = self.warm[self.spec.pane_at(time_us) as usize % WARM];
-        if warm.holds(time_us, watermark_us, self.spec.pane_us()) {
-            return Some(warm.slot);
+        let hot = &self.hot[self.hot_place(time_us)];
+        if hot.holds(time_us, watermark_us, self.spec.pane_us()) {
+            return Some(hot.slot);
         }
         self.reach_slow(time_us, watermark_us)
+    }
+
+    #[inline(always)]
+    fn hot_place(&self, time_us: i64) -> usize {
+        (time_us >> self.hot_bits) as usize % HOT
     }
 
     #[inline(never)]
@@ -235,13 +235,11 @@ impl<A: Aggregate> PaneStore<A> {
         let slot = self.slot(at);
         // The class stays the same for every watermark only where it is the pane's first window.
         if at.class == self.spec.first_window(at.pane) {
-            let hot = Hot {
+            self.hot[self.hot_place(time_us)] = Hot {
                 start_us: self.spec.pane_start(at.pane),
                 watermark_below_us: self.spec.end(at.class),
                 slot,
             };
-            self.hot = [hot, self.hot[0]];
-            self.warm[at.pane as usize % WARM] = hot;
         }
         Some(slot)
     }
@@ -315,8 +313,8 @@ impl<A: Aggregate> PaneStore<A> {
         let slot = self.index.remove(&at)?;
         let table = std::mem::replace(&mut self.tables[slot as usize], Slots::Dense(Vec::new(), 0));
         self.free.push(slot);
-        self.hot = [COLD; 2];
-        self.warm[at.pane as usize % WARM] = COLD;
+        let gone = self.hot.iter_mut().filter(|hot| hot.slot == slot);
+        gone.for_each(|hot| *hot = COLD);
         self.entries -= table.len();
         Some(table)
     }

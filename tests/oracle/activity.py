@@ -314,7 +314,7 @@ def lake(events):
             "kafka_topic": record.topic,
             "kafka_partition": record.partition,
             "kafka_offset": record.offset,
-            "kafka_timestamp": None if record.ts_ms is None else times.rfc3339(record.ts_ms * 1000),
+            "kafka_timestamp": times.of_kafka(record.ts_ms),
         }
         names = names_of.setdefault(record.partition, set())
         rest = []
@@ -336,7 +336,8 @@ def lake(events):
 def enriched(event):
     """The original object, white space aside, with `processing_time` as its last member."""
     record = event.record
-    stamp = "null" if record.ts_ms is None else '"' + times.rfc3339(record.ts_ms * 1000) + '"'
+    processed_at = times.of_kafka(record.ts_ms)
+    stamp = "null" if processed_at is None else '"' + processed_at + '"'
     parts = [token + ":" + node.compact for name, token, node in event.object if name != "processing_time"]
     payload = "{" + ",".join(parts + ['"processing_time":' + stamp]) + "}"
     return record.offset, Line(record, [], payload.encode())

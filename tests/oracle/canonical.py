@@ -1,85 +1,55 @@
-"""One form for both sides of a comparison: for each output, lines of text.
+"""What the canonical forms of the pipelines have in common.
 
-A table or the lake becomes the sorted list of its rows; a topic keeps the order of its lines. Free text
-(the `detail` of a dead letter) is left out, white space inside a written JSON object does not count, and
-what a run may choose (file names, seconds) is not looked at. Digests must be those of the rows found.
+A canonical form is one form for both sides of a comparison: for each output, lines of text. A table or a lake becomes
+the sorted list of its rows; a topic keeps the order of its lines. Free text (the `detail` of a dead letter) must be
+there and is left out, and what a run may choose (file names, seconds) is not looked at. Digests must be those of the
+rows found.
+
+NAME_canonical.py has the form of a pipeline, under the same names in each: `OUTPUTS`, of them the `TOPICS` and those
+that are `LARGE`; `answer(fixture)` and `of_answer(answer)` for what must be, `of_out(directory)` for what is.
 """
 
 import base64
-import glob
 import hashlib
 import json
 import os
 import sqlite3
 
-import activity
 import digests
 import kcat
-import strict_json
-import times
 
-TABLES = ("page_view_counts", "active_users", "user_sessions", "session_history")
-TOPICS = ("enriched_activity", activity.TOPIC + ".late", activity.TOPIC + ".dlq")
-OUTPUTS = TABLES + ("lake",) + TOPICS + ("summary",)
-LAKE = "lake/activity"
-LARGE = ("lake", "enriched_activity")
 LONG_PAYLOAD = 4096
 
-COLUMNS = {
-    "page_view_counts": {"window_start", "window_end", "page_url", "view_count"},
-    "active_users": {"window_start", "window_end", "active_user_count"},
-    "user_sessions": set(activity.USER_SESSIONS_COLUMNS),
-    "session_history": set(activity.USER_SESSIONS_COLUMNS) | {"seq", "end_reason", "events", "page_views"},
-}
-LAKE_COLUMNS = {
-    "event_time", "user_id", "page_url", "event_type", "late",
-    "kafka_topic", "kafka_partition", "kafka_offset", "kafka_timestamp",
-}
 
-
-def answer(directory):
-    return activity.answer(directory)
+class Wrong(Exception):
+    """The output is not what the contract says, before any value is compared."""
 
 
 def dumps(value):
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def of_answer(answer):
-    """The oracle's answer in comparable form: {output: lines}."""
-    form = {name: sorted(map(dumps, rows)) for name, rows in answer.tables.items()}
-    form["lake"] = sorted(dumps({k: v for k, v in row.items() if v is not None}) for row in answer.lake)
-    for name, lines in answer.topics.items():
-        form[name] = []
-        next_offset = {}
-        for line in lines:
-            offset = next_offset.get(line.partition, 0)
-            next_offset[line.partition] = offset + 1
-            form[name].append(
-                topic_line(name, line.partition, offset, line.ts_ms, line.headers, line.key, line.payload)
-            )
-    summary = json.loads(json.dumps(answer.summary))
-    summary["outputs"]["enriched_activity"] = {"rows": len(answer.topics["enriched_activity"])}
-    form["summary"] = summary_lines(summary)
-    return form
+def row_line(row):
+    """A row without its nulls. Doubles as Python writes them, which is exact, and 1.0 is not 1."""
+    return dumps({k: repr(v) if isinstance(v, float) else v for k, v in row.items() if v is not None})
 
 
-def topic_line(topic, partition, offset, ts_ms, headers, key, payload):
+def row_lines(columns, rows):
+    """The rows of a table, each a tuple."""
+    lines = []
+    for row in rows:
+        assert len(row) == len(columns), "a row of %d columns has %d cells" % (len(columns), len(row))
+        lines.append(row_line(dict(zip(columns, row))))
+    return sorted(lines)
+
+
+def topic_line(partition, offset, ts_ms, headers, key, payload, detail=None):
     """A topic's line: bytes as text where they are UTF-8, long payloads as their SHA-256."""
-    if topic == "enriched_activity":
-        payload = compacted(payload)
     line = {"partition": partition, "offset": offset, "ts": ts_ms}
-    line["headers"] = [[name, None if name == "detail" else value] for name, value in headers]
+    line["headers"] = [[name, detail if name == "detail" else value] for name, value in headers]
     line.update(shown("key", key))
     line.update(shown("payload", payload))
     return dumps(line)
-
-
-def compacted(payload):
-    try:
-        return strict_json.parse(payload.decode()).compact.encode()
-    except (strict_json.NotJson, UnicodeDecodeError, AttributeError):
-        return payload
 
 
 def shown(name, blob):
@@ -93,66 +63,84 @@ def shown(name, blob):
         return {name + "_base64": base64.b64encode(blob).decode()}
 
 
-def summary_lines(summary):
-    """The counts of one pipeline, a line each; a reason that never held may be absent or 0."""
+def numbered(lines):
+    """The oracle's lines with their offsets, which only count."""
+    next_offset = {}
+    for line in lines:
+        offset = next_offset.get(line.partition, 0)
+        next_offset[line.partition] = offset + 1
+        yield offset, line
+
+
+def topic_lines(lines):
+    """The oracle's lines of a topic."""
+    return [topic_line(l.partition, offset, l.ts_ms, l.headers, l.key, l.payload) for offset, l in numbered(lines)]
+
+
+def topic_lines_found(directory, topic, digest):
+    """The lines of a topic's file."""
+    records = topic_records(directory, topic, digest)
+    return [topic_line(r.partition, r.offset, r.ts_ms, headers, r.key, r.value) for r, headers in records]
+
+
+def summary_lines(summary, judged, others=None):
+    """The counts of one pipeline, a line each; a reason that never held may be absent or 0.
+
+    `judged` are the outputs that records meet; of the `others`, all that there are when none are named, the rows count.
+    """
     lines = ["%s %s" % (name, summary.get(name)) for name in ("read", "duplicate_offsets", "accepted")]
-    for reason, count in sorted(summary.get("rejected", {}).items()):
-        if count:
-            lines.append("rejected %s %s" % (reason, count))
+    lines += ["rejected %s %s" % (r, n) for r, n in sorted(summary.get("rejected", {}).items()) if n]
     outputs = summary.get("outputs", {})
-    for name in activity.JUDGED:
+    for name in judged:
         counts = outputs.get(name, {})
-        for count in ("counted", "filtered", "late", "idle", "rows"):
-            lines.append("%s %s %s" % (name, count, counts.get(count)))
-    for name in ("session_history", "enriched_activity"):
-        lines.append("%s rows %s" % (name, outputs.get(name, {}).get("rows")))
-    return lines
+        lines += ["%s %s %s" % (name, c, counts.get(c)) for c in ("counted", "filtered", "late", "idle", "rows")]
+    others = sorted(set(outputs) - set(judged)) if others is None else others
+    return lines + ["%s rows %s" % (name, outputs.get(name, {}).get("rows")) for name in others]
 
 
-class Wrong(Exception):
-    """The output is not what the contract says, before any value is compared."""
-
-
-def of_out(directory):
-    """What a replay left in `directory`, in comparable form."""
-    form, found = {}, {name: digests.Digest() for name in TABLES + TOPICS + (LAKE,)}
-    connection = sqlite3.connect("file:%s?mode=ro" % os.path.join(directory, "tables.sqlite"), uri=True)
-    for table in TABLES:
-        form[table] = table_lines(connection, table, found[table])
-    connection.close()
-    form["lake"] = lake_lines(os.path.join(directory, LAKE), found[LAKE])
-    for topic in TOPICS:
-        form[topic] = topic_lines(directory, topic, found[topic])
+def summary_of(directory, pipeline):
+    """What a run's summary says of one pipeline."""
     with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
         summary = json.load(file)
     if summary.get("contract") != 1:
         raise Wrong("summary.json: contract is %r" % summary.get("contract"))
-    activity_summary = summary["pipelines"]["activity"]
-    form["summary"] = summary_lines(activity_summary)
+    return summary["pipelines"][pipeline]
+
+
+def agree(summary, found):
+    """The summary's digests are those of the rows that were found, name -> Digest."""
     for name, digest in found.items():
-        said = activity_summary["outputs"].get(name, {})
+        said = summary["outputs"].get(name, {})
         if (said.get("rows"), said.get("digest")) != (digest.rows, digest.hex()):
             raise Wrong("summary.json: %s is %r; its rows make %d, %s" % (name, said, digest.rows, digest.hex()))
-    return form
 
 
-def table_lines(connection, table, digest):
-    names = [row[1] for row in connection.execute("PRAGMA table_info(%s)" % table)]
-    if set(names) != COLUMNS[table]:
-        raise Wrong("table %s has the columns %s" % (table, names))
-    rows = connection.execute("SELECT %s FROM %s" % (",".join(names), table)).fetchall()
-    for row in rows:
-        digest.add(digests.table_row(names, row))
-    return sorted(dumps(dict(zip(names, row))) for row in rows)
+def table_rows(directory, columns, found):
+    """The rows of a run's tables, name -> dicts, where `columns` has the columns of each; `found` gets their digests."""
+    connection = sqlite3.connect("file:%s?mode=ro" % os.path.join(directory, "tables.sqlite"), uri=True)
+    try:
+        rows = {}
+        for table, wanted in columns.items():
+            names = [row[1] for row in connection.execute("PRAGMA table_info(%s)" % table)]
+            if names != list(wanted):
+                raise Wrong("table %s has the columns %s" % (table, names))
+            rows[table] = []
+            for row in connection.execute("SELECT * FROM %s" % table):
+                found[table].add(digests.table_row(names, row))
+                rows[table].append(dict(zip(names, row)))
+        return rows
+    finally:
+        connection.close()
 
 
-def topic_lines(directory, topic, digest):
-    """The lines in their order; a topic without any may have no file."""
+def topic_records(directory, topic, digest):
+    """The records of a topic's file, with their headers as text, in an order and with offsets that are checked.
+
+    A topic without any lines may have no file.
+    """
     path = os.path.join(directory, "topics", topic + ".jsonl")
-    if not os.path.exists(path):
-        return []
-    lines, next_offset, previous = [], {}, -1
-    for record in kcat.read_file(os.fsencode(path), topic):
+    next_offset, previous = {}, -1
+    for record in kcat.read_file(os.fsencode(path), topic) if os.path.exists(path) else ():
         if record.topic != topic:
             raise Wrong("%s: a line of topic %r" % (path, record.topic))
         if record.partition < previous or record.offset != next_offset.get(record.partition, 0):
@@ -163,48 +151,8 @@ def topic_lines(directory, topic, digest):
         headers = [(text(name), text(value)) for name, value in record.headers]
         if topic.endswith(".dlq") and not dict(headers).get("detail"):
             raise Wrong("%s: no detail at %d-%d" % (path, record.partition, record.offset))
-        lines.append(
-            topic_line(topic, record.partition, record.offset, record.ts_ms, headers, record.key, record.value)
-        )
-    return lines
+        yield record, headers
 
 
 def text(blob):
     return None if blob is None else blob.decode("utf-8", "backslashreplace")
-
-
-def lake_lines(directory, digest):
-    rows = []
-    for path in sorted(glob.glob(os.path.join(glob.escape(directory), "**", "*.parquet"), recursive=True)):
-        folder = os.path.relpath(os.path.dirname(path), directory)
-        if any(part.startswith((".", "_")) for part in folder.split(os.sep) if part != "."):
-            continue
-        if not folder.startswith("event_date="):
-            raise Wrong("%s is in no event_date folder" % path)
-        for row in parquet_rows(path):
-            digest.add(digests.lake_row(row))
-            row["event_date"] = folder[len("event_date=") :]
-            rows.append(dumps({k: v for k, v in row.items() if v is not None}))
-    return sorted(rows)
-
-
-def parquet_rows(path):
-    """Rows as dicts, times as the contract's text."""
-    import pyarrow
-    import pyarrow.parquet  # only where there is a lake to read
-
-    table = pyarrow.parquet.ParquetFile(path).read()
-    names = set(table.schema.names)
-    if not LAKE_COLUMNS <= names or not all(n in LAKE_COLUMNS or n.startswith("x_") for n in names):
-        raise Wrong("%s has the columns %s" % (path, sorted(names)))
-    columns = {}
-    for field in table.schema:
-        column = table.column(field.name)
-        if field.name in ("event_time", "kafka_timestamp"):
-            if field.type != pyarrow.timestamp("us", tz="UTC"):
-                raise Wrong("%s: column %s is %s" % (path, field.name, field.type))
-            micros = column.cast(pyarrow.int64()).to_pylist()
-            columns[field.name] = [None if m is None else times.rfc3339(m) for m in micros]
-        else:
-            columns[field.name] = column.to_pylist()
-    return [dict(zip(columns, values)) for values in zip(*columns.values())]

@@ -5,12 +5,12 @@ usage: compare.py [--pipeline NAME] FIXTURE OUT...            with the oracle's 
        compare.py [--pipeline NAME] --expected DIR OUT...     with an answer kept by --save
        compare.py [--pipeline NAME] --save DIR FIXTURE        keeps the oracle's answer to FIXTURE in DIR
 
-NAME is activity (the default) or hydraulic.
+NAME is activity (the default), hydraulic, iot or transit.
 
 Exit: 0 the same, 1 different (the first differences are printed), 2 wrong usage.
 
-A kept answer has the small outputs line by line, and of the large ones (lake, enriched_activity) the
-SHA-256 of each run of 64 source offsets, so that a difference is still found to within a few records.
+A kept answer has the small outputs line by line, and of the large ones (the lake and the topics that hold every
+accepted record) the SHA-256 of each run of 64 offsets, so that a difference is still found to within a few records.
 """
 
 import gzip
@@ -22,17 +22,22 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import activity_canonical
 import canonical
 import hydraulic_canonical
+import iot_canonical
 import kcat
+import transit_canonical
 
-PIPELINES = {"activity": canonical, "hydraulic": hydraulic_canonical}
+PIPELINES = {
+    "activity": activity_canonical, "hydraulic": hydraulic_canonical, "iot": iot_canonical, "transit": transit_canonical,
+}
 
 SHOWN = 5
 BLOCK = 64
 
 
-def differences(name, expected, actual, pipeline=canonical):
+def differences(name, expected, actual, pipeline=activity_canonical):
     """Sentences about the first differences of one output; none when there is none."""
     if expected == actual:
         return []
@@ -87,7 +92,7 @@ def blocks(name, lines):
     return out
 
 
-def save(directory, form, pipeline=canonical):
+def save(directory, form, pipeline=activity_canonical):
     os.makedirs(directory, exist_ok=True)
     for name in pipeline.OUTPUTS:
         lines = blocks(name, form[name]) if name in pipeline.LARGE else form[name]
@@ -101,7 +106,7 @@ def save(directory, form, pipeline=canonical):
                 packed.write(data)
 
 
-def load(directory, pipeline=canonical):
+def load(directory, pipeline=activity_canonical):
     form = {}
     for name in pipeline.OUTPUTS:
         if name == "summary":
@@ -114,7 +119,7 @@ def load(directory, pipeline=canonical):
     return form
 
 
-def compare(expected, directory, kept, pipeline=canonical):
+def compare(expected, directory, kept, pipeline=activity_canonical):
     """Prints what differs in `directory`; whether all is the same."""
     try:
         actual = pipeline.of_out(directory)

@@ -8,7 +8,10 @@ import struct
 
 import times
 
-_TIMES = {"window_start", "window_end", "session_start_time", "session_end_time", "event_time", "kafka_timestamp"}
+_TIMES = {
+    "window_start", "window_end", "session_start_time", "session_end_time", "event_time", "kafka_timestamp",
+    "processed_at", "feed_timestamp", "arrival_time", "departure_time",
+}
 LAKE_ORDER = (
     "event_time", "user_id", "page_url", "event_type", "late",
     "kafka_topic", "kafka_partition", "kafka_offset", "kafka_timestamp",
@@ -37,6 +40,8 @@ def cell(value):
         return b"b" + bytes([value])
     if isinstance(value, int):
         return b"i" + struct.pack("<q", value)
+    if isinstance(value, float):
+        return b"f" + struct.pack("<d", value + 0.0)
     value = value.encode() if isinstance(value, str) else value
     return b"s" + struct.pack("<I", len(value)) + value
 

@@ -1,25 +1,19 @@
-"""One form for both sides of a comparison of `hydraulic`: for each output, lines of text.
+"""The canonical form of `hydraulic`; see canonical.py.
 
-As canonical.py does it for `activity`. Free text (a dead letter's `detail`, an anomaly's `message`) must be
-there and is not compared; the payload of an alert is compared member by member.
+An anomaly's `message` is free text too; the payload of an alert is compared member by member.
 """
 
 import glob
 import json
 import os
-import sqlite3
-import struct
 
 import canonical
 import digests
 import hydraulic
-import kcat
 import times
 
-TABLES = ("sensor_features", "synchronized_features", "anomalies")
 SIDE = tuple(topic + end for end in (".late", ".dlq") for topic in hydraulic.TOPICS)
 TOPICS = (hydraulic.ALERTS,) + SIDE
-OUTPUTS = TABLES + ("lake",) + TOPICS + ("summary",)
 LAKE = "lake/hydraulic"
 LARGE = ()
 LEVELS = ("year", "month", "day", "hour", "minute", "second", "cycle")
@@ -31,6 +25,8 @@ COLUMNS = {
     + ["sensors_present"] + hydraulic.DERIVED,
     "anomalies": ["window_start", "cycle", "rule", "severity", "sensor", "value", "limit_value", "message"],
 }
+TABLES = tuple(COLUMNS)
+OUTPUTS = TABLES + ("lake",) + TOPICS + ("summary",)
 
 
 def answer(directory):
@@ -42,86 +38,45 @@ def of_answer(answer):
     form = {name: sorted(map(row_line, rows)) for name, rows in answer.tables.items()}
     form["lake"] = sorted(map(row_line, answer.lake))
     for name, lines in answer.topics.items():
-        form[name], next_offset = [], {}
-        for line in lines:
-            offset = next_offset.get(line.partition, 0)
-            next_offset[line.partition] = offset + 1
-            form[name].append(topic_line(name, line.partition, offset, line.ts_ms, line.headers, line.key, line.payload))
+        if name == hydraulic.ALERTS:
+            form[name] = [alert_line(offset, l.ts_ms, l.key, l.payload) for offset, l in canonical.numbered(lines)]
+        else:
+            form[name] = canonical.topic_lines(lines)
     form["summary"] = summary_lines(answer.summary)
     return form
 
 
 def row_line(row):
-    """Doubles as their bits: repr is exact, and 1.0 is not 1."""
-    shown = {k: repr(v) if isinstance(v, float) else v for k, v in row.items() if k != "message" and v is not None}
-    return canonical.dumps(shown)
+    return canonical.row_line({k: v for k, v in row.items() if k != "message"})
 
 
-def topic_line(topic, partition, offset, ts_ms, headers, key, payload):
-    if topic != hydraulic.ALERTS:
-        return canonical.topic_line(topic, partition, offset, ts_ms, headers, key, payload)
-    if isinstance(payload, bytes):
-        payload = json.loads(payload)
-        if not payload.pop("message", ""):
-            raise canonical.Wrong("an alert without a message")
-    members = {k: repr(v) if isinstance(v, float) else v for k, v in payload.items()}
+def alert_line(offset, ts_ms, key, members):
+    members = {k: repr(v) if isinstance(v, float) else v for k, v in members.items()}
     return canonical.dumps({"offset": offset, "ts": ts_ms, "key": key.decode(), "payload": members})
 
 
 def summary_lines(summary):
-    lines = ["%s %s" % (name, summary.get(name)) for name in ("read", "duplicate_offsets", "accepted")]
-    lines += ["rejected %s %s" % (r, n) for r, n in sorted(summary.get("rejected", {}).items()) if n]
-    outputs = summary.get("outputs", {})
-    judged = outputs.get("sensor_features", {})
-    lines += ["sensor_features %s %s" % (c, judged.get(c)) for c in ("counted", "filtered", "late", "idle", "rows")]
-    names = ("synchronized_features", "anomalies", LAKE, hydraulic.ALERTS)
-    return lines + ["%s rows %s" % (name, outputs.get(name, {}).get("rows")) for name in names]
+    others = ("synchronized_features", "anomalies", LAKE, hydraulic.ALERTS)
+    return canonical.summary_lines(summary, ("sensor_features",), others)
 
 
 def of_out(directory):
     """What a replay left in `directory`, in comparable form."""
-    form, found = {}, {name: digests.Digest() for name in TABLES + TOPICS + (LAKE,)}
-    connection = sqlite3.connect("file:%s?mode=ro" % os.path.join(directory, "tables.sqlite"), uri=True)
-    for table in TABLES:
-        form[table] = table_lines(connection, table, found[table])
-    connection.close()
+    found = {name: digests.Digest() for name in TABLES + TOPICS + (LAKE,)}
+    tables = canonical.table_rows(directory, COLUMNS, found)
+    if not all(row["message"] for row in tables["anomalies"]):
+        raise canonical.Wrong("an anomaly without a message")
+    form = {name: sorted(map(row_line, rows)) for name, rows in tables.items()}
     form["lake"] = lake_lines(os.path.join(directory, LAKE), found[LAKE])
-    for topic in TOPICS:
-        form[topic] = topic_lines(directory, topic, found[topic])
-    with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
-        summary = json.load(file)
-    own = summary["pipelines"]["hydraulic"]
-    form["summary"] = summary_lines(own)
-    if set(own["outputs"]) != set(found):
-        raise canonical.Wrong("summary.json has the outputs %s" % sorted(own["outputs"]))
-    for name, digest in found.items():
-        said = own["outputs"][name]
-        if (said.get("rows"), said.get("digest")) != (digest.rows, digest.hex()):
-            raise canonical.Wrong("summary.json: %s is %r; its rows make %d, %s" % (name, said, digest.rows, digest.hex()))
+    form[hydraulic.ALERTS] = alert_lines(directory, found[hydraulic.ALERTS])
+    for topic in SIDE:
+        form[topic] = canonical.topic_lines_found(directory, topic, found[topic])
+    summary = canonical.summary_of(directory, "hydraulic")
+    form["summary"] = summary_lines(summary)
+    if set(summary["outputs"]) != set(found):
+        raise canonical.Wrong("summary.json has the outputs %s" % sorted(summary["outputs"]))
+    canonical.agree(summary, found)
     return form
-
-
-def encoded(names, row):
-    """A row for its digest."""
-    cells = []
-    for name, value in zip(names, row):
-        if isinstance(value, float):
-            cells.append(b"f" + struct.pack("<d", value + 0.0))
-        else:
-            cells.append(digests.column(name, value))
-    return b"".join(cells)
-
-
-def table_lines(connection, table, digest):
-    names = [row[1] for row in connection.execute("PRAGMA table_info(%s)" % table)]
-    if names != COLUMNS[table]:
-        raise canonical.Wrong("table %s has the columns %s" % (table, names))
-    rows = connection.execute("SELECT * FROM %s" % table).fetchall()
-    for row in rows:
-        digest.add(encoded(names, row))
-        if table == "anomalies" and not row[-1]:
-            raise canonical.Wrong("an anomaly without a message")
-    return sorted(row_line(dict(zip(names, row))) for row in rows)
 
 
 def lake_lines(directory, digest):
@@ -156,24 +111,16 @@ def lake_lines(directory, digest):
             if row["window_start"] != start:
                 raise canonical.Wrong("%s holds the second %s" % (path, row["window_start"]))
             names = COLUMNS["synchronized_features"]
-            digest.add(encoded(names, [row[name] for name in names]))
-            lines.append(row_line(row))
+            digest.add(digests.table_row(names, [row[name] for name in names]))
+            lines.append(canonical.row_line(row))
     return sorted(lines)
 
 
-def topic_lines(directory, topic, digest):
-    path = os.path.join(directory, "topics", topic + ".jsonl")
-    lines, next_offset, previous = [], {}, -1
-    for record in kcat.read_file(os.fsencode(path), topic):
-        if record.topic != topic:
-            raise canonical.Wrong("%s: a line of topic %r" % (path, record.topic))
-        if record.partition < previous or record.offset != next_offset.get(record.partition, 0):
-            raise canonical.Wrong("%s: not in order at %d-%d" % (path, record.partition, record.offset))
-        previous = record.partition
-        next_offset[previous] = record.offset + 1
-        digest.add(digests.topic_line(record))
-        headers = [(canonical.text(name), canonical.text(value)) for name, value in record.headers]
-        if topic.endswith(".dlq") and not dict(headers).get("detail"):
-            raise canonical.Wrong("%s: no detail at %d-%d" % (path, record.partition, record.offset))
-        lines.append(topic_line(topic, record.partition, record.offset, record.ts_ms, headers, record.key, record.value))
+def alert_lines(directory, digest):
+    lines = []
+    for record, _ in canonical.topic_records(directory, hydraulic.ALERTS, digest):
+        members = json.loads(record.value)
+        if not members.pop("message", ""):
+            raise canonical.Wrong("an alert without a message")
+        lines.append(alert_line(record.offset, record.ts_ms, record.key, members))
     return lines

@@ -13,15 +13,17 @@ class Refused(Exception):
 
 
 def heartbeat_of(record):
-    """The microseconds of the first `tidegate-watermark` header, if it holds an i64 in decimal."""
-    for name, value in record.headers:
-        if name == HEARTBEAT:
-            text = (value or b"").decode("ascii", "replace")
-            digits = text[1:] if text.startswith("-") else text
-            if digits and all(c in "0123456789" for c in digits) and len(digits) <= 19:
-                if -(2**63) <= int(text) < 2**63:
-                    return int(text)
-            return None
+    """The largest microseconds among the `tidegate-watermark` headers that hold an i64 in decimal."""
+    stated = (microseconds(value or b"") for name, value in record.headers if name == HEARTBEAT)
+    return max((us for us in stated if us is not None), default=None)
+
+
+def microseconds(value):
+    text = value.decode("ascii", "replace")
+    digits = text[1:] if text.startswith("-") else text
+    if digits and all(c in "0123456789" for c in digits) and len(digits) <= 19:
+        if -(2**63) <= int(text) < 2**63:
+            return int(text)
     return None
 
 

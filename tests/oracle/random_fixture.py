@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Hostile fixtures of kcat lines for a pipeline, seeded: the same arguments, the same files.
 
-usage: random_fixture.py OUT --seed N [--records N] [--pipeline activity|hydraulic]
+usage: random_fixture.py OUT --seed N [--records N] [--pipeline activity|iot|hydraulic|transit]
 
 OUT must not exist or be empty. The log is drawn first (`Story`), then laid out in files (`layout.py`), so that
 every way of laying it out holds the same records.
 """
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -32,6 +33,8 @@ HEARTBEAT = b"tidegate-watermark"
 
 class Story:
     """Draws the records of all partitions, in the order in which they were produced."""
+
+    topic = TOPIC
 
     def __init__(self, seed, records):
         self.r = random.Random("%d/%d" % (seed, records))
@@ -231,7 +234,10 @@ class Story:
                 self.event(p, end + after, now, user="last_%d" % after, kind="click")
             self.event(p, end + 30 * times.MINUTE, end + 30 * times.MINUTE, user="closer", kind="session_end")
         if r.random() < 0.3:
-            for time in ("9999-12-31T23:40:00Z", "0001-01-01T00:05:00+00:00", "1969-12-31T23:59:59.999999Z"):
+            for time in (
+                "9999-12-31T23:59:59.999999Z", "9999-12-31T23:40:00Z", "0001-01-01T00:00:00Z", "0001-01-01T00:05:00+00:00",
+                "1969-12-31T23:59:59.999999Z",
+            ):
                 far = {"event_time": time, "user_id": "far", "page_url": "/far", "event_type": "page_view"}
                 self.put(p, ("unknown", -1), b"far", json.dumps(far).encode())
 
@@ -240,7 +246,7 @@ class Story:
         if headers is None:
             headers = [] if r.random() < 0.9 else [(b"trace", b"abc"), (b"trace", b""), (b"bin", None)][: r.randrange(4)]
         tstype, ts = kafka_time
-        record = Record(TOPIC, p, self.offset[p], ts, headers, key, payload)
+        record = Record(self.topic, p, self.offset[p], ts, headers, key, payload)
         self.records.append((record, tstype))
         # Aborted transactions and compaction leave gaps.
         self.offset[p] += 1 if r.random() < 0.95 else r.choice([2, 3, 500])
@@ -286,16 +292,14 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--records", type=int, default=2000)
-    parser.add_argument("--pipeline", choices=["activity", "hydraulic"], default="activity")
+    parser.add_argument("--pipeline", choices=["activity", "iot", "hydraulic", "transit"], default="activity")
     arguments = parser.parse_args()
     os.makedirs(arguments.out, exist_ok=True)
     if os.listdir(arguments.out):
         sys.exit("%s is not empty" % arguments.out)
-    if arguments.pipeline == "hydraulic":
-        from hydraulic_story import Story as Chosen  # it takes from this module
-    else:
-        Chosen = Story
-    story = Chosen(arguments.seed, arguments.records)
+    # The other stories take from this module.
+    told = Story if arguments.pipeline == "activity" else importlib.import_module(arguments.pipeline + "_story").Story
+    story = told(arguments.seed, arguments.records)
     layout.write(arguments.out, story.tell(), random.Random(arguments.seed * 2 + 1))
 
 

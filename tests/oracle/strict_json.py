@@ -23,7 +23,7 @@ class NotJson(Exception):
 class Node:
     """A value: `kind` is object, array, string, integer, fraction, true, false or null."""
 
-    __slots__ = ("kind", "value", "compact")
+    __slots__ = ("kind", "value", "compact", "span")
 
     def __init__(self, kind, value, compact):
         self.kind = kind
@@ -31,6 +31,7 @@ class Node:
         # integer: int; the others: None
         self.value = value
         self.compact = compact
+        self.span = None  # where it stands in the text that was parsed
 
 
 def decode_string(token):
@@ -78,6 +79,12 @@ def _skip(text, at):
 
 
 def _value(text, at, depth):
+    node, end = _unplaced(text, at, depth)
+    node.span = at, end
+    return node, end
+
+
+def _unplaced(text, at, depth):
     if at >= len(text):
         raise NotJson("the text ends too early")
     first = text[at]

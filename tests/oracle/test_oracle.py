@@ -11,7 +11,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import activity
-import canonical
+import activity_canonical
 import fixture
 import kcat
 import poison
@@ -309,10 +309,10 @@ class Segments(unittest.TestCase):
     def test_the_recording_has_both_forms_and_gives_the_kept_answer(self):
         import compare
 
-        form = canonical.of_answer(activity.answer(self.ACTIVITY))
+        form = activity_canonical.of_answer(activity.answer(self.ACTIVITY))
         kept = compare.load(os.path.join(self.ACTIVITY, "..", "..", "tests", "expected", "activity"))
-        for name in canonical.OUTPUTS:
-            lines = compare.blocks(name, form[name]) if name in canonical.LARGE else form[name]
+        for name in activity_canonical.OUTPUTS:
+            lines = compare.blocks(name, form[name]) if name in activity_canonical.LARGE else form[name]
             self.assertEqual(compare.differences(name, kept[name], lines), [])
 
 
@@ -320,7 +320,7 @@ class Comparison(unittest.TestCase):
     def test_one_wrong_row_is_named(self):
         import compare
 
-        form = canonical.of_answer(answer(Partition().event("12:00:00").event("12:00:01", user="v")))
+        form = activity_canonical.of_answer(answer(Partition().event("12:00:00").event("12:00:01", user="v")))
         other = {name: list(lines) for name, lines in form.items()}
         other["active_users"][2] = other["active_users"][2].replace("2", "3", 1)
         self.assertEqual(compare.differences("active_users", form["active_users"], form["active_users"]), [])
@@ -330,13 +330,24 @@ class Comparison(unittest.TestCase):
     def test_a_kept_answer_is_read_back(self):
         import compare
 
-        form = canonical.of_answer(answer(Partition().event("12:00:00", a="\u2028\n").put(b"\xff")))
+        form = activity_canonical.of_answer(answer(Partition().event("12:00:00", a="\u2028\n").put(b"\xff")))
         with tempfile.TemporaryDirectory() as folder:
             compare.save(folder, form)
             kept = compare.load(folder)
-        for name in canonical.OUTPUTS:
-            wanted = compare.blocks(name, form[name]) if name in canonical.LARGE else form[name]
+        for name in activity_canonical.OUTPUTS:
+            wanted = compare.blocks(name, form[name]) if name in activity_canonical.LARGE else form[name]
             self.assertEqual(kept[name], wanted, name)
+
+    def test_the_kept_answers_to_iot_and_transit_are_the_oracles(self):
+        import compare
+
+        for name in ("iot", "transit"):
+            pipeline, root = compare.PIPELINES[name], os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+            form = pipeline.of_answer(pipeline.answer(os.path.join(root, "fixtures", name)))
+            kept = compare.load(os.path.join(root, "tests", "expected", name), pipeline)
+            for output in pipeline.OUTPUTS:
+                lines = compare.blocks(output, form[output]) if output in pipeline.LARGE else form[output]
+                self.assertEqual(compare.differences(output, kept[output], lines, pipeline), [])
 
 
 if __name__ == "__main__":

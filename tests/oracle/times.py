@@ -74,13 +74,20 @@ def in_range(micros):
 
 
 def rfc3339(micros):
-    """Six fraction digits and Z."""
+    """Six fraction digits and Z; beyond year 9999, where a window around the last instants may end, its last microsecond."""
+    micros = min(micros, LAST_US)
     seconds, fraction = divmod(micros, SECOND)
     days, rest = divmod(seconds, 86_400)
     year, month, day = civil_from_days(days)
     return "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ" % (
         year, month, day, rest // 3600, rest // 60 % 60, rest % 60, fraction,
     )
+
+
+def of_kafka(millis):
+    """A Kafka timestamp as rows have it: None where there is none, or no year up to 9999 holds it."""
+    micros = None if millis is None else read_millis(millis)
+    return None if micros is None else rfc3339(micros)
 
 
 def date(micros):

@@ -146,8 +146,9 @@ fn cell_text(cell: Cell<'_>) -> String {
     }
 }
 
-fn table_rows(batches: Vec<TableBatch>) -> Vec<Vec<String>> {
-    let mut tables = vec![Vec::new(); TABLES];
+/// The rows of each of so many tables, sorted as text.
+fn table_rows(batches: Vec<TableBatch>, tables: usize) -> Vec<Vec<String>> {
+    let mut tables = vec![Vec::new(); tables];
     for TableBatch { table, rows } in batches {
         for row in 0..rows.len() {
             tables[table].push(rows.row(row).map(cell_text).collect::<Vec<_>>().join(" "));
@@ -186,8 +187,28 @@ fn lake_rows(batches: Vec<LakeBatch>) -> Vec<LakeLine> {
     found.into_iter().map(|(_, line)| line).collect()
 }
 
+/// Runs a pipeline over a source; gives the rows of each of its tables, sorted as text.
+pub(crate) fn tables_of(
+    pipeline: Arc<dyn Pipeline>,
+    source: Arc<dyn Source>,
+    plan: &Plan,
+) -> Vec<Vec<String>> {
+    let run = Arc::new(Run::new(source, Arc::new(SystemClock), Pace::Max));
+    let tables = Shelf::<TableBatch>::default();
+    let outputs = Outputs { tables: vec![keeping(&tables)], ..Outputs::counted(pipeline.outputs().len()) };
+    let counts = execute(&pipeline, plan, &run, outputs).expect("workers start and end");
+    run.outcome().expect("nothing fails");
+    counts.expect("process 0 has the counts").expect("no other process");
+    table_rows(take(&tables), pipeline.tables().len())
+}
+
 /// Runs the pipeline over a source.
 pub(crate) fn answer_of(source: Arc<dyn Source>, plan: &Plan) -> Answer {
+    answer_with(Config::default(), source, plan)
+}
+
+/// Runs the pipeline with these settings over a source.
+pub(crate) fn answer_with(config: Config, source: Arc<dyn Source>, plan: &Plan) -> Answer {
     let run = Arc::new(Run::new(source, Arc::new(SystemClock), Pace::Max));
     let tables = Shelf::<TableBatch>::default();
     let lake = Shelf::<LakeBatch>::default();
@@ -199,7 +220,7 @@ pub(crate) fn answer_of(source: Arc<dyn Source>, plan: &Plan) -> Answer {
         topics: vec![keeping(&topics)],
         tallies: Arc::clone(&tallies),
     };
-    let pipeline: Arc<dyn Pipeline> = Arc::new(Config::default());
+    let pipeline: Arc<dyn Pipeline> = Arc::new(config);
     let counts = execute(&pipeline, plan, &run, outputs).expect("workers start and end");
     run.outcome().expect("nothing fails");
     let mut lines: [Vec<Line>; 3] = Default::default();
@@ -214,7 +235,7 @@ pub(crate) fn answer_of(source: Arc<dyn Source>, plan: &Plan) -> Answer {
     Answer {
         counts: counts.expect("process 0 has the counts").expect("no other process"),
         tallies: tallies.read().iter().map(|tally| (tally.rows, tally.digest.hex())).collect(),
-        tables: table_rows(take(&tables)),
+        tables: table_rows(take(&tables), TABLES),
         lake: lake_rows(take(&lake)),
         enriched,
         late,

@@ -163,4 +163,6 @@ fn the_first_and_the_last_year_are_windows_like_others() {
     assert_eq!(answer.judged("page_view_counts"), [2, 0, 1]);
     assert_eq!(answer.table("page_view_counts").len(), 2);
     assert_eq!(answer.table("session_history").len(), 2);
+    // Each of the five windows around the first and the last instant has a row of its own.
+    assert_eq!(answer.table("active_users").len(), 10);
 }

@@ -7,13 +7,21 @@
 //! | [`logs`] | what offsets, keys, headers and timestamps of records do |
 //! | [`lateness`] | windows, watermarks and clocks that are wrong |
 //! | [`sessions`] | sessions whose markers are missing or repeated |
+//! | [`hydraulic`] | sensors that repeat a record or a value |
+//! | [`distinct`] | that approximate users are reproducible, and near the exact ones |
 //! | [`same_answer`] | that workers, interleaving and batch size change nothing |
 //! | [`fixtures`] | recordings on disk: golden, in all codecs, hostile, and damaged |
+//! | [`corpus`] | the seeds of the fuzz targets, each through its target |
+//! | [`allocations`] | that an ordinary record asks for no memory |
 //!
 //! What is expected is derived from the contract by hand, never from what the program printed.
 
+mod allocations;
+mod corpus;
+mod distinct;
 mod fixtures;
 mod harness;
+mod hydraulic;
 mod lateness;
 mod logs;
 mod payloads;

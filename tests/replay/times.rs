@@ -2,7 +2,7 @@
 
 use tidegate::source::memory::OwnedRecord;
 
-use crate::harness::{ZERO_US, replayed_one};
+use crate::harness::{SECOND, ZERO_US, replayed_one};
 
 /// The instant that an event time given as JSON text is read as, in microseconds since the epoch, or the
 /// reason of the dead letter. The record has no Kafka timestamp, so that no time is too far ahead.
@@ -37,8 +37,6 @@ read_as! {
     offset_is_taken_off: "\"2026-01-01T05:30:00+05:30\"" => Ok(ZERO_US);
     offset_before_utc_is_added: "\"2025-12-31T16:00:00-08:00\"" => Ok(ZERO_US);
     offset_of_a_whole_day_is_unreadable: "\"2026-01-01T00:00:00+24:00\"" => unreadable();
-    both_readings_of_an_hour_that_comes_twice_are_apart_by_their_offset:
-        "\"2025-10-26T02:30:00+01:00\"" => Ok(1_761_442_200_000_000);
     fraction_is_cut_to_microseconds: "\"2026-01-01T00:00:00.123456999Z\"" => Ok(ZERO_US + 123_456);
     fraction_of_ten_digits_is_unreadable: "\"2026-01-01T00:00:00.1234567890Z\"" => unreadable();
     leap_second_is_unreadable: "\"2016-12-31T23:59:60Z\"" => unreadable();
@@ -76,4 +74,13 @@ read_as! {
     array_is_unreadable: "[]" => unreadable();
     nul_behind_the_time_is_unreadable: r#""2026-01-01T00:00:00Z\u0000""# => unreadable();
     null_is_a_missing_member: "null" => Err("schema".to_owned());
+}
+
+/// On that night clocks went back at three in the morning.
+#[test]
+fn both_readings_of_an_hour_that_comes_twice_are_apart_by_their_offset() {
+    let first = reads("\"2025-10-26T02:30:00+02:00\"").expect("a time");
+    let second = reads("\"2025-10-26T02:30:00+01:00\"").expect("a time");
+    assert_eq!((first, second), (1_761_438_600_000_000, 1_761_442_200_000_000));
+    assert_eq!(second - first, 3600 * SECOND);
 }

@@ -104,5 +104,5 @@ case ${1:-} in
     status) if n=$(pid_of "$NN") && d=$(pid_of "$DN"); then echo "running $n $d"; else echo stopped; exit 3; fi ;;
     env) echo "export HDFS_URL=hdfs://$HOST:$HDFS_RPC_PORT WEBHDFS_URL=http://$HOST:$HDFS_HTTP_PORT HADOOP_CONF_DIR=$D/conf" ;;
     dfs) shift; jvm org.apache.hadoop.fs.FsShell "$@" ;;
-    *) sed -n "2,/^[^#]/{/^#/s/^# \{0,1\}//p}" "$0" >&2; exit 2 ;;
+    *) usage ;;
 esac

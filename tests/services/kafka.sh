@@ -121,19 +121,5 @@ start() {
     wait_until 180 "$PID" "$LOG" ready
     say "kafka $KAFKA_VERSION answers on $HOST:$KAFKA_PORT"
 }
-case ${1:-} in
-install) install ;;
-start) start ;;
-stop) stop_pid "$PID" TERM 30 ;;
-kill) stop_pid "$PID" KILL 5 ;;
-wipe)
-    stop_pid "$PID" KILL 5
-    rm -rf "$DIR"
-    ;;
-status) if pid=$(pid_of "$PID"); then echo "running $pid"; else echo stopped; exit 3; fi ;;
-env) echo "export KAFKA_BOOTSTRAP=$HOST:$KAFKA_PORT KAFKA_DATA=$DIR/data" ;;
-*)
-    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0" >&2
-    exit 2
-    ;;
-esac
+environment() { echo "export KAFKA_BOOTSTRAP=$HOST:$KAFKA_PORT KAFKA_DATA=$DIR/data"; }
+verbs TERM 30 "$@"

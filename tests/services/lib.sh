@@ -92,6 +92,27 @@ wait_until() { # SECONDS PIDFILE LOGFILE COMMAND...: until it answers 0, or the 
         fifths=$((fifths - 1)) && sleep 0.2
     done
 }
+# What each service script of one process can be told. It has functions `install`, `start` and `environment` (what `env` prints),
+# and `PID`, its pid file, which lies in its folder.
+verbs() { # SIGNAL SECONDS, how it is stopped; then the script's own arguments
+    local pid
+    case ${3:-} in
+    install | start) "$3" ;;
+    stop) stop_pid "$PID" "$1" "$2" ;;
+    kill) stop_pid "$PID" KILL 5 ;;
+    wipe)
+        stop_pid "$PID" KILL 5
+        rm -rf "${PID%/*}"
+        ;;
+    status) if pid=$(pid_of "$PID"); then echo "running $pid"; else echo stopped; exit 3; fi ;;
+    env) environment ;;
+    *) usage ;;
+    esac
+}
+usage() { # the comment at the top of the script
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+    exit 2
+}
 port_open() { (exec 3<>"/dev/tcp/$HOST/$1") 2>/dev/null; }
 free_port() { # FROM: the first port from there that nobody listens on
     local port=$1

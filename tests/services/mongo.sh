@@ -23,19 +23,5 @@ start() {
     wait_until 60 "$PID" "$LOG" port_open "$MONGO_PORT"
     say "mongo answers on $HOST:$MONGO_PORT"
 }
-case ${1:-} in
-install) install ;;
-start) start ;;
-stop) stop_pid "$PID" TERM 20 ;;
-kill) stop_pid "$PID" KILL 5 ;;
-wipe)
-    stop_pid "$PID" KILL 5
-    rm -rf "$D"
-    ;;
-status) if pid=$(pid_of "$PID"); then echo "running $pid"; else echo stopped; exit 3; fi ;;
-env) echo "export MONGO_TEST_PYTHON=$V/bin/python MONGO_TEST_URI=mongodb://$HOST:$MONGO_PORT/" ;;
-*)
-    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0" >&2
-    exit 2
-    ;;
-esac
+environment() { echo "export MONGO_TEST_PYTHON=$V/bin/python MONGO_TEST_URI=mongodb://$HOST:$MONGO_PORT/"; }
+verbs TERM 20 "$@"

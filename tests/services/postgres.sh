@@ -112,16 +112,13 @@ X
     PSQL -qAt -d postgres -c "select 1 from pg_database where datname = '$PG_DATABASE'" | grep -q 1 || PSQL -q -d postgres -c "create database \"$PG_DATABASE\""
     say "postgres: $HOST:$PG_PORT database $PG_DATABASE user $PG_USER (CA: $TLS/ca.crt)"
 }
+environment() {
+    ensure_tls
+    echo "export PGHOST=localhost PGPORT=$PG_PORT PGUSER=$PG_USER PGPASSWORD=$PG_PASSWORD PGDATABASE=$PG_DATABASE PGSSLROOTCERT=$TLS/ca.crt"
+}
 case ${1:-} in
-    install) install ;;
-    start) start ;;
-    stop) stop_pid "$PID" INT 30 ;;
-    kill) stop_pid "$PID" KILL 5 ;;
-    wipe) stop_pid "$PID" KILL 5; rm -rf "$D" ;;
-    status) if p=$(pid_of "$PID"); then echo "running $p"; else echo stopped; exit 3; fi ;;
-    env) ensure_tls; echo "export PGHOST=localhost PGPORT=$PG_PORT PGUSER=$PG_USER PGPASSWORD=$PG_PASSWORD PGDATABASE=$PG_DATABASE PGSSLROOTCERT=$TLS/ca.crt" ;;
     psql) shift; ensure_tls; PSQL -d "$PG_DATABASE" "$@" ;;
     bouncer-start) bouncer_start ;;
     bouncer-stop) stop_pid "$BPID" INT 10 ;;
-    *) sed -n 's/^# usage: /usage: /p' "$0" >&2; exit 2 ;;
+    *) verbs INT 30 "$@" ;;
 esac

@@ -30,13 +30,5 @@ start() {
     wait_until 60 "$PID" "$LOG" writes
     say "seaweedfs $SEAWEEDFS_VERSION: S3 at http://$HOST:$S3_PORT, buckets $S3_BUCKETS"
 }
-case ${1:-} in
-    install) install ;;
-    start) start ;;
-    stop) stop_pid "$PID" TERM 15 ;;
-    kill) stop_pid "$PID" KILL 5 ;;
-    wipe) stop_pid "$PID" KILL 5; rm -rf "$D" ;;
-    status) if p=$(pid_of "$PID"); then echo "running $p"; else echo stopped; exit 3; fi ;;
-    env) echo "export AWS_ENDPOINT_URL=http://$HOST:$S3_PORT AWS_ACCESS_KEY_ID=$S3_USER AWS_SECRET_ACCESS_KEY=$S3_PASSWORD AWS_REGION=us-east-1 AWS_ALLOW_HTTP=true" ;;
-    *) sed -n "2,/^[^#]/{/^#/s/^# \{0,1\}//p}" "$0" >&2; exit 2 ;;
-esac
+environment() { echo "export AWS_ENDPOINT_URL=http://$HOST:$S3_PORT AWS_ACCESS_KEY_ID=$S3_USER AWS_SECRET_ACCESS_KEY=$S3_PASSWORD AWS_REGION=us-east-1 AWS_ALLOW_HTTP=true"; }
+verbs TERM 15 "$@"

@@ -229,6 +229,7 @@ fn message(rule: &Rule, seen: &Observation, kind: FindingKind, value: f64, limit
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tidegate::operators::ordered::OrderedState;
 
     use super::super::default_rules;
@@ -271,6 +272,37 @@ mod tests {
         rows.extend([(10, 0, 2.0), (11, 0, 9.0)]);
         assert_eq!(detected("zscore", &rows), [11]);
         assert_eq!(detected("zscore", &rows[2..]), [0; 0], "nine rows before");
+    }
+
+    /// The mean and the sample deviation, by a loop; the deviation is 0 where nothing varies.
+    fn spread(values: &[f64]) -> (f64, f64) {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let varies = values.iter().any(|value| *value != values[0]);
+        (mean, if varies { (squares / (count - 1.0)).sqrt() } else { 0.0 })
+    }
+
+    proptest! {
+        #[test]
+        fn zscore_finds_what_a_loop_over_the_rows_before_finds(
+            runs in prop::collection::vec((prop_oneof![9 => 0..40_i32, 1 => 0..4_000_i32], 1..6_usize), 0..40),
+        ) {
+            let run = |(tenths, times): (i32, usize)| std::iter::repeat_n(f64::from(tenths) / 10.0, times);
+            let averages: Vec<f64> = runs.into_iter().flat_map(run).collect();
+            let mut expected = Vec::new();
+            for (second, average) in averages.iter().enumerate().skip(10) {
+                let (mean, deviation) = spread(&averages[second.saturating_sub(60)..second]);
+                if deviation > 0.0 {
+                    let score = (average - mean).abs() / deviation;
+                    // So near the limit a loop in `f64` cannot say.
+                    prop_assume!((score - 3.0).abs() > 1e-9);
+                    expected.extend((score > 3.0).then_some(second as i64));
+                }
+            }
+            let rows: Vec<_> = (0..).zip(averages).map(|(second, average)| (second, 0, average)).collect();
+            prop_assert_eq!(detected("zscore", &rows), expected);
+        }
     }
 
     #[test]

@@ -24,8 +24,6 @@ struct User {
     /// When the latest session started, and how many have started at that instant.
     started_us: i64,
     started: u32,
-    /// Events that wait for the frontier.
-    waiting: u32,
     /// The step of the deadline that is kept for the open session.
     timer: i64,
     /// Whether it is noted that it has changed.
@@ -38,7 +36,6 @@ const NOBODY: User = User {
     open: None,
     started_us: i64::MIN,
     started: 0,
-    waiting: 0,
     timer: i64::MIN,
     unsaved: false,
     saved: false,
@@ -88,6 +85,11 @@ pub struct SessionMachine {
     gap_us: i64,
     keys: KeyTable,
     users: Vec<User>,
+    /// What holds each key: its events that wait for the frontier, and its open session. Beside the users, so that an event
+    /// that comes touches four bytes.
+    held: Vec<u32>,
+    /// Of a block: its events with their keys' numbers.
+    found: Vec<(u32, SessionEvent)>,
     pending: Pending,
     timers: BTreeMap<i64, Vec<u32>>,
     ignored: u64,
@@ -102,6 +104,8 @@ impl SessionMachine {
             gap_us,
             keys: KeyTable::default(),
             users: Vec::new(),
+            held: Vec::new(),
+            found: Vec::new(),
             pending: Pending::default(),
             timers: BTreeMap::new(),
             ignored: 0,
@@ -116,19 +120,42 @@ impl SessionMachine {
     }
 
     /// Takes an event that is not late; it waits until the frontier has passed it.
-    #[inline]
     pub fn observe(&mut self, hash: u64, key: &[u8], event: SessionEvent) {
-        let id = self.keys.intern(hash, key);
-        if id as usize >= self.users.len() {
-            self.users.resize(id as usize + 1 + id as usize / 4, NOBODY);
+        self.observe_all([((hash, key), event)]);
+    }
+
+    /// Takes many events. First all numbers are found, so that what waits for memory waits together.
+    pub fn observe_all<'k>(&mut self, events: impl IntoIterator<Item = ((u64, &'k [u8]), SessionEvent)>) {
+        let mut found = std::mem::take(&mut self.found);
+        let keys = &mut self.keys;
+        found.extend(events.into_iter().map(|((hash, key), event)| (keys.intern(hash, key), event)));
+        self.make_room();
+        for (id, event) in found.drain(..) {
+            self.hold(id);
+            if self.unsaved.is_some() {
+                Unsaved::changes(&mut self.unsaved, id, &mut self.users[id as usize]);
+            }
+            self.pending.push(id, event);
         }
-        let user = &mut self.users[id as usize];
-        if user.waiting == 0 && user.open.is_none() {
+        self.found = found;
+    }
+
+    /// Every key that has a number has a place.
+    fn make_room(&mut self) {
+        let bound = self.keys.bound();
+        if bound > self.users.len() {
+            self.users.resize(bound + bound / 4, NOBODY);
+            self.held.resize(bound + bound / 4, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn hold(&mut self, id: u32) {
+        let held = &mut self.held[id as usize];
+        if *held == 0 {
             self.keys.retain(id);
         }
-        user.waiting += 1;
-        Unsaved::changes(&mut self.unsaved, id, user);
-        self.pending.push(id, event);
+        *held += 1;
     }
 
     /// Consumes all events before `watermark_us`, and closes the sessions that are over by then.
@@ -164,27 +191,30 @@ impl SessionMachine {
                 let session = open.close(open.last_us, reason);
                 let id = id as u32;
                 emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
+                self.held[id as usize] = 0;
                 self.keys.release(id);
             }
         }
     }
 
     fn consume(&mut self, until_us: Option<i64>, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
-        let SessionMachine { gap_us, keys, users, pending, timers, ignored, unsaved } = self;
+        let SessionMachine { gap_us, keys, users, held, pending, timers, ignored, unsaved, .. } = self;
         pending.pass(until_us, |event| {
             let user = &mut users[event.key as usize];
             let mut close = |open: Open, end_us, reason, closed_us| {
                 emit(keys.hash(event.key), keys.key(event.key), open.close(end_us, reason), closed_us);
             };
+            let was_open = user.open.is_some();
             user.step(event, *gap_us, ignored, &mut close);
-            user.waiting -= 1;
+            let held = &mut held[event.key as usize];
+            *held = *held - 1 + u32::from(user.open.is_some()) - u32::from(was_open);
             Unsaved::changes(unsaved, event.key, user);
             if let Some(open) = user.open {
                 if user.timer == i64::MIN {
                     user.timer = open.last_us.saturating_add(*gap_us) >> STEP_BITS;
                     timers.entry(user.timer).or_default().push(event.key);
                 }
-            } else if user.waiting == 0 {
+            } else if *held == 0 {
                 // No session of this key can start at an instant that has passed, so nothing of it need stay.
                 Unsaved::release(unsaved, keys, event.key, user);
             }
@@ -209,7 +239,9 @@ impl SessionMachine {
             user.open = None;
             let session = open.close(open.last_us, EndReason::Timeout);
             emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
-            match user.waiting {
+            let held = &mut self.held[id as usize];
+            *held -= 1;
+            match *held {
                 0 => Unsaved::release(&mut self.unsaved, &mut self.keys, id, user),
                 _ => Unsaved::changes(&mut self.unsaved, id, user),
             }
@@ -256,10 +288,9 @@ impl SessionMachine {
     ) {
         let SavedSession { open, started_us, started, waiting } = saved;
         let id = self.keys.intern(hash, key);
-        if id as usize >= self.users.len() {
-            self.users.resize(id as usize + 1 + id as usize / 4, NOBODY);
-        }
+        self.make_room();
         self.keys.retain(id);
+        self.held[id as usize] = waiting.len() as u32 + u32::from(open.is_some());
         let timer = match open {
             Some(open) => open.last_us.saturating_add(self.gap_us) >> STEP_BITS,
             None => i64::MIN,
@@ -272,7 +303,6 @@ impl SessionMachine {
             open,
             started_us,
             started,
-            waiting: waiting.len() as u32,
             timer,
             unsaved: false,
             saved: true,

@@ -129,7 +129,8 @@ pub trait Sessions<'scope, P> {
     /// Events that the frontier has not passed, and one open session a key; freed when it closes. Saved as
     /// `name`, by key, where it has changed.
     /// # Errors
-    /// None: late events are left out by the caller.
+    /// No record is one: late events are left out by the caller. Saved state that cannot be read ends the run
+    /// ([`StateHub::failure`]).
     /// # Source
     /// Akidau et al., *The Dataflow Model*, VLDB 2015, section 1.2 (sessions); markers are ours.
     fn sessions<E>(
@@ -172,11 +173,8 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
             move |(input, frontier), out| {
                 input.for_each(|_time, blocks| {
                     for block in blocks.iter() {
-                        for ((hash, key), item) in block.keys.iter().zip(&block.events) {
-                            if let Some(event) = event(item) {
-                                machine.observe(hash, key, event);
-                            }
-                        }
+                        let items = block.keys.iter().zip(&block.events);
+                        machine.observe_all(items.filter_map(|(key, item)| Some((key, event(item)?))));
                         final_watermark_us =
                             final_watermark_us.max(block.final_watermark_us.unwrap_or(i64::MIN));
                     }

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::{Pace, Step, pace, run, script};
 use crate::ingest::Edge;
 use crate::keys::key_hash;
-use crate::operators::distinct::{DistinctCounter, DistinctKeys};
+use crate::operators::distinct::{DistinctCount, DistinctCounter, DistinctKeys};
 use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
+use crate::operators::keyed_window::Mode;
 use crate::state::StateHub;
 use crate::window::WindowSpec;
 use crate::window::tests::{Event, limit, log, windows};
@@ -65,13 +66,14 @@ proptest! {
         let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
         for peers in 1..=3 {
             let (given, _) = run(&scripts(&events, peers, windows, &pace), move |blocks, _ledger| {
-                blocks.to_owners().distinct_keys("Distinct", spec, &StateHub::none(), |run| *run)
+                blocks.to_owners().distinct_keys("Distinct", spec, Mode::Final, &StateHub::none(), |run| *run)
             });
             let mut counts = BTreeMap::new();
             for given in given {
-                let (window, count) = given.item;
+                let DistinctCount { window, keys, is_final } = given.item;
+                prop_assert!(is_final);
                 prop_assert_eq!(given.at.time_us, spec.end(window) - 1);
-                prop_assert_eq!(counts.insert(spec.start(window), count), None, "a window is given twice");
+                prop_assert_eq!(counts.insert(spec.start(window), keys), None, "a window is given twice");
             }
             prop_assert_eq!(&counts, &expected, "{} workers", peers);
         }
@@ -95,6 +97,13 @@ proptest! {
                     model.entry(window).or_default().insert(*key);
                 }
             }
+            // What has changed is what is given before the close, once.
+            let mut changed = BTreeMap::new();
+            counter.changed(&mut |window, count| assert!(changed.insert(window, count).is_none()));
+            for (window, count) in changed {
+                prop_assert_eq!(count, model[&window].len() as u64);
+            }
+            counter.changed(&mut |window, _| panic!("window {window} has not changed"));
             first_open += closes.get(counted.len() % 7).copied().unwrap_or(50);
             counter.close(Some(first_open), &mut |window, count| {
                 assert!(window < first_open && counted.insert(window, count).is_none());

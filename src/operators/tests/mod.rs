@@ -1,5 +1,6 @@
 //! The operators as dataflows on one to three workers, against models that share nothing with them.
 
+mod baseline;
 mod distinct;
 mod keyed_window;
 mod latest;

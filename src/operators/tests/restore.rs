@@ -21,7 +21,7 @@ use super::{EARLY, Given, PATIENCE, Pace, Step, distinct, pace, pivot, run, scri
 use crate::aggregate::{Aggregate, Count};
 use crate::ingest::{Counts, Edge, Ledger};
 use crate::keys::key_hash;
-use crate::operators::distinct::{DistinctCounter, DistinctKeys};
+use crate::operators::distinct::{DistinctCount, DistinctCounter, DistinctKeys};
 use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
 use crate::operators::keyed_window::{CloseWindows, Mode};
 use crate::operators::latest::LatestByKey;
@@ -607,7 +607,7 @@ proptest! {
         let spec = WindowSpec::sliding(size, slide).expect("valid");
         let (first, second) = events.split_at(cut.index(events.len() + 1));
         let build = operators::<KeyedBlock<distinct::Run>, _, _>(move |blocks, _, hub| {
-            blocks.to_owners().distinct_keys("Distinct", spec, hub, |run| *run)
+            blocks.to_owners().distinct_keys("Distinct", spec, Mode::Final, hub, |run| *run)
         });
         let end_us = limit(second, size, slide);
         let once: Pace = vec![(first.len(), 0, false)];
@@ -618,8 +618,44 @@ proptest! {
         given.extend(rest(scripts, (watermark, &saved), build).0);
         let mut counts = BTreeMap::new();
         for given in given {
-            let (window, count) = given.item;
-            prop_assert_eq!(counts.insert(spec.start(window), count), None, "a window is given twice");
+            let DistinctCount { window, keys, is_final } = given.item;
+            prop_assert!(is_final);
+            prop_assert_eq!(counts.insert(spec.start(window), keys), None, "a window is given twice");
+        }
+        prop_assert_eq!(counts, distinct::naive(&events, (size, slide)));
+    }
+
+    #[test]
+    fn counts_of_open_windows_are_what_they_hold_when_an_epoch_ends(
+        events in log(),
+        (size, slide) in windows(),
+        (cut, before, after) in (any::<prop::sample::Index>(), 1_usize..=3, 1_usize..=3),
+        pace in pace(),
+    ) {
+        let spec = WindowSpec::sliding(size, slide).expect("valid");
+        let (first, second) = events.split_at(cut.index(events.len() + 1));
+        let build = operators::<KeyedBlock<distinct::Run>, _, _>(move |blocks, _, hub| {
+            let trigger = Trigger::new(Duration::ZERO, Arc::new(ManualClock::default()), 0);
+            blocks.to_owners().distinct_keys("Distinct", spec, Mode::Update(trigger), hub, |run| *run)
+        });
+        let end_us = limit(second, size, slide);
+        let once: Pace = vec![(first.len(), 0, false)];
+        let mut scripts = distinct::scripts(first, before, (size, slide), &once);
+        scripts.iter_mut().for_each(|steps| steps.push(Step::To(Tick::new(SECOND_EPOCH, end_us))));
+        let (given, _, watermark, saved) = first_epoch(&scripts, build);
+        let mut counts = BTreeMap::new();
+        for given in given {
+            let DistinctCount { window, keys, is_final } = given.item;
+            prop_assert_eq!(is_final, spec.end(window) <= watermark);
+            // What the owners of different keys have found comes one by one: it grows.
+            let former = counts.insert(spec.start(window), keys);
+            prop_assert!(former.is_none_or(|former| former <= keys && !is_final));
+        }
+        prop_assert_eq!(&counts, &distinct::naive(first, (size, slide)));
+
+        let scripts = distinct::scripts(second, after, (size, slide), &pace);
+        for given in rest(scripts, (watermark, &saved), build).0 {
+            counts.insert(spec.start(given.item.window), given.item.keys);
         }
         prop_assert_eq!(counts, distinct::naive(&events, (size, slide)));
     }

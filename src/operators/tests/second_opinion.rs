@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use timely::dataflow::operators::vec::Map;
 
+use self::differential::Relation;
 use super::{Pace, Step, distinct, pace, run, script, sessions};
-use crate::aggregate::{Aggregate, Avg, Count, Finite, Max, Min, Sum};
+use crate::aggregate::{Aggregate, AnyValue, Avg, Count, Finite, Max, Min, Origin, StdDev, Sum};
 use crate::keys::{KeyColumn, key_hash, key_owner};
 use crate::operators::distinct::DistinctKeys;
 use crate::operators::keyed::ToOwners;
@@ -24,7 +25,7 @@ use crate::state::StateHub;
 use crate::window::tests::{Event, limit, log, windows};
 use crate::window::{Eligible, PaneBlock, WindowSpec};
 
-type Statistics = (Count, Sum, Avg, Min<Finite>, Max<Finite>);
+type Statistics = (Count, Sum, Avg, Min<Finite>, Max<Finite>, StdDev, AnyValue<i64>);
 type Row = <Statistics as Aggregate>::Output;
 
 const PEERS: usize = 2;
@@ -37,10 +38,12 @@ fn pack(spec: &WindowSpec, events: &[Event]) -> Vec<PaneBlock<Statistics>> {
     let mut partials = BTreeMap::<(Eligible, u32), BTreeMap<u8, Statistics>>::new();
     for event in events {
         let Some(at) = spec.eligible(event.time, event.watermark) else { continue };
-        let value = finite(event.value.into());
+        let (value, any) = (finite(event.value.into()), i64::from(event.value));
+        let Event { time: event_time_us, partition, offset, .. } = *event;
+        let origin = Origin { event_time_us, partition, offset };
         let target = key_owner(key_hash(&[event.key]), PEERS) as u32;
         let partial = partials.entry((at, target)).or_default().entry(event.key).or_default();
-        partial.add(((), value, value, value, value));
+        partial.add(((), value, value, value, value, value, (origin, &any)));
     }
     let block = |((at, target), partials): (_, BTreeMap<u8, Statistics>)| {
         let mut keys = KeyColumn::default();
@@ -74,13 +77,38 @@ fn closed_by_the_operator(
     table
 }
 
-/// A record once for each window that it counts in, as (window, key).
-fn by_window(events: &[Event], (size, slide): (i64, i64)) -> Vec<((i64, u8), i64)> {
+/// A window's start, and a key.
+type Group = (i64, u8);
+
+/// A record once for each window that it counts in, as what `of` takes of it.
+fn by_window<T: Copy>(
+    events: &[Event],
+    (size, slide): (i64, i64),
+    of: impl Fn(&Event) -> T,
+) -> Vec<(Group, T)> {
     let each = |event: &Event| {
-        let (key, value) = (event.key, event.value.into());
-        event.windows(size, slide).into_iter().map(move |start| ((start, key), value))
+        let (key, taken) = (event.key, of(event));
+        event.windows(size, slide).into_iter().map(move |start| ((start, key), taken))
     };
     events.iter().flat_map(each).collect()
+}
+
+/// n·Σx² − (Σx)² and n·(n − 1), whose quotient is the sample variance.
+fn variance(values: Relation<'_, (Group, i64)>) -> Relation<'_, (Group, (i64, i64))> {
+    values.reduce(|_group, values, output| {
+        let count: i64 = values.iter().map(|(_, times)| *times as i64).sum();
+        let sum: i64 = values.iter().map(|(value, times)| **value * *times as i64).sum();
+        let squares: i64 = values.iter().map(|(value, times)| **value * **value * *times as i64).sum();
+        output.push(((count * squares - sum * sum, count * (count - 1)), 1));
+    })
+}
+
+/// A value and, before it, where its record stands: event time, partition, offset.
+type Placed = ((i64, u64, i64), i64);
+
+/// The value that stands first.
+fn any_value(values: Relation<'_, (Group, Placed)>) -> Relation<'_, (Group, i64)> {
+    values.reduce(|_group, values, output| output.push((values[0].0.1, 1)))
 }
 
 proptest! {
@@ -89,19 +117,30 @@ proptest! {
     #[test]
     fn windows_agree_with_counts_and_reductions(events in log(), windows in windows(), pace in pace()) {
         let table = closed_by_the_operator(&events, windows, &pace);
-        let records = by_window(&events, windows);
+        let records = by_window(&events, windows, |event| i64::from(event.value));
         let counts = differential::relation(
             records.iter().map(|(group, _)| *group).collect(), differential::counts,
         );
         let counted: Vec<_> = table.iter().map(|(group, row)| (*group, row.0 as isize)).collect();
         prop_assert_eq!(counted, counts);
+        let variances = differential::relation(records.clone(), variance);
+        let variances: BTreeMap<_, _> = variances.into_iter().collect();
+        let placed = by_window(&events, windows, |event| {
+            ((event.time, event.partition, event.offset), i64::from(event.value))
+        });
+        let any: BTreeMap<_, _> = differential::relation(placed, any_value).into_iter().collect();
         let statistics = differential::relation(records, differential::statistics);
-        let expected: BTreeMap<(i64, u8), Row> = statistics
+        let expected: BTreeMap<Group, Row> = statistics
             .into_iter()
             .map(|(group, (count, sum, least, largest))| {
-                // Integers this small are exact in f64, and a quotient is rounded once: to the nearest mean.
+                // Integers this small are exact in f64, and a quotient is rounded once: to the nearest mean,
+                // and to the nearest variance.
                 let (total, mean) = (sum as f64, sum as f64 / count as f64);
-                (group, (count as u64, Some(total), Some(mean), Some(finite(least)), Some(finite(largest))))
+                let (over, under) = variances[&group];
+                let deviation = if under == 0 { 0.0 } else { (over as f64 / under as f64).sqrt() };
+                let (least, largest) = (Some(finite(least)), Some(finite(largest)));
+                let any = any.get(&group).copied();
+                (group, (count as u64, Some(total), Some(mean), least, largest, Some(deviation), any))
             })
             .collect();
         prop_assert_eq!(table, expected);
@@ -113,12 +152,12 @@ proptest! {
     ) {
         let spec = WindowSpec::sliding(windows.0, windows.1).expect("valid");
         let (given, _) = run(&distinct::scripts(&events, PEERS, windows, &pace), move |blocks, _ledger| {
-            blocks.to_owners().distinct_keys("Distinct", spec, &StateHub::none(), |run| *run)
+            blocks.to_owners().distinct_keys("Distinct", spec, Mode::Final, &StateHub::none(), |run| *run)
         });
         let mut counts: Vec<_> =
-            given.iter().map(|given| (spec.start(given.item.0), given.item.1 as isize)).collect();
+            given.iter().map(|given| (spec.start(given.item.window), given.item.keys as isize)).collect();
         counts.sort_unstable();
-        let records = by_window(&events, windows).into_iter().map(|(group, _)| group).collect();
+        let records = by_window(&events, windows, |_| ()).into_iter().map(|(group, _)| group).collect();
         prop_assert_eq!(counts, differential::relation(records, differential::distinct));
     }
 

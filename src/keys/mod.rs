@@ -4,9 +4,12 @@
 //! a record, finds its number, and works with that. Between workers a key travels as its hash and its
 //! bytes; equality is always decided by the bytes.
 
-use hashbrown::HashTable;
+mod index;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
+
+use self::index::{Index, Slot};
 
 /// How many groups the keys of an operator are divided into, for ever: state is saved by group, and a
 /// run with another number of workers takes whole groups. A power of two.
@@ -99,63 +102,17 @@ impl KeyColumn {
     }
 }
 
-/// A short key's bytes beside its entry, so that meeting it again touches one place less.
-///
-/// For up to [`SHORT`] bytes, length and head together determine the key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Head(u64, u32);
-
-/// Keys up to this length are compared without their bytes in the arena.
-const SHORT: usize = 12;
-
-impl Head {
-    #[inline(always)]
-    fn of(key: &[u8]) -> Self {
-        let word = |at: usize| u32::from_le_bytes([key[at], key[at + 1], key[at + 2], key[at + 3]]);
-        match key.len() {
-            0 => Head(0, 0),
-            len @ 1..4 => {
-                Head(u64::from(key[0]) | u64::from(key[len / 2]) << 8 | u64::from(key[len - 1]) << 16, 0)
-            }
-            len @ 4..8 => Head(u64::from(word(0)) | u64::from(word(len - 4)) << 32, 0),
-            len => Head(u64::from(word(0)) | u64::from(word(4)) << 32, word(len - 4)),
-        }
-    }
-}
-
 #[derive(Clone, Copy)]
 struct Entry {
     hash: u64,
-    head: Head,
     start: u32,
     len: u32,
     uses: u32,
 }
 
 impl Entry {
-    #[inline(always)]
-    fn is(&self, hash: u64, head: Head, key: &[u8], arena: &[u8]) -> bool {
-        self.hash == hash
-            && self.len as usize == key.len()
-            && self.head == head
-            && (key.len() <= SHORT
-                || is_same(&arena[self.start as usize..(self.start + self.len) as usize], key))
-    }
-}
-
-/// Whether two keys of the same length, over [`SHORT`], are the same. Most keys are compared here without a call.
-#[inline(always)]
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    fn word<const B: usize>(key: &[u8], at: usize) -> Option<&[u8; B]> {
-        key.get(at..)?.first_chunk()
-    }
-    match a.len() {
-        // The head has told the first eight bytes.
-        len @ 8..=16 => word::<8>(a, len - 8) == word::<8>(b, len - 8),
-        len @ 17..=32 => {
-            word::<16>(a, 0) == word::<16>(b, 0) && word::<16>(a, len - 16) == word::<16>(b, len - 16)
-        }
-        _ => a == b,
+    fn range(&self) -> std::ops::Range<usize> {
+        self.start as usize..(self.start + self.len) as usize
     }
 }
 
@@ -165,7 +122,7 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
 /// out again, so that arrays indexed by them stay as short as the number of keys in use.
 #[derive(Default)]
 pub struct KeyTable {
-    index: HashTable<(u32, u32)>,
+    index: Index,
     entries: Vec<Entry>,
     arena: Vec<u8>,
     free: Vec<u32>,
@@ -191,8 +148,7 @@ impl KeyTable {
     /// The bytes of the key with number `id`.
     #[inline]
     pub fn key(&self, id: u32) -> &[u8] {
-        let entry = &self.entries[id as usize];
-        &self.arena[entry.start as usize..(entry.start + entry.len) as usize]
+        &self.arena[self.entries[id as usize].range()]
     }
 
     /// The hash of the key with number `id`.
@@ -202,15 +158,10 @@ impl KeyTable {
     }
 
     /// The number of `key`, which gets one if it has none; its uses are not changed.
-    #[inline]
+    #[inline(always)]
     pub fn intern(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let (tag, head) = (hash as u32, Head::of(key));
-        let (entries, arena) = (&self.entries, &self.arena);
-        let found = self
-            .index
-            .find(hash, |&(other, id)| other == tag && entries[id as usize].is(hash, head, key, arena));
-        match found {
-            Some(&(_, id)) => id,
+        match self.index.find(hash, key, &self.arena) {
+            Some(id) => id,
             None => self.insert(hash, key),
         }
     }
@@ -223,7 +174,7 @@ impl KeyTable {
         }
         let start = u32::try_from(self.arena.len()).expect("the keys in use stay below 4 GiB a worker");
         self.arena.extend_from_slice(key);
-        let entry = Entry { hash, head: Head::of(key), start, len: key.len() as u32, uses: 0 };
+        let entry = Entry { hash, start, len: key.len() as u32, uses: 0 };
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = entry;
@@ -235,7 +186,7 @@ impl KeyTable {
             }
         };
         let entries = &self.entries;
-        self.index.insert_unique(hash, (hash as u32, id), |&(_, id)| entries[id as usize].hash);
+        self.index.insert(hash, Slot::new(hash, id, start, entry.len), |id| entries[id as usize].hash);
         id
     }
 
@@ -264,8 +215,8 @@ impl KeyTable {
 
     fn forget(&mut self, id: u32) {
         let Entry { hash, len, .. } = self.entries[id as usize];
-        if let Ok(slot) = self.index.find_entry(hash, |&(_, other)| other == id) {
-            slot.remove();
+        let entries = &self.entries;
+        if self.index.remove(hash, id, |id| entries[id as usize].hash) {
             self.free.push(id);
             self.dead_bytes += len as usize;
         }
@@ -276,11 +227,11 @@ impl KeyTable {
 
     fn compact(&mut self) {
         let mut arena = Vec::with_capacity(self.arena.len() - self.dead_bytes);
-        for &(_, id) in self.index.iter() {
-            let entry = &mut self.entries[id as usize];
+        for slot in self.index.iter_mut() {
+            let entry = &mut self.entries[slot.id() as usize];
             let start = arena.len() as u32;
-            arena.extend_from_slice(&self.arena[entry.start as usize..(entry.start + entry.len) as usize]);
-            entry.start = start;
+            arena.extend_from_slice(&self.arena[entry.range()]);
+            (entry.start, slot.start) = (start, start);
         }
         self.arena = arena;
         self.dead_bytes = 0;
@@ -294,7 +245,7 @@ impl KeyTable {
     pub fn shrink(&mut self) {
         self.compact();
         if self.index.is_empty() {
-            (self.entries, self.free, self.index) = (Vec::new(), Vec::new(), HashTable::new());
+            (self.entries, self.free, self.index) = (Vec::new(), Vec::new(), Index::default());
         }
     }
 
@@ -309,7 +260,7 @@ impl KeyTable {
         self.arena.capacity()
             + self.entries.capacity() * size_of::<Entry>()
             + self.free.capacity() * 4
-            + self.index.capacity() * 9
+            + self.index.heap_bytes()
     }
 }
 

@@ -1,0 +1,133 @@
+//! Where lines end, found for many lines at once.
+//!
+//! A search for one newline costs more in setting out than in looking at the hundred bytes of a line; here one search gives
+//! the ends of several.
+
+use crate::decode::simd::{BLOCK, Level, Simd, Vectorized};
+
+/// Ends that are kept.
+const KEPT: usize = 64;
+
+/// Bytes that are looked through at once. They come from memory, which is slow and can go on fetching while lines are decoded:
+/// so it is little, and often.
+const WINDOW: usize = 1 << 10;
+
+/// The ends of the lines that come next.
+pub(super) struct LineEnds {
+    level: Level,
+    /// Positions of newlines, from where the search began.
+    ends: [u32; KEPT],
+    found: usize,
+    next: usize,
+    /// Where the search began.
+    base: usize,
+}
+
+impl LineEnds {
+    pub(super) fn new() -> Self {
+        LineEnds { level: Level::detect(), ends: [0; KEPT], found: 0, next: 0, base: 0 }
+    }
+
+    /// The position of the first newline at or behind `at`, the beginning of a line; `None` when there is none. Lines are
+    /// asked for in their order, each until it is [`passed`](Self::pass).
+    #[inline(always)]
+    pub(super) fn of_line(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        if self.next < self.found {
+            return Some(self.base + self.ends[self.next] as usize);
+        }
+        self.search(bytes, at)
+    }
+
+    /// Goes on to the next line.
+    #[inline(always)]
+    pub(super) fn pass(&mut self) {
+        self.next += 1;
+    }
+
+    #[inline(never)]
+    fn search(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        let rest = &bytes[at..];
+        let window = &rest[..rest.len().min(WINDOW)];
+        (self.base, self.next) = (at, 0);
+        self.found = self.level.dispatch(Search { window, ends: &mut self.ends });
+        if self.found == 0 {
+            // A line as long as that costs nothing to look for by itself.
+            let len = memchr::memchr(b'\n', rest)?;
+            self.base = at + len;
+            (self.ends[0], self.found) = (0, 1);
+        }
+        Some(self.base + self.ends[0] as usize)
+    }
+}
+
+struct Search<'a> {
+    window: &'a [u8],
+    ends: &'a mut [u32; KEPT],
+}
+
+impl Vectorized for Search<'_> {
+    /// How many were found.
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> usize {
+        let Search { window, ends } = self;
+        let (blocks, rest) = window.as_chunks::<BLOCK>();
+        let mut found = 0;
+        for (number, block) in blocks.iter().enumerate() {
+            let newlines = simd.equal(simd.load(block), b'\n');
+            // Most blocks have one newline or none, which nobody can foresee: it is written in any case, and counted or not.
+            let Some(end) = ends.get_mut(found) else { return found };
+            *end = (number * BLOCK) as u32 + newlines.trailing_zeros();
+            found += usize::from(newlines != 0);
+            let mut more = newlines & newlines.wrapping_sub(1);
+            while more != 0 {
+                let Some(end) = ends.get_mut(found) else { return found };
+                *end = (number * BLOCK) as u32 + more.trailing_zeros();
+                found += 1;
+                more &= more - 1;
+            }
+        }
+        let base = window.len() - rest.len();
+        for (at, _) in rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+            let Some(end) = ends.get_mut(found) else { return found };
+            *end = (base + at) as u32;
+            found += 1;
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(mut ends: LineEnds, bytes: &[u8]) -> Vec<usize> {
+        let (mut at, mut all) = (0, Vec::new());
+        while let Some(end) = ends.of_line(bytes, at) {
+            assert_eq!(ends.of_line(bytes, at), Some(end), "asked twice, the same");
+            all.push(end);
+            ends.pass();
+            at = end + 1;
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn ends_are_those_of_memchr(lens in prop::collection::vec(prop_oneof![
+            9 => 0_usize..90, 1 => 0_usize..700, 1 => WINDOW - 40..WINDOW + 40,
+        ], 0..500), newline_at_end: bool) {
+            let mut bytes: Vec<u8> = lens.iter().flat_map(|len| [vec![b'a'; *len], vec![b'\n']].concat()).collect();
+            if !newline_at_end {
+                bytes.extend_from_slice(b"the last");
+            }
+            let expected: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).collect();
+            for level in Level::all() {
+                prop_assert_eq!(&all(LineEnds { level, ..LineEnds::new() }, &bytes), &expected);
+            }
+        }
+    }
+}
