@@ -173,10 +173,13 @@ fn distinct(c: &mut Criterion) {
             operator(
                 || users(spec),
                 |blocks| {
-                    let counts =
-                        blocks
-                            .to_owners()
-                            .distinct_keys("Distinct", spec, Mode::Final, &StateHub::none(), |event| Some(event.0));
+                    let counts = blocks.to_owners().distinct_keys(
+                        "Distinct",
+                        spec,
+                        Mode::Final,
+                        &StateHub::none(),
+                        |event| Some(event.0),
+                    );
                     counts.map(|count| (1, count.keys))
                 },
             )

@@ -69,9 +69,13 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
 
     // Vehicles by route, 5-minute tumbling.
     let mode = at.mode(config.update_every);
-    let activity = by_route
-        .close_windows("RouteActivity", config.windows, mode, at.state())
-        .table_rows_final(ROUTE_ACTIVITY as u32, route_activity, |closed| closed.is_final, tables::route_activity);
+    let activity =
+        by_route.close_windows("RouteActivity", config.windows, mode, at.state()).table_rows_final(
+            ROUTE_ACTIVITY as u32,
+            route_activity,
+            |closed| closed.is_final,
+            tables::route_activity,
+        );
     // The runs of vehicles. No marker ends one, so nothing is ever refiled.
     let sessions = by_vehicle
         .to_owners()

@@ -323,7 +323,10 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
             worker.stand();
             let edge = match worker.is_over() {
                 false => Edge::Advance(worker.standing_us),
-                true => Edge::End(worker.final_watermark_us()),
+                true => {
+                    worker.decide_ends();
+                    Edge::End(worker.final_watermark_us())
+                }
             };
             side_port.send(&capabilities, |send| worker.side.drain(edge, send));
             worker.fronts.drain(&mut ports, &capabilities, edge);
@@ -542,6 +545,19 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     fn take_all_due(&mut self) {
         for state in self.partitions.iter_mut().flatten() {
             state.take_due(i64::MAX, -1, &mut self.decided);
+        }
+    }
+
+    /// The input has ended. Where a partition is idle, event time has gone on without it: a replay is to know how far.
+    fn decide_ends(&mut self) {
+        if self.repeats() {
+            return;
+        }
+        let Worker { partitions, standing_us, decided, .. } = self;
+        let behind = |state: &&mut PartitionState| state.released && state.bound_us() < *standing_us;
+        for state in partitions.iter_mut().flatten().filter(behind) {
+            let next = state.last_offset.map_or(0, |last| last + 1);
+            state.decide(next, *standing_us, -1, decided);
         }
     }
 
@@ -805,6 +821,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             ..
         } = self;
         let mut taken = 0;
+        let mut judge = Judge { run, settings, validator, fronts, ledger, side };
         let poll = reader.poll(lane, budget, &mut |index, record| {
             let Some(state) = partitions[index].as_mut() else { return Visit::Taken };
             if state.skip > 0 {
@@ -820,7 +837,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 grown = Some(state.id.clone());
                 return Visit::Stop;
             }
-            if is_paced && !run.may_read(record.kafka_time) {
+            if is_paced && !judge.run.may_read(record.kafka_time) {
                 return Visit::Stop;
             }
             taken += 1;
@@ -833,20 +850,19 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 }
                 if let Some(time_us) = stated_watermark(record) {
                     state.watermark.raise(time_us);
-                    fronts.stated(index as u32, &state.id, record);
+                    judge.fronts.stated(index as u32, &state.id, record);
                     return Visit::Taken;
                 }
             }
             if repeated {
-                ledger.read();
+                judge.ledger.read();
                 state.shown.read();
-                ledger.duplicate_offset();
+                judge.ledger.duplicate_offset();
                 state.shown.duplicate_offset();
                 return Visit::Taken;
             }
             // All events of a record are judged by the watermark before it.
             let watermark_us = state.watermark.us();
-            let mut judge = Judge { run, settings, validator, fronts, ledger, side };
             let rank = index as u32;
             if D::MANY {
                 decoder.decode_each(record, |part, event| {

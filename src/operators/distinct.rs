@@ -121,8 +121,11 @@ impl DistinctCounter {
     #[inline]
     fn set(&mut self, id: u32, index: i64, run: u64) -> bool {
         let bound = self.keys.bound();
-        let word =
-            self.words.entry(index).or_insert_with(|| Word { seen: Slots::new(bound), counts: [0; 64], given: [0; 64] });
+        let word = self.words.entry(index).or_insert_with(|| Word {
+            seen: Slots::new(bound),
+            counts: [0; 64],
+            given: [0; 64],
+        });
         let mut fresh = 0;
         let new_here = word.seen.update(id, |seen| {
             fresh = run & !seen.0;
@@ -287,10 +290,12 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
             move |(input, frontier), output| {
                 input.for_each(|_time, blocks| {
                     for block in blocks.iter() {
-                        counter.observe_all(block.keys.iter().zip(&block.events).filter_map(|(key, event)| {
-                            let (first, last) = windows(event)?;
-                            Some((key, first, last))
-                        }));
+                        counter.observe_all(block.keys.iter().zip(&block.events).filter_map(
+                            |(key, event)| {
+                                let (first, last) = windows(event)?;
+                                Some((key, first, last))
+                            },
+                        ));
                     }
                 });
                 let frontier = frontier.frontier();

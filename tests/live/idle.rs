@@ -75,6 +75,24 @@ fn event_time_goes_on_with_the_clock_when_all_partitions_are_idle() {
     }
 }
 
+/// The input ends while all partitions are idle: how far event time had come by the clock is written down there too.
+#[test]
+fn what_has_timed_out_by_the_clock_has_timed_out_in_the_replay() {
+    for workers in [1, 2] {
+        let place = Place::new(2);
+        let live = place.start(workers);
+        place.views(0, &[0, 31]);
+        place.decided("the end of all sessions", |manifest| {
+            place.clock.pass(10);
+            manifest.watermark_us >= ZERO_US + 1_840 * SECOND
+        });
+        place.logs.iter().for_each(|log| log.close());
+        let summary = live.finished();
+        assert_eq!(place.decisions().len(), 2);
+        assert_eq!(same(place.replayed(2)), same(summary));
+    }
+}
+
 #[test]
 fn partition_whose_broker_is_away_is_not_idle() {
     let place = Place::new(2);

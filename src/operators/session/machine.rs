@@ -32,14 +32,8 @@ struct User {
     saved: bool,
 }
 
-const NOBODY: User = User {
-    open: None,
-    started_us: i64::MIN,
-    started: 0,
-    timer: i64::MIN,
-    unsaved: false,
-    saved: false,
-};
+const NOBODY: User =
+    User { open: None, started_us: i64::MIN, started: 0, timer: i64::MIN, unsaved: false, saved: false };
 
 /// What has changed since it was saved.
 #[derive(Default)]
@@ -299,14 +293,7 @@ impl SessionMachine {
             self.timers.entry(timer).or_default().push(id);
         }
         let user = &mut self.users[id as usize];
-        *user = User {
-            open,
-            started_us,
-            started,
-            timer,
-            unsaved: false,
-            saved: true,
-        };
+        *user = User { open, started_us, started, timer, unsaved: false, saved: true };
         if has_moved && !waiting.is_empty() {
             Unsaved::changes(&mut self.unsaved, id, user);
         }
