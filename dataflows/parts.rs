@@ -119,7 +119,11 @@ impl<'scope> Site<'scope, '_> {
             0,
             &self.outputs.tables,
             |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
-            |block| TableBatch { table: block.table as usize, rows: block.rows },
+            |block| TableBatch {
+                table: block.table as usize,
+                rows: block.rows,
+                provisional: block.provisional,
+            },
         );
     }
 

@@ -251,7 +251,7 @@ impl Pipeline for hydraulic::Config {
         hydraulic::JUDGED
     }
     fn state_schema(&self) -> String {
-        format!("{self:?}")
+        hydraulic::Config::state_schema(self)
     }
     fn build(&self, at: Site<'_, '_>) {
         hydraulic::build(at, self);
@@ -297,7 +297,7 @@ impl Pipeline for transit::Config {
         transit::JUDGED
     }
     fn state_schema(&self) -> String {
-        format!("{self:?}")
+        transit::Config::state_schema(self)
     }
     fn build(&self, at: Site<'_, '_>) {
         transit::build(at, self);

@@ -280,7 +280,11 @@ impl<'scope> Flow<'scope, '_> {
             &parts.tallies,
             parts.tables.clone(),
             |block: &TableBlock| (block.table as usize, block.net_rows, &block.digest),
-            |block| TableBatch { table: block.table as usize, rows: block.rows },
+            |block| TableBatch {
+                table: block.table as usize,
+                rows: block.rows,
+                provisional: block.provisional,
+            },
         );
     }
 }

@@ -1,5 +1,6 @@
 //! What can be set of the pipeline.
 
+use std::fmt;
 use std::time::Duration;
 
 use tidegate::decode::json::Limits;
@@ -86,6 +87,29 @@ pub struct Config {
 }
 
 impl Config {
+    /// The settings that state depends on, as a text: a checkpoint of another text is not this pipeline's. Rows of open windows
+    /// are no part of the state.
+    pub fn state_schema(&self) -> String {
+        struct State<'a>(&'a Config);
+        impl fmt::Debug for State<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct("Config")
+                    .field("topic_prefix", &self.0.topic_prefix)
+                    .field("sensors", &self.0.sensors)
+                    .field("alert_topic", &self.0.alert_topic)
+                    .field("delay", &self.0.delay)
+                    .field("max_ahead", &self.0.max_ahead)
+                    .field("limits", &self.0.limits)
+                    .field("windows", &self.0.windows)
+                    .field("silent", &self.0.silent)
+                    .field("partition_by", &self.0.partition_by)
+                    .field("rules", &self.0.rules)
+                    .finish()
+            }
+        }
+        format!("{:?}", State(self))
+    }
+
     /// The input topics, in the order of the sensors.
     pub fn topics(&self) -> Vec<String> {
         let named = |sensor| format!("{}{}", self.topic_prefix, super::SENSORS[sensor]);

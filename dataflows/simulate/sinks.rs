@@ -203,7 +203,7 @@ fn row(rows: &RowBatch, at: usize) -> String {
 
 /// Rows of tables, by the keys of `schemas`.
 pub(super) fn tables(schemas: Vec<Arc<Schema>>) -> Render<TableBatch> {
-    Box::new(move |TableBatch { table, rows }| {
+    Box::new(move |TableBatch { table, rows, .. }| {
         let schema = &schemas[table];
         let entry = |at: usize| {
             let cells: Vec<Cell<'_>> = rows.row(at).collect();

@@ -1,5 +1,6 @@
 //! What can be set of the pipeline.
 
+use std::fmt;
 use std::time::Duration;
 
 use tidegate::decode::json::Limits;
@@ -71,6 +72,30 @@ pub struct Config {
     pub time_unit: TimeUnit,
 }
 
+impl Config {
+    /// The settings that state depends on, as a text: a checkpoint of another text is not this pipeline's. Rows of open windows
+    /// are no part of the state.
+    pub fn state_schema(&self) -> String {
+        struct State<'a>(&'a Config);
+        impl fmt::Debug for State<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct("Config")
+                    .field("topic", &self.0.topic)
+                    .field("format", &self.0.format)
+                    .field("delay", &self.0.delay)
+                    .field("max_ahead", &self.0.max_ahead)
+                    .field("limits", &self.0.limits)
+                    .field("windows", &self.0.windows)
+                    .field("session_gap", &self.0.session_gap)
+                    .field("time_field", &self.0.time_field)
+                    .field("time_unit", &self.0.time_unit)
+                    .finish()
+            }
+        }
+        format!("{:?}", State(self))
+    }
+}
+
 const MINUTE_US: i64 = 60_000_000;
 
 impl Default for Config {
@@ -87,5 +112,31 @@ impl Default for Config {
             time_field: None,
             time_unit: TimeUnit::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hydraulic;
+
+    /// What a checkpoint of these settings says is never to change: it would be refused.
+    #[test]
+    fn state_is_of_the_same_settings_whether_open_windows_are_shown_or_not() {
+        let update_every = Some(Duration::from_secs(10));
+        let transit = Config::default().state_schema();
+        assert_eq!(Config { update_every, ..Config::default() }.state_schema(), transit);
+        assert_eq!(
+            transit,
+            "Config { topic: \"dev_topic\", format: Auto, delay: 120s, max_ahead: 3600s, \
+             limits: Limits { max_record_bytes: 1048576, max_string_bytes: 2048 }, \
+             windows: WindowSpec { size_us: 300000000, slide_us: 300000000, pane_us: 300000000 }, \
+             session_gap: 1800s, time_field: None, time_unit: Milliseconds }",
+        );
+        let hydraulic = hydraulic::Config::default().state_schema();
+        let updating = hydraulic::Config { update_every, ..hydraulic::Config::default() };
+        assert_eq!(updating.state_schema(), hydraulic);
+        let former = format!("{:?}", hydraulic::Config::default()).replace(", update_every: None", "");
+        assert_eq!(hydraulic, former);
     }
 }

@@ -305,7 +305,7 @@ impl Reads<'_> {
     }
 
     fn kafka_us(&self) -> Option<i64> {
-        self.kafka_ms.map(|ms| ms.saturating_mul(1000))
+        self.kafka_ms.and_then(time::from_epoch_ms)
     }
 
     /// A time in seconds, 0 counting as absent.

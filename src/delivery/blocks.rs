@@ -18,6 +18,8 @@ pub struct TableBlock {
     pub table: u32,
     /// The rows.
     pub rows: RowBatch,
+    /// Whether the rows are those of open windows: others of their keys will follow.
+    pub provisional: bool,
     /// By how many rows the table grows: those that replace others less those replaced.
     pub net_rows: i64,
     /// The digest of the rows less that of the replaced ones.
@@ -78,14 +80,20 @@ impl<'scope, C: Clone + 'static> TableRows<'scope, C> for StreamVec<'scope, Tick
                     }
                     // First, so that of a key the final row stays.
                     if !provisional.is_empty() {
-                        let (rows, net_rows, digest) = (provisional, 0, Digest::default());
-                        output.session(&time).give(TableBlock { table, rows, net_rows, digest });
+                        output.session(&time).give(TableBlock {
+                            table,
+                            rows: provisional,
+                            provisional: true,
+                            net_rows: 0,
+                            digest: Digest::default(),
+                        });
                     }
                     if !rows.is_empty() {
                         let mut digest = Digest::default();
                         digest.add_batch(&rows);
                         let net_rows = rows.len() as i64;
-                        output.session(&time).give(TableBlock { table, rows, net_rows, digest });
+                        let block = TableBlock { table, rows, provisional: false, net_rows, digest };
+                        output.session(&time).give(block);
                     }
                 });
             }
@@ -137,7 +145,13 @@ impl<'scope, C: Clone + 'static> TableChanges<'scope, C> for StreamVec<'scope, T
                     digest.add_batch(&rows);
                     digest.remove_batch(&gone);
                     let net_rows = rows.len() as i64 - gone.len() as i64;
-                    output.session(&time).give(TableBlock { table, rows, net_rows, digest });
+                    output.session(&time).give(TableBlock {
+                        table,
+                        rows,
+                        provisional: false,
+                        net_rows,
+                        digest,
+                    });
                 });
             }
         })

@@ -23,11 +23,12 @@ use crate::sink::kcat::{Line, kcat_line};
 pub struct IdleDecision {
     /// Which partition.
     pub partition: Partition,
-    /// The offset of the first record that was read after the partition was released.
+    /// The offset of the first record that was read after the partition was released; where the run stopped or its input ended
+    /// before there was one, the offset that it would have.
     pub offset: i64,
     /// The event time at which the frontier may have stood then, in microseconds.
     pub floor_us: i64,
-    /// That record's Kafka timestamp in milliseconds, −1 where it has none.
+    /// That record's Kafka timestamp in milliseconds, −1 where it has none or is not there.
     pub kafka_ms: i64,
     /// How many decisions about the partition came before: its offset in the topic of decisions.
     pub number: i64,

@@ -554,7 +554,9 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             return;
         }
         let Worker { partitions, standing_us, decided, .. } = self;
-        let behind = |state: &&mut PartitionState| state.released && state.bound_us() < *standing_us;
+        let behind = |state: &&mut PartitionState| {
+            state.released && !state.has_ended && state.bound_us() < *standing_us
+        };
         for state in partitions.iter_mut().flatten().filter(behind) {
             let next = state.last_offset.map_or(0, |last| last + 1);
             state.decide(next, *standing_us, -1, decided);

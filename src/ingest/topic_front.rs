@@ -40,7 +40,7 @@ impl<R> TopicFront<R> {
         TopicFront { render, lines, payload: Vec::new(), hands_watermarks_on: false }
     }
 
-    /// Hands on the records that state a watermark too, as they are and in their place: for a topic that another
+    /// Hands on the records that state a watermark too, with the time that they state and in their place: for a topic that another
     /// pipeline reads, whose records are then late where they would be late here.
     pub fn hand_watermarks_on(mut self) -> Self {
         self.hands_watermarks_on = true;

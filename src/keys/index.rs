@@ -19,6 +19,9 @@ pub(super) struct Slot {
 /// No key is as long as it says, so that it is never found.
 const FREE: Slot = Slot { tag: 0, id: u32::MAX, start: 0, len: u32::MAX };
 
+/// So many slots are made at first.
+const LEAST: usize = 16;
+
 impl Slot {
     /// The place of a key with this number.
     pub(super) fn new(hash: u64, id: u32, start: u32, len: u32) -> Self {
@@ -93,15 +96,27 @@ impl Index {
     /// Adds a key that is not in it.
     pub(super) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(u32) -> u64) {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
-            let larger = vec![FREE; (self.slots.len() * 2).max(16)];
-            for slot in std::mem::replace(&mut self.slots, larger) {
-                if !slot.is_free() {
-                    self.place(hash_of(slot.id), slot);
-                }
-            }
+            self.resize((self.slots.len() * 2).max(LEAST), hash_of);
         }
         self.len += 1;
         self.place(hash, slot);
+    }
+
+    /// Gives back most of the slots where nearly all are free: whoever goes through all of them must not go on paying for the
+    /// most keys that there ever were.
+    pub(super) fn shrink(&mut self, hash_of: impl Fn(u32) -> u64) {
+        let enough = (self.len * 2).next_power_of_two().max(LEAST);
+        if enough * 4 <= self.slots.len() {
+            self.resize(enough, hash_of);
+        }
+    }
+
+    fn resize(&mut self, slots: usize, hash_of: impl Fn(u32) -> u64) {
+        for slot in std::mem::replace(&mut self.slots, vec![FREE; slots]) {
+            if !slot.is_free() {
+                self.place(hash_of(slot.id), slot);
+            }
+        }
     }
 
     fn place(&mut self, hash: u64, slot: Slot) {
@@ -177,6 +192,10 @@ mod tests {
                     let key = format!("key {id}");
                     let found = index.find(hash_of(id), key.as_bytes(), &arena);
                     prop_assert_eq!(found, model.get(&id).map(|()| id));
+                }
+                if id % 5 == 0 {
+                    index.shrink(hash_of);
+                    prop_assert!(index.slots.len() <= (model.len() * 8).max(4 * LEAST));
                 }
                 prop_assert_eq!(index.iter_mut().count(), model.len());
                 prop_assert_eq!(index.is_empty(), model.is_empty());

@@ -226,6 +226,8 @@ impl KeyTable {
     }
 
     fn compact(&mut self) {
+        let entries = &self.entries;
+        self.index.shrink(|id| entries[id as usize].hash);
         let mut arena = Vec::with_capacity(self.arena.len() - self.dead_bytes);
         for slot in self.index.iter_mut() {
             let entry = &mut self.entries[slot.id() as usize];

@@ -243,7 +243,8 @@ pub trait DistinctKeys<'scope, P> {
     /// | in | [`KeyedBlock`] | at most the end of each event's first window − 1 µs | key |
     /// | out | [`DistinctCount`] | the window's end − 1 µs | window |
     /// # Guarantees
-    /// One result a window, when the frontier has reached its end; a function of the set of events.
+    /// One final result a window, when the frontier has reached its end; a function of the set of events. In update mode what
+    /// has changed is given before, at the ends of epochs.
     /// # State
     /// A bit per (key, open window), in words of 64 windows, freed when all windows of a word have closed; saved as
     /// `name`, by word, where it has changed.
@@ -276,7 +277,7 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
     where
         W: Fn(&P) -> Option<(i64, i64)> + 'static,
     {
-        let mut mode = mode;
+        let updates = matches!(mode, Mode::Update(_));
         let worker = self.scope().index() as u32;
         let parts = self.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
@@ -308,9 +309,8 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
                 let open = open_epoch(frontier);
                 saver.passed(open, |written| {
                     windows(counter.open_windows(watermark_us(frontier).unwrap_or(i64::MAX)));
-                    if let Mode::Update(trigger) = &mut mode
-                        && open.is_some_and(|open| trigger.fires(open - 1))
-                    {
+                    // Always of the same epoch as the others: a row is the sum of what all have at its end.
+                    if updates && open.is_some() {
                         counter.changed(&mut |window, keys| give(window, keys, false));
                     }
                     counter
@@ -319,7 +319,7 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
                 held.downgrade(frontier.iter());
             }
         });
-        add_parts(parts, spec)
+        add_parts(parts, spec, mode)
     }
 }
 
@@ -329,6 +329,7 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
 fn add_parts<'scope>(
     parts: StreamVec<'scope, Tick, (u32, DistinctCount)>,
     spec: WindowSpec,
+    mut mode: Mode,
 ) -> StreamVec<'scope, Tick, DistinctCount> {
     let by_window = Exchange::new(|(_, count): &(u32, DistinctCount)| count.window as u64);
     parts.unary_frontier(by_window, "AddParts", move |capability, _info| {
@@ -336,6 +337,7 @@ fn add_parts<'scope>(
         // What each owner gave last.
         let mut open = BTreeMap::<i64, BTreeMap<u32, u64>>::new();
         let mut changed = BTreeSet::new();
+        let mut epoch = Tick::FIRST_EPOCH;
         move |(input, frontier), output| {
             input.for_each(|_time, counts| {
                 for (owner, DistinctCount { window, keys, is_final }) in counts.drain(..) {
@@ -352,9 +354,15 @@ fn add_parts<'scope>(
             let frontier = frontier.frontier();
             let watermark = watermark_us(frontier);
             let is_open = |window: i64| watermark.is_some_and(|us| spec.end(window) > us);
-            for window in std::mem::take(&mut changed).into_iter().filter(|window| is_open(*window)) {
-                if let Some(parts) = open.get(&window) {
-                    give(window, parts, false);
+            if let Some(now) = open_epoch(frontier).filter(|now| *now > epoch) {
+                epoch = now;
+                if let Mode::Update(trigger) = &mut mode
+                    && trigger.fires(now - 1)
+                {
+                    let changed = std::mem::take(&mut changed).into_iter().filter(|window| is_open(*window));
+                    changed.for_each(|window| {
+                        open.get(&window).into_iter().for_each(|p| give(window, p, false))
+                    });
                 }
             }
             while let Some(first) = open.first_entry().filter(|first| !is_open(*first.key())) {

@@ -166,7 +166,7 @@ mod tests {
         let mut rows = schema.batch();
         rows.push(&[Cell::Text(b"/long\x1b"), Cell::Int(1)]);
         rows.push(&[Cell::Text(b"/"), Cell::Int(12)]);
-        first.write(3, TableBatch { table: 0, rows }).unwrap();
+        first.write(3, TableBatch { table: 0, rows, provisional: false }).unwrap();
         let staged = first.prepare(3).unwrap();
         assert!(first.writer.is_empty(), "printed before the commit");
         drop(first);

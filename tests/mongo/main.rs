@@ -52,7 +52,7 @@ fn batch(rows: &[(&str, i64, i64)]) -> TableBatch {
             Cell::Null,
         ]);
     }
-    TableBatch { table: 0, rows: batch }
+    TableBatch { table: 0, rows: batch, provisional: false }
 }
 
 fn open(config: &Config, dir: &Path) -> Result<MongoTables, SinkError> {
@@ -124,7 +124,7 @@ fn values_come_back_with_their_types() {
         let text = Cell::Text("grün 'x' \\ $y".as_bytes());
         rows.push(&[Cell::Int(i64::MIN), Cell::Float(-0.1), Cell::Bool(true), Cell::Time(-1), text]);
         rows.push(&[Cell::Int(2), Cell::Null, Cell::Null, Cell::Null, Cell::Null]);
-        run(&mut sink, epoch, vec![TableBatch { table: 0, rows }]);
+        run(&mut sink, epoch, vec![TableBatch { table: 0, rows, provisional: false }]);
     }
     let mut found = Vec::new();
     read_rows(&config, "kinds", &schema, &mut |row| found.push(format!("{row:?}"))).unwrap();

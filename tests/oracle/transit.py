@@ -281,7 +281,7 @@ def entity_item(message, feed, record):
     if any(len(text.encode()) > MAX_STRING_BYTES for text in keys):
         raise Refused("schema")
     own = [seconds(message.get(member, {}), "timestamp") for member in ("vehicle", "trip_update")]
-    kafka = None if record.ts_ms is None else record.ts_ms * 1000
+    kafka = None if record.ts_ms is None else times.read_millis(record.ts_ms)
     for time in (*own, feed, kafka):
         if time is not None:
             return Item(time, feed, message)
@@ -316,9 +316,10 @@ def items(record):
         if value.lstrip(b" \t\r\n\x0c").startswith(b"{") and not disguised(record):
             all_members, named = members_of(record, ())
             if "header" not in named or "entity" not in named:
-                if record.ts_ms is None:
+                kafka = None if record.ts_ms is None else times.read_millis(record.ts_ms)
+                if kafka is None:
                     raise Refused("schema")
-                return [(None, value, Item(record.ts_ms * 1000, payload=value))]
+                return [(None, value, Item(kafka, payload=value))]
             header = named["header"]
             feed = seconds(of_json("Header", header), "timestamp")
             entities = named["entity"]

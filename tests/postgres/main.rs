@@ -63,7 +63,7 @@ fn batch(rows: &[(i64, &str, i64)]) -> TableBatch {
     for &(minute, page, views) in rows {
         batch.push(&[Cell::Time(minute * 60_000_000), Cell::Text(page.as_bytes()), Cell::Int(views)]);
     }
-    TableBatch { table: 0, rows: batch }
+    TableBatch { table: 0, rows: batch, provisional: false }
 }
 
 fn open(config: &Config, dir: &Path, schemas: Vec<Arc<Schema>>) -> Result<PostgresTables, SinkError> {
@@ -114,7 +114,7 @@ fn values_come_back_with_their_types() {
         let text = Cell::Text("grün 'x' \\".as_bytes());
         rows.push(&[Cell::Int(i64::MIN), Cell::Float(-0.1), Cell::Bool(true), Cell::Time(-1), text]);
         rows.push(&[Cell::Int(2), Cell::Null, Cell::Null, Cell::Null, Cell::Null]);
-        run(&mut sink, epoch, vec![TableBatch { table: 0, rows }]);
+        run(&mut sink, epoch, vec![TableBatch { table: 0, rows, provisional: false }]);
     }
     let mut found = Vec::new();
     read_rows(&config, &schema, &mut |row| found.push(format!("{row:?}"))).unwrap();
@@ -253,7 +253,7 @@ fn rate_of_upserts() {
                 let times = [Cell::Time(minute), Cell::Time(minute + 60_000_000)];
                 rows.push(&[times[0], times[1], Cell::Text(page.as_bytes()), Cell::Int(epoch as i64)]);
             }
-            sink.write(epoch, TableBatch { table: 0, rows }).unwrap();
+            sink.write(epoch, TableBatch { table: 0, rows, provisional: false }).unwrap();
         }
         let staged = sink.prepare(epoch).unwrap();
         let began = Instant::now();

@@ -149,7 +149,7 @@ fn cell_text(cell: Cell<'_>) -> String {
 /// The rows of each of so many tables, sorted as text.
 fn table_rows(batches: Vec<TableBatch>, tables: usize) -> Vec<Vec<String>> {
     let mut tables = vec![Vec::new(); tables];
-    for TableBatch { table, rows } in batches {
+    for TableBatch { table, rows, .. } in batches {
         for row in 0..rows.len() {
             tables[table].push(rows.row(row).map(cell_text).collect::<Vec<_>>().join(" "));
         }

@@ -3,7 +3,7 @@
 //!
 //! First machine by machine, cut between any two records; then as dataflows, cut between two epochs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -647,15 +647,19 @@ proptest! {
         for given in given {
             let DistinctCount { window, keys, is_final } = given.item;
             prop_assert_eq!(is_final, spec.end(window) <= watermark);
-            // What the owners of different keys have found comes one by one: it grows.
-            let former = counts.insert(spec.start(window), keys);
-            prop_assert!(former.is_none_or(|former| former <= keys && !is_final));
+            prop_assert_eq!(counts.insert(spec.start(window), keys), None, "a window is given twice in an epoch");
         }
         prop_assert_eq!(&counts, &distinct::naive(first, (size, slide)));
 
         let scripts = distinct::scripts(second, after, (size, slide), &pace);
+        let mut closed = BTreeSet::new();
         for given in rest(scripts, (watermark, &saved), build).0 {
-            counts.insert(spec.start(given.item.window), given.item.keys);
+            let DistinctCount { window, keys, is_final } = given.item;
+            prop_assert!(!closed.contains(&window), "something follows a final count");
+            if is_final {
+                closed.insert(window);
+            }
+            counts.insert(spec.start(window), keys);
         }
         prop_assert_eq!(counts, distinct::naive(&events, (size, slide)));
     }

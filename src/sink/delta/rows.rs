@@ -1,6 +1,6 @@
 //! Rows of results in Delta tables: what the sinks of tables take, for tables without directories.
 //!
-//! Rows that are final when they come are appended. Where a row replaces the one of its key, a table is small (it has a
+//! Rows that are final are appended; provisional ones are left out. Where a row replaces the one of its key, a table is small (it has a
 //! row a key), and an epoch writes all of it anew: what is in, read from the files, and the epoch's rows over it.
 
 use std::collections::BTreeMap;
@@ -61,6 +61,9 @@ impl Sink for DeltaRows {
         if table.replaces {
             let waiting = self.waiting.entry((epoch, batch.table)).or_insert_with(|| schema.batch());
             waiting.append(&batch.rows);
+            return Ok(());
+        }
+        if batch.provisional {
             return Ok(());
         }
         self.stage(epoch, schema, batch.rows)

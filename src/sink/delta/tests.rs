@@ -194,7 +194,7 @@ fn rows_that_replace_others_by_key_leave_one_each() {
     {
         let mut rows = schema.batch();
         totals.iter().for_each(|(route, n)| rows.push(&[Cell::Text(route.as_bytes()), Cell::Int(*n)]));
-        sink.write(epoch, TableBatch { table: 0, rows }).unwrap();
+        sink.write(epoch, TableBatch { table: 0, rows, provisional: false }).unwrap();
         let staged = sink.prepare(epoch).unwrap();
         sink = open();
         sink.commit(epoch, 1, &staged).unwrap();
@@ -210,6 +210,31 @@ fn rows_that_replace_others_by_key_leave_one_each() {
         expected.push(&[Cell::Text(route.as_bytes()), Cell::Int(n)]);
     }
     assert_eq!(rows, expected);
+}
+
+#[test]
+fn provisional_rows_are_not_appended() {
+    let root = tempfile::tempdir().unwrap();
+    let columns = [("route", ColumnType::Text), ("n", ColumnType::Int)];
+    let schema = Arc::new(Schema::new("activity", &columns, &["route"]));
+    let of =
+        || vec![DeltaTable { schema: Arc::clone(&schema), partition_columns: Vec::new(), replaces: false }];
+    let tables =
+        DeltaTables::open(root.path(), "test", of(), Options::default(), Durability::Process).unwrap();
+    let mut sink = DeltaRows::new(of(), tables);
+    let of_count = |n: i64| {
+        let mut rows = schema.batch();
+        rows.push(&[Cell::Text(b"a"), Cell::Int(n)]);
+        rows
+    };
+    for (epoch, n, provisional) in [(1, 4, true), (2, 6, true), (3, 7, false)] {
+        sink.write(epoch, TableBatch { table: 0, rows: of_count(n), provisional }).unwrap();
+        let staged = sink.prepare(epoch).unwrap();
+        sink.commit(epoch, 1, &staged).unwrap();
+    }
+    let tables =
+        DeltaTables::open(root.path(), "test", of(), Options::default(), Durability::Process).unwrap();
+    assert_eq!(tables.rows("activity").unwrap(), of_count(7));
 }
 
 /// A remote place is one in which nothing is renamed: a directory behind the trait is enough to see that.

@@ -165,7 +165,7 @@ impl MongoTables {
         // The first pass also finds out whether a staged file is whole, before anything is sent.
         let (mut last, mut number) = (HashMap::<(usize, Vec<u8>), u64>::new(), 0);
         let mut batches = StagedBatches::new(&self.stage, staged);
-        while let Some(TableBatch { table, rows }) = batches.next()? {
+        while let Some(TableBatch { table, rows, .. }) = batches.next()? {
             for row in 0..rows.len() {
                 last.insert((table, key_of(&self.stage.schemas[table], &rows, row)), number);
                 number += 1;
@@ -176,7 +176,7 @@ impl MongoTables {
         let mut done = Done::default();
         number = 0;
         batches = StagedBatches::new(&self.stage, staged);
-        while let Some(TableBatch { table, rows }) = batches.next()? {
+        while let Some(TableBatch { table, rows, .. }) = batches.next()? {
             for row in 0..rows.len() {
                 if kept.contains(&number) {
                     waiting[table].push(Upsert::new(&self.stage.schemas[table], rows.row(row), stamp));

@@ -24,7 +24,7 @@ fn replay(out: &OutDir) {
     {
         use crate::sink::sqlite::{SqliteTables, TableBatch};
         let mut tables = SqliteTables::open(dir, "activity", vec![Arc::clone(&schema)], process).unwrap();
-        tables.write(1, TableBatch { table: 0, rows: rows.clone() }).unwrap();
+        tables.write(1, TableBatch { table: 0, rows: rows.clone(), provisional: false }).unwrap();
         let staged = tables.prepare(1).unwrap();
         tables.commit(1, 1, &staged).unwrap();
     }

@@ -100,7 +100,7 @@ impl Merge {
     /// As for [`position`](Merge::position).
     pub fn merge(&mut self, rows: &RowBatch, position: Option<i64>) -> Result<u64, SinkError> {
         self.transact("merging rows", async |this, session| {
-            let mut batch = (!rows.is_empty()).then(|| TableBatch { table: 0, rows: rows.clone() });
+            let mut batch = (!rows.is_empty()).then(|| TableBatch { table: 0, rows: rows.clone(), provisional: false });
             let (at, name) = (&this.at, literal(&this.name));
             // The lock keeps two processes from merging at once, each in its own order of rows.
             session.run(&format!("SELECT 1 FROM {at}tidegate_sync WHERE name = {name} FOR UPDATE")).await?;

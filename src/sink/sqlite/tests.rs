@@ -25,7 +25,7 @@ fn batch(table: usize, rows: &[(i64, &str, i64)]) -> TableBatch {
     for &(minute, page, views) in rows {
         batch.push(&[Cell::Time(minute * 60_000_000), Cell::Text(page.as_bytes()), Cell::Int(views)]);
     }
-    TableBatch { table, rows: batch }
+    TableBatch { table, rows: batch, provisional: false }
 }
 
 fn run(sink: &mut SqliteTables, epoch: u64, batches: Vec<TableBatch>) {
@@ -58,7 +58,7 @@ fn rows_come_back_with_their_types() {
         Cell::Time(1_706_443_200_000_001),
         Cell::Text(b""),
     ]);
-    run(&mut sink, 1, vec![TableBatch { table: 0, rows }]);
+    run(&mut sink, 1, vec![TableBatch { table: 0, rows, provisional: false }]);
     let connection = Connection::open(dir.path().join(FILE)).unwrap();
     let mut query = connection.prepare("SELECT * FROM \"all \"\"kinds\"\"\" ORDER BY id").unwrap();
     type Row = (i64, Option<f64>, Option<bool>, Option<String>, Option<String>);
@@ -117,7 +117,7 @@ fn null_in_a_key_is_one_key() {
         let mut rows = schema.batch();
         rows.push(&[Cell::Text(b"r"), Cell::Null, Cell::Int(value)]);
         rows.push(&[Cell::Text(b"r"), Cell::Text(b""), Cell::Int(value + 1)]);
-        run(&mut sink, epoch, vec![TableBatch { table: 0, rows }]);
+        run(&mut sink, epoch, vec![TableBatch { table: 0, rows, provisional: false }]);
     }
     let connection = Connection::open(dir.path().join(FILE)).unwrap();
     let sum: (i64, i64) = connection
@@ -134,7 +134,7 @@ fn table_without_key_keeps_every_row_once() {
     let mut rows = schema.batch();
     rows.push(&[Cell::Int(1)]);
     rows.push(&[Cell::Int(1)]);
-    sink.write(1, TableBatch { table: 0, rows }).unwrap();
+    sink.write(1, TableBatch { table: 0, rows, provisional: false }).unwrap();
     let staged = sink.prepare(1).unwrap();
     sink.commit(1, 1, &staged).unwrap();
     sink.commit(1, 1, &staged).unwrap();
@@ -174,10 +174,10 @@ fn batch_that_does_not_fit_is_refused_before_the_epoch_is_decided() {
     assert!(sink.write(1, batch(2, &[(0, "/a", 1)])).is_err());
     let mut nan = kinds().batch();
     nan.push(&[Cell::Int(1), Cell::Float(f64::NAN), Cell::Null, Cell::Null, Cell::Null]);
-    assert!(sink.write(1, TableBatch { table: 1, rows: nan }).is_err());
+    assert!(sink.write(1, TableBatch { table: 1, rows: nan, provisional: false }).is_err());
     let mut null = counts().batch();
     null.push(&[Cell::Null, Cell::Text(b""), Cell::Int(1)]);
-    assert!(sink.write(1, TableBatch { table: 0, rows: null }).is_err());
+    assert!(sink.write(1, TableBatch { table: 0, rows: null, provisional: false }).is_err());
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn two_pipelines_share_the_file() {
             for epoch in 1..=20 {
                 let mut rows = schema.batch();
                 rows.push(&[Cell::Int(epoch as i64)]);
-                run(&mut tables, epoch, vec![TableBatch { table: 0, rows }]);
+                run(&mut tables, epoch, vec![TableBatch { table: 0, rows, provisional: false }]);
             }
             tables.committed().unwrap()
         })

@@ -31,6 +31,9 @@ pub struct TableBatch {
     pub table: usize,
     /// The rows, in the schema's columns. Of two rows with the same key the later one stays.
     pub rows: RowBatch,
+    /// Whether the rows are those of open windows, so that others of their keys will follow. Whoever appends leaves them out;
+    /// what replaces by key need not know, and staged rows do not say.
+    pub provisional: bool,
 }
 
 /// The staged file of an epoch.
@@ -179,6 +182,6 @@ impl<'a> StagedReader<'a> {
             let cause = format!("{path:?} holds rows for table {name:?}, which this pipeline does not have");
             return Err(self.books.failed(cause));
         };
-        Ok(Some(TableBatch { table, rows }))
+        Ok(Some(TableBatch { table, rows, provisional: false }))
     }
 }
