@@ -103,7 +103,9 @@ impl State {
 
 fn main() {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--keys").skip(1);
-    let keys = arguments.next().and_then(|keys| keys.parse().ok()).unwrap_or(1_000_000u32);
+    let quick = std::env::args().any(|argument| argument == "--test");
+    let usual = if quick { 100_000u32 } else { 1_000_000 };
+    let keys = arguments.next().and_then(|keys| keys.parse().ok()).unwrap_or(usual);
     let dir = std::env::temp_dir().join(format!("tidegate-recovery-{}", std::process::id()));
     let store = Arc::new(Counting(DirStore::open(&dir).expect("a temporary directory"), AtomicU64::new(0)));
     let compactions = Arc::new(Compactions::default());
