@@ -49,6 +49,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::record::KafkaTime;
 use crate::rows::{Cell, Column, RowBatch, Values};
+use crate::time::written_us;
 
 /// The digest of a multiset of rows, and how many rows there are; see the [module](self) for its definition.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -152,7 +153,8 @@ pub fn encode_cell(out: &mut Vec<u8>, cell: Cell<'_>) {
             return out.extend_from_slice(text);
         }
         Cell::Int(value) => (b'i', value.to_le_bytes()),
-        Cell::Time(value) => (b't', value.to_le_bytes()),
+        // As it can be written: what is compared is rows as they stand in a table.
+        Cell::Time(value) => (b't', written_us(value).to_le_bytes()),
         Cell::Float(value) if value.is_nan() => (b'f', 0x7ff8_0000_0000_0000_u64.to_le_bytes()),
         // Adding 0.0 turns -0.0 into 0.0 and nothing else.
         Cell::Float(value) => (b'f', (value + 0.0).to_bits().to_le_bytes()),

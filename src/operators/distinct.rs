@@ -4,14 +4,14 @@
 //! its class to the last one of its pane): setting the run costs a word or two whatever the ratio of size
 //! and slide, and each bit that was not set before adds one to its window's count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Capability, CapabilitySet};
 
 use super::keyed::KeyedBlock;
 use super::keyed_window::{Mode, capability_at};
@@ -336,37 +336,42 @@ fn add_parts<'scope>(
         let mut held = CapabilitySet::from_elem(capability);
         // What each owner gave last.
         let mut open = BTreeMap::<i64, BTreeMap<u32, u64>>::new();
-        let mut changed = BTreeSet::new();
+        // Windows of which something new is to be given, and the capability to do it in the epoch that it came in.
+        let mut changed = BTreeMap::<i64, Option<Capability<Tick>>>::new();
         let mut epoch = Tick::FIRST_EPOCH;
         move |(input, frontier), output| {
             input.for_each(|_time, counts| {
                 for (owner, DistinctCount { window, keys, is_final }) in counts.drain(..) {
                     open.entry(window).or_default().insert(owner, keys);
                     if !is_final {
-                        changed.insert(window);
+                        changed.insert(window, Some(capability_at(&held, spec.end(window) - 1)));
                     }
                 }
             });
-            let mut give = |window, parts: &BTreeMap<u32, u64>, is_final| {
-                let count = DistinctCount { window, keys: parts.values().sum(), is_final };
-                output.session(&capability_at(&held, spec.end(window) - 1)).give(count);
+            let mut give = |at: &Capability<Tick>, window, parts: &BTreeMap<u32, u64>, is_final| {
+                output.session(at).give(DistinctCount { window, keys: parts.values().sum(), is_final });
             };
             let frontier = frontier.frontier();
             let watermark = watermark_us(frontier);
             let is_open = |window: i64| watermark.is_some_and(|us| spec.end(window) > us);
+            let of_window = |window| capability_at(&held, spec.end(window) - 1);
+            changed.retain(|window, _| is_open(*window));
             if let Some(now) = open_epoch(frontier).filter(|now| *now > epoch) {
                 epoch = now;
                 if let Mode::Update(trigger) = &mut mode
                     && trigger.fires(now - 1)
                 {
-                    let changed = std::mem::take(&mut changed).into_iter().filter(|window| is_open(*window));
-                    changed.for_each(|window| {
-                        open.get(&window).into_iter().for_each(|p| give(window, p, false))
-                    });
+                    for (window, at) in std::mem::take(&mut changed) {
+                        if let Some(parts) = open.get(&window) {
+                            give(&at.unwrap_or_else(|| of_window(window)), window, parts, false);
+                        }
+                    }
                 }
+                // The epoch is over: nothing may keep it open.
+                changed.values_mut().for_each(|at| *at = None);
             }
             while let Some(first) = open.first_entry().filter(|first| !is_open(*first.key())) {
-                give(*first.key(), first.get(), true);
+                give(&of_window(*first.key()), *first.key(), first.get(), true);
                 first.remove();
             }
             held.downgrade(frontier.iter());

@@ -35,7 +35,7 @@ pub fn format(us: i64) -> [u8; TEXT_LEN] {
 /// assert_eq!(&tidegate::time::format_date(-1), b"1969-12-31");
 /// ```
 pub fn format_date(us: i64) -> [u8; DATE_LEN] {
-    date_text(us.clamp(FIRST_US, MAX_US).div_euclid(DAY_US))
+    date_text(written_us(us).div_euclid(DAY_US))
 }
 
 /// [`format()`] with a memory of the date written last, for output that is mostly in order.
@@ -53,11 +53,17 @@ impl Default for TimeFormatter {
     }
 }
 
+/// The instant that [`format()`] writes for `us`.
+#[inline]
+pub(crate) fn written_us(us: i64) -> i64 {
+    us.clamp(FIRST_US, MAX_US)
+}
+
 impl TimeFormatter {
     /// `us` as [`format()`] writes it.
     #[inline]
     pub fn format(&mut self, us: i64) -> [u8; TEXT_LEN] {
-        let us = us.clamp(FIRST_US, MAX_US);
+        let us = written_us(us);
         let mut rest_us = us - self.day_us;
         if !(0..DAY_US).contains(&rest_us) {
             self.turn_to(us.div_euclid(DAY_US));

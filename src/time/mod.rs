@@ -18,6 +18,7 @@
 mod format;
 mod parse;
 
+pub(crate) use format::written_us;
 pub use format::{DATE_LEN, TEXT_LEN, TimeFormatter, format, format_date};
 pub use parse::{TimeParser, from_epoch_ms, parse};
 
