@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
@@ -164,8 +165,25 @@ fn lost(process: usize, status: ExitStatus, told: bool) -> Turn {
     if status.code() == Some(i32::from(USAGE)) {
         return Turn::GiveUp(Failure::usage(why).mend("look at what it said above"));
     }
+    if told && status.signal() == Some(Signal::TERM.as_raw()) {
+        // It was told to stop before it could hear it, and no run begins without it: the last checkpoint stands.
+        return Turn::Done;
+    }
     if told {
         return Turn::GiveUp(Failure::running(why).mend("it was to stop; start it again to go on"));
     }
     Turn::Again(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_told_to_stop_before_it_could_hear_it_has_stopped() {
+        let ended_by = |signal, told| lost(1, ExitStatus::from_raw(signal), told);
+        assert!(matches!(ended_by(15, true), Turn::Done));
+        assert!(matches!(ended_by(15, false), Turn::Again(_)));
+        assert!(matches!(ended_by(9, true), Turn::GiveUp(_)));
+    }
 }

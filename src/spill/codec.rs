@@ -16,8 +16,8 @@ impl<T: Pod + Abomonation> Element for T {}
 
 /// How elements become bytes and back. Both give the same bytes, in the same frames.
 ///
-/// `benches/spill.rs` compares them; 48-byte elements in 64 KiB blocks, nanoseconds an element, on two shared
-/// cores (read the ratios):
+/// `benches/spill.rs` compares them, over the words that panes are spilt as. These figures are of elements of 48 bytes in
+/// blocks of 64 KiB, nanoseconds an element, on two shared cores (read the ratios):
 ///
 /// | | abomonation | bytemuck |
 /// | --- | --- | --- |
@@ -25,7 +25,6 @@ impl<T: Pod + Abomonation> Element for T {}
 /// | decode and use, in memory | 0.4 | 0.5 |
 /// | write blocks: checksum, header, file | 63 | 62 |
 /// | read blocks | 9.1 | 7.8 |
-/// | 16 runs to disk and back in order | 78 | 73 |
 ///
 /// So abomonation is not here for speed: its one cost, a copy while encoding, vanishes beside the file, and
 /// it has no gain. It is the default because it was asked for and does no harm; the other is one word away.
