@@ -27,7 +27,7 @@ impl Source for ByOffset {
 }
 
 /// The log of `seed`: about `records` events of `activity` on `topic`, in three partitions and an empty one. Every other
-/// log goes on by offset; the rest repeat some offsets.
+/// log goes on by offset; the rest repeat some offsets, and half of them are in one lane, as in one recorded file.
 pub(super) fn activity(topic: &str, seed: u64, records: u64) -> Result<Arc<dyn Source>, BadSpec> {
     let by_offset = seed % 2 == 1;
     let span = Duration::from_secs(records * 12);
@@ -67,5 +67,9 @@ pub(super) fn activity(topic: &str, seed: u64, records: u64) -> Result<Arc<dyn S
         }
     }
     let source = MemorySource::new(logs);
-    Ok(if by_offset { Arc::new(ByOffset(source)) } else { Arc::new(source) })
+    Ok(match seed % 4 {
+        1 | 3 => Arc::new(ByOffset(source)),
+        2 => Arc::new(source.in_one_lane()),
+        _ => Arc::new(source),
+    })
 }

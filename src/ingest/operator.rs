@@ -210,6 +210,8 @@ struct Lane {
     /// It has ended within an epoch that is only repeated, which is to stop where it stopped the first time: the end
     /// of the input is for the next epoch.
     drained: bool,
+    /// Records of the next epoch were passed over in one that is only repeated: the lane is to be read again.
+    passed: bool,
 }
 
 /// Everything a worker knows while reading; the operator's closure owns one.
@@ -217,6 +219,8 @@ struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
     run: Arc<Run>,
     settings: Settings,
     reader: Box<dyn Reader>,
+    /// What the reader was opened for.
+    assigned: Vec<Assignment>,
     lanes: Vec<Lane>,
     partitions: Vec<Option<PartitionState>>,
     decoder: D,
@@ -340,6 +344,9 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                         worker.note_cuts();
                         worker.epoch += 1;
                         worker.lanes.iter_mut().for_each(|lane| lane.ended |= lane.drained);
+                        if let Err(error) = worker.rewind() {
+                            worker.run.fail(error.into());
+                        }
                     }
                     for capability in &mut capabilities {
                         let now = *capability.time();
@@ -458,6 +465,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 partitions: reader.lane_partitions(lane).to_vec(),
                 ended: false,
                 drained: false,
+                passed: false,
             })
             .collect();
         let random = match settings.interleave {
@@ -473,6 +481,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             run,
             settings,
             reader,
+            assigned,
             lanes,
             partitions,
             decoder,
@@ -612,6 +621,25 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         });
         let cuts = cuts.collect();
         self.epochs.note_cuts(cuts, std::mem::take(decided));
+    }
+
+    /// Begins to read anew where records of the next epoch were passed over: what was seen before is shown again, and skipped.
+    fn rewind(&mut self) -> Result<(), SourceError> {
+        if !self.lanes.iter().any(|lane| lane.passed) {
+            return Ok(());
+        }
+        for one in &mut self.assigned {
+            let Some(state) = self.partitions[one.partition].as_mut() else { continue };
+            match self.by_offset {
+                true => one.from_offset = state.last_offset.map_or(one.from_offset, |last| last + 1),
+                false => state.skip += std::mem::take(&mut state.seen),
+            }
+        }
+        self.reader = self.run.source().reader(&self.assigned)?;
+        for lane in self.lanes.iter_mut().filter(|lane| lane.passed) {
+            (lane.ended, lane.drained, lane.passed) = (false, false, false);
+        }
+        Ok(())
     }
 
     /// Whether the lane had ended when the epoch that is repeated was.
@@ -812,6 +840,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             run,
             settings,
             reader,
+            lanes,
             partitions,
             decoder,
             validator,
@@ -822,7 +851,8 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             decided,
             ..
         } = self;
-        let mut taken = 0;
+        let (mut taken, mut passed) = (0, 0);
+        let Lane { partitions: lane_partitions, passed: has_passed, .. } = &mut lanes[lane];
         let mut judge = Judge { run, settings, validator, fronts, ledger, side };
         let poll = reader.poll(lane, budget, &mut |index, record| {
             let Some(state) = partitions[index].as_mut() else { return Visit::Taken };
@@ -833,7 +863,16 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
                 return Visit::Taken;
             }
             if repeats && state.is_at_cut(*by_offset) {
-                return Visit::Stop;
+                if state.until.as_ref().is_some_and(|until| until.ended) {
+                    grown = Some(state.id.clone());
+                    return Visit::Stop;
+                }
+                // Where workers read the lane's partitions apart, they did not come to their cuts at one record of it.
+                if are_at_cut(partitions, lane_partitions, *by_offset) {
+                    return Visit::Stop;
+                }
+                passed += 1;
+                return Visit::Taken;
             }
             if state.has_ended {
                 grown = Some(state.id.clone());
@@ -875,11 +914,18 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             }
             Visit::Taken
         })?;
+        *has_passed |= passed > 0;
         match grown {
             Some(partition) => Err(SourceError::Grown { partition }),
-            None => Ok((poll, taken)),
+            None => Ok((poll, taken + passed)),
         }
     }
+}
+
+/// Whether all of `which` have come to their cuts.
+#[cold]
+fn are_at_cut(partitions: &[Option<PartitionState>], which: &[usize], by_offset: bool) -> bool {
+    which.iter().filter_map(|p| partitions[*p].as_ref()).all(|state| state.is_at_cut(by_offset))
 }
 
 /// What judges an event and takes it in.

@@ -68,28 +68,36 @@ impl From<&Record<'_>> for OwnedRecord {
     }
 }
 
-/// Partitions given as records; each is a lane of its own.
+/// Partitions given as records; each is a lane of its own, or all are one ([`in_one_lane`](MemorySource::in_one_lane)).
 pub struct MemorySource {
     partitions: Vec<PartitionInfo>,
     logs: Vec<Log>,
 }
 
-/// A partition's records, each with its headers in wire form.
-type Log = Arc<[(OwnedRecord, Vec<u8>)]>;
+/// Records in their order, each with its partition and its headers in wire form.
+type Log = Arc<[(usize, OwnedRecord, Vec<u8>)]>;
 
 impl MemorySource {
     /// A source of these partitions, whose records are in log order.
     pub fn new(partitions: BTreeMap<Partition, Vec<OwnedRecord>>) -> MemorySource {
-        let with_wire = |record: OwnedRecord| {
-            let wire = record.wire();
-            (record, wire)
-        };
-        let (mut infos, mut all) = (Vec::new(), Vec::new());
-        for (id, records) in partitions {
+        let (mut infos, mut logs) = (Vec::new(), Vec::new());
+        for (partition, (id, records)) in partitions.into_iter().enumerate() {
             infos.push(PartitionInfo { id, records_hint: records.len() as u64, from_offset: 0 });
-            all.push(records.into_iter().map(with_wire).collect());
+            let with_wire = |record: OwnedRecord| {
+                let wire = record.wire();
+                (partition, record, wire)
+            };
+            logs.push(records.into_iter().map(with_wire).collect());
         }
-        MemorySource { partitions: infos, logs: all }
+        MemorySource { partitions: infos, logs }
+    }
+
+    /// The same with all partitions in one lane, as in one recorded file: in turns, a record each.
+    pub fn in_one_lane(self) -> MemorySource {
+        let longest = self.logs.iter().map(|log| log.len()).max().unwrap_or(0);
+        let turns = (0..longest).flat_map(|at| self.logs.iter().filter_map(move |log| log.get(at)));
+        let all: Log = turns.cloned().collect();
+        MemorySource { logs: vec![all], ..self }
     }
 }
 
@@ -99,13 +107,20 @@ impl Source for MemorySource {
     }
 
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
-        let lanes = assigned.iter().filter_map(|assignment| {
-            let records = Arc::clone(self.logs.get(assignment.partition)?);
-            let next =
-                records.iter().take_while(|(record, _)| record.offset < assignment.from_offset).count();
-            Some(MemoryLane { partition: assignment.partition, records, next })
-        });
-        Ok(Box::new(MemoryReader { lanes: lanes.collect() }))
+        let lane = |assigned: &[Assignment], log: &Log| MemoryLane {
+            partitions: assigned.iter().map(|assignment| assignment.partition).collect(),
+            from: assigned.iter().map(|assignment| (assignment.partition, assignment.from_offset)).collect(),
+            log: Arc::clone(log),
+            next: 0,
+        };
+        let lanes = match &self.logs[..] {
+            [all] if !assigned.is_empty() => vec![lane(assigned, all)],
+            logs => {
+                let of = |one: &Assignment| Some(lane(std::slice::from_ref(one), logs.get(one.partition)?));
+                assigned.iter().filter_map(of).collect()
+            }
+        };
+        Ok(Box::new(MemoryReader { lanes }))
     }
 }
 
@@ -114,8 +129,10 @@ struct MemoryReader {
 }
 
 struct MemoryLane {
-    partition: usize,
-    records: Log,
+    partitions: Vec<usize>,
+    /// From which offset on each is shown; `i64::MIN` once it has been.
+    from: BTreeMap<usize, i64>,
+    log: Log,
     next: usize,
 }
 
@@ -125,7 +142,7 @@ impl Reader for MemoryReader {
     }
 
     fn lane_partitions(&self, lane: usize) -> &[usize] {
-        std::slice::from_ref(&self.lanes[lane].partition)
+        &self.lanes[lane].partitions
     }
 
     fn poll(
@@ -134,14 +151,19 @@ impl Reader for MemoryReader {
         budget: usize,
         visit: &mut dyn FnMut(usize, &Record<'_>) -> Visit,
     ) -> Result<Poll, SourceError> {
-        let lane = &mut self.lanes[lane];
-        for (record, wire) in lane.records[lane.next..].iter().take(budget) {
-            if visit(lane.partition, &record.borrowed(wire)) == Visit::Stop {
-                return Ok(Poll::More);
+        let MemoryLane { from, log, next, .. } = &mut self.lanes[lane];
+        let mut left = budget;
+        while let Some((partition, record, wire)) = log.get(*next).filter(|_| left > 0) {
+            if let Some(from) = from.get_mut(partition).filter(|from| record.offset >= **from) {
+                if visit(*partition, &record.borrowed(wire)) == Visit::Stop {
+                    return Ok(Poll::More);
+                }
+                *from = i64::MIN;
+                left -= 1;
             }
-            lane.next += 1;
+            *next += 1;
         }
-        Ok(if lane.next == lane.records.len() { Poll::End } else { Poll::More })
+        Ok(if *next == log.len() { Poll::End } else { Poll::More })
     }
 }
 
