@@ -6,7 +6,6 @@
 # Simple authentication: a client is whoever it says it is (HADOOP_USER_NAME); permissions are checked.
 . "$(dirname "$0")/lib.sh"
 need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not on PATH"; }
-port_free_or_die() { ! port_open "$1" || die "port $1 is taken by something that this script did not start"; }
 HDFS_VERSION=${HDFS_VERSION:-3.5.0} SLF4J_VERSION=2.0.17
 HDFS_RPC_PORT=${HDFS_RPC_PORT:-9820} HDFS_HTTP_PORT=${HDFS_HTTP_PORT:-9870}
 HDFS_DN_PORT=${HDFS_DN_PORT:-9866} HDFS_DN_HTTP_PORT=${HDFS_DN_HTTP_PORT:-9864} HDFS_DN_IPC_PORT=${HDFS_DN_IPC_PORT:-9867}

@@ -99,7 +99,7 @@ start() {
     install
     mkdir -p "$DIR"
     for port in "$KAFKA_PORT" "$KAFKA_CONTROLLER_PORT" ${KAFKA_SASL_SSL_PORT:-} ${KAFKA_SSL_PORT:-}; do
-        ! port_open "$port" || die "port $port is taken by something else: set KAFKA_PORT and KAFKA_CONTROLLER_PORT"
+        port_free_or_die "$port" "KAFKA_PORT and KAFKA_CONTROLLER_PORT"
     done
     config
     if [ ! -f "$DIR/data/meta.properties" ]; then

@@ -65,7 +65,8 @@ pid_of() { # FILE: prints the pid when that very process still lives
     [ -s "$1" ] || return 1
     read -r pid started <"$1" || return 1
     [ -d "/proc/$pid" ] && [ "$(start_time_of "$pid")" = "$started" ] || return 1
-    case $(state_of "$pid") in Z | X | '') return 1 ;; esac
+    # The first thread of a killed process may be gone while others still hold its ports and files.
+    case $(state_of "$pid") in X | '') return 1 ;; Z) [ "$(ls "/proc/$pid/task" 2>/dev/null | wc -l)" -gt 1 ] || return 1 ;; esac
     printf '%s\n' "$pid"
 }
 spawn() { # PIDFILE LOGFILE COMMAND...: in the background, in a session of its own
@@ -114,6 +115,13 @@ usage() { # the comment at the top of the script
     exit 2
 }
 port_open() { (exec 3<>"/dev/tcp/$HOST/$1") 2>/dev/null; }
+port_free_or_die() { # PORT [VARIABLE]: a client that looks for a server that was just killed may hold its port for a moment
+    local tenths=150
+    while port_open "$1"; do
+        [ "$tenths" -gt 0 ] || die "port $1 is taken by something that this script did not start${2:+: set $2}"
+        tenths=$((tenths - 1)) && sleep 0.1
+    done
+}
 free_port() { # FROM: the first port from there that nobody listens on
     local port=$1
     while port_open "$port"; do port=$((port + 1)); done

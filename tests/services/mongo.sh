@@ -17,7 +17,7 @@ start() {
         return 0
     fi
     install
-    ! port_open "$MONGO_PORT" || die "port $MONGO_PORT is taken: set MONGO_PORT"
+    port_free_or_die "$MONGO_PORT" MONGO_PORT
     mkdir -p "$D/data"
     spawn "$PID" "$LOG" "$V/bin/secantusd-py" --host "$HOST" --port "$MONGO_PORT" --storage-path "$D/data" ${MONGO_EXTRA:-}
     wait_until 60 "$PID" "$LOG" port_open "$MONGO_PORT"

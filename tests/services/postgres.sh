@@ -14,7 +14,7 @@ bouncer_start() {
     PATH=$PATH:/usr/sbin
     apt_for pgbouncer pgbouncer
     if pid_of "$BPID" >/dev/null; then return 0; fi
-    ! port_open "$BOUNCER_PORT" || die "port $BOUNCER_PORT is taken: set BOUNCER_PORT"
+    port_free_or_die "$BOUNCER_PORT" BOUNCER_PORT
     printf '"%s" "%s"\n' "$PG_USER" "$PG_PASSWORD" >"$D/users.txt"
     cat >"$D/bouncer.ini" <<X
 [databases]
@@ -61,7 +61,7 @@ ready() { "$PG_BIN/pg_isready" -q -h $HOST -p "$PG_PORT"; }
 start() {
     install
     if p=$(pid_of "$PID"); then say "postgres already runs (pid $p)"; return 0; fi
-    ! port_open "$PG_PORT" || die "port $PG_PORT is taken: set PG_PORT"
+    port_free_or_die "$PG_PORT" PG_PORT
     ensure_tls
     mkdir -p "$D/sock" "$D/log"
     cp "$TLS/server.crt" "$D/server.crt"; cp "$TLS/server.key" "$D/server.key"; chmod 600 "$D/server.key"

@@ -5,7 +5,6 @@
 #   S3_USER/S3_PASSWORD (tidegate/tidegate-secret)  S3_BUCKETS ("tidegate")
 . "$(dirname "$0")/lib.sh"
 need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not on PATH"; }
-port_free_or_die() { ! port_open "$1" || die "port $1 is taken by something that this script did not start"; }
 SEAWEEDFS_VERSION=${SEAWEEDFS_VERSION:-4.48}
 S3_PORT=${S3_PORT:-8333} SEAWEEDFS_MASTER_PORT=${SEAWEEDFS_MASTER_PORT:-9533} SEAWEEDFS_VOLUME_PORT=${SEAWEEDFS_VOLUME_PORT:-8580} SEAWEEDFS_FILER_PORT=${SEAWEEDFS_FILER_PORT:-8888}
 S3_USER=${S3_USER:-tidegate} S3_PASSWORD=${S3_PASSWORD:-tidegate-secret} S3_BUCKETS=${S3_BUCKETS:-tidegate}
