@@ -93,17 +93,31 @@ impl Config {
         struct State<'a>(&'a Config);
         impl fmt::Debug for State<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // Each is named, so that a new setting is decided about.
+                let Config {
+                    topic_prefix,
+                    sensors,
+                    alert_topic,
+                    delay,
+                    max_ahead,
+                    limits,
+                    windows,
+                    silent,
+                    partition_by,
+                    rules,
+                    update_every: _,
+                } = self.0;
                 f.debug_struct("Config")
-                    .field("topic_prefix", &self.0.topic_prefix)
-                    .field("sensors", &self.0.sensors)
-                    .field("alert_topic", &self.0.alert_topic)
-                    .field("delay", &self.0.delay)
-                    .field("max_ahead", &self.0.max_ahead)
-                    .field("limits", &self.0.limits)
-                    .field("windows", &self.0.windows)
-                    .field("silent", &self.0.silent)
-                    .field("partition_by", &self.0.partition_by)
-                    .field("rules", &self.0.rules)
+                    .field("topic_prefix", topic_prefix)
+                    .field("sensors", sensors)
+                    .field("alert_topic", alert_topic)
+                    .field("delay", delay)
+                    .field("max_ahead", max_ahead)
+                    .field("limits", limits)
+                    .field("windows", windows)
+                    .field("silent", silent)
+                    .field("partition_by", partition_by)
+                    .field("rules", rules)
                     .finish()
             }
         }

@@ -33,7 +33,6 @@ use tidegate::ingest::{Ingested, Settings};
 use tidegate::operators::keyed_window::{CloseWindows, WindowFront};
 use tidegate::operators::ordered::Ordered;
 use tidegate::operators::pivot::Pivot;
-use tidegate::rows::RowBatch;
 use tidegate::state::StateHub;
 use tidegate::tick::{Tick, micros};
 use tidegate::topic_lines::TopicLines;
@@ -83,17 +82,18 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
 
     // Features by (cycle, sensor), 1-second tumbling.
     let mode = at.mode(config.update_every);
-    let closed = streams.0.close_windows("SensorFeatures", config.windows, mode, at.state());
-    let sensor_table = |closed, rows: &mut RowBatch| {
-        sensor_rows(closed).into_iter().for_each(|row| tables::sensor_features(row, rows));
-    };
-    rows.push(closed.clone().table_rows_final(
+    let all =
+        streams.0.close_windows("SensorFeatures", config.windows, mode, at.state()).flat_map(|closed| {
+            let is_final = closed.is_final;
+            sensor_rows(closed).into_iter().map(move |row| (is_final, row))
+        });
+    rows.push(all.clone().table_rows_final(
         SENSOR_FEATURES as u32,
         sensor_features,
-        |closed| closed.is_final,
-        sensor_table,
+        |(is_final, _)| *is_final,
+        |(_, row), rows| tables::sensor_features(row, rows),
     ));
-    let features = closed.filter(|closed| closed.is_final).flat_map(sensor_rows);
+    let features = all.filter(|(is_final, _)| *is_final).map(|(_, row)| row);
 
     // All sensors of a (second, cycle).
     let synced = synchronize(features.clone(), config, at.state()).inspect(metrics::newest(at.run.board()));

@@ -79,16 +79,29 @@ impl Config {
         struct State<'a>(&'a Config);
         impl fmt::Debug for State<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // Each is named, so that a new setting is decided about.
+                let Config {
+                    topic,
+                    format,
+                    delay,
+                    max_ahead,
+                    limits,
+                    windows,
+                    session_gap,
+                    time_field,
+                    time_unit,
+                    update_every: _,
+                } = self.0;
                 f.debug_struct("Config")
-                    .field("topic", &self.0.topic)
-                    .field("format", &self.0.format)
-                    .field("delay", &self.0.delay)
-                    .field("max_ahead", &self.0.max_ahead)
-                    .field("limits", &self.0.limits)
-                    .field("windows", &self.0.windows)
-                    .field("session_gap", &self.0.session_gap)
-                    .field("time_field", &self.0.time_field)
-                    .field("time_unit", &self.0.time_unit)
+                    .field("topic", topic)
+                    .field("format", format)
+                    .field("delay", delay)
+                    .field("max_ahead", max_ahead)
+                    .field("limits", limits)
+                    .field("windows", windows)
+                    .field("session_gap", session_gap)
+                    .field("time_field", time_field)
+                    .field("time_unit", time_unit)
                     .finish()
             }
         }

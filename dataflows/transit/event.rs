@@ -112,7 +112,7 @@ impl Decode for TransitDecoder {
             Format::Auto => source.trim_ascii_start().first() == Some(&b'{'),
         };
         let mut met = unknown.get();
-        let reads = Reads { limits, kafka_ms: record.kafka_time.ms() };
+        let reads = Reads { limits, kafka_us: record.kafka_time.us() };
         if !is_json {
             match reads.feed_of_wire(source, &mut met) {
                 Err(why) => each(Part::WHOLE, Err(why)),
@@ -165,7 +165,7 @@ enum Form {
 /// What reading an event needs besides its bytes.
 struct Reads<'a> {
     limits: &'a Limits,
-    kafka_ms: Option<i64>,
+    kafka_us: Option<i64>,
 }
 
 impl Reads<'_> {
@@ -262,7 +262,7 @@ impl Reads<'_> {
         let of_vehicle = message.message(4).map(|vehicle| self.time_of(vehicle, 5, "vehicle.timestamp"));
         let of_trip = message.message(3).map(|trip| self.time_of(trip, 4, "trip_update.timestamp"));
         let own = of_vehicle.transpose()?.flatten().or(of_trip.transpose()?.flatten());
-        let time_us = own.or(feed_us).or(self.kafka_us());
+        let time_us = own.or(feed_us).or(self.kafka_us);
         let time_us = time_us.ok_or_else(|| schema("neither entity, header nor record has a timestamp"))?;
         Ok(Entity { time_us, feed_us, message })
     }
@@ -298,14 +298,10 @@ impl Reads<'_> {
             Some((name, unit, text)) => Some(unit.read(text).ok_or_else(|| {
                 Rejected::new(Reason::Time, format!("member {name:?} is not a time in {}", unit.as_str()))
             })?),
-            None => self.kafka_us(),
+            None => self.kafka_us,
         };
         let time_us = time_us.ok_or_else(|| schema("neither object nor record has a timestamp"))?;
         Ok(TransitEvent::Other { time_us, payload })
-    }
-
-    fn kafka_us(&self) -> Option<i64> {
-        self.kafka_ms.and_then(time::from_epoch_ms)
     }
 
     /// A time in seconds, 0 counting as absent.

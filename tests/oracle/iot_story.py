@@ -7,7 +7,7 @@ import times
 from iot import MEMBERS, NUMBERS, RAW, TEXTS
 
 
-class Story(random_fixture.Story):
+class Story(random_fixture.WithoutSessions):
     """Readings in place of events: same disorder, same spellings, same poisons."""
 
     topic = RAW
@@ -20,7 +20,7 @@ class Story(random_fixture.Story):
         r, p = self.r, self.r.randrange(self.partitions)
         x = r.random()
         if x < self.trouble:
-            self.put(p, ("create", now // 1000), b"bad", self.bad(self.time(p, now)))
+            self.poison(p, now)
         elif x < self.trouble + self.heartbeats:
             self.heartbeat(p, now)
         elif x < self.trouble + self.heartbeats + 0.08 and self.recent:
@@ -82,15 +82,6 @@ class Story(random_fixture.Story):
             json.dumps({**body, "temperature": 1000, "humidity": -1, "energy_consumption": -0.1}).encode(),
         ]
         return r.choice(faults)
-
-    def edge_sessions(self, now):
-        pass
-
-    def plan_rest(self):
-        pass
-
-    def last_words(self, now):
-        pass
 
     def poison(self, p, now, number=None):
         self.put(p, ("create", now // 1000), b"bad", self.bad(self.time(p, now)))

@@ -252,6 +252,19 @@ class Story:
         self.offset[p] += 1 if r.random() < 0.95 else r.choice([2, 3, 500])
 
 
+class WithoutSessions(Story):
+    """A story without the scenes that are about sessions."""
+
+    def edge_sessions(self, now):
+        pass
+
+    def plan_rest(self):
+        pass
+
+    def last_words(self, now):
+        pass
+
+
 EXTRA_NAMES = [
     "referrer", "device", "Device", "rest", "", "late", "event_date", "kafka_offset", "processing_time", "x", "x_x",
     "a.b", "a b", "a\"b", "a/b", "é", "日本", "user id", "null", "0", "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"),

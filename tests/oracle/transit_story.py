@@ -8,7 +8,7 @@ import times
 from transit import BOUNDS, TOPIC, TYPES, camel, delimited, number_bytes
 
 
-class Story(random_fixture.Story):
+class Story(random_fixture.WithoutSessions):
     """Feeds in place of events: same disorder, same clocks, poisons of their own."""
 
     topic = TOPIC
@@ -17,7 +17,7 @@ class Story(random_fixture.Story):
         r, p = self.r, self.r.randrange(self.partitions)
         x = r.random()
         if x < self.trouble:
-            self.put(p, ("create", now // 1000), b"bad", self.bad(p, now))
+            self.poison(p, now)
         elif x < self.trouble + self.heartbeats:
             self.heartbeat(p, now)
         elif x < self.trouble + self.heartbeats + 0.05:
@@ -155,15 +155,6 @@ class Story(random_fixture.Story):
             b'{"header":{"timestamp":99999999999999},"entity":[]}', b'{"header":null,"entity":null}', b'{"a":"\xff"}',
             b'{"header":{},"entity":null}', b'{"header":{"timestamp":0},"entity":[{"id":"q"},{"id":"q"}]}',
         ])
-
-    def edge_sessions(self, now):
-        pass
-
-    def plan_rest(self):
-        pass
-
-    def last_words(self, now):
-        pass
 
     def poison(self, p, now, number=None):
         self.put(p, ("create", now // 1000), b"bad", self.bad(p, now))

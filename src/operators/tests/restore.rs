@@ -526,6 +526,20 @@ fn of_worker(events: &[Event], index: usize, peers: usize) -> Vec<Event> {
     events.iter().filter(|event| event.partition as usize % peers == index).cloned().collect()
 }
 
+/// All of `first` at once, then the second epoch, which `second` is for.
+fn of_first_epoch(
+    first: &[Event],
+    second: &[Event],
+    peers: usize,
+    windows: (i64, i64),
+) -> Vec<Vec<Step<KeyedBlock<distinct::Run>>>> {
+    let end_us = limit(second, windows.0, windows.1);
+    let once: Pace = vec![(first.len(), 0, false)];
+    let mut scripts = distinct::scripts(first, peers, windows, &once);
+    scripts.iter_mut().for_each(|steps| steps.push(Step::To(Tick::new(SECOND_EPOCH, end_us))));
+    scripts
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -609,10 +623,7 @@ proptest! {
         let build = operators::<KeyedBlock<distinct::Run>, _, _>(move |blocks, _, hub| {
             blocks.to_owners().distinct_keys("Distinct", spec, Mode::Final, hub, |run| *run)
         });
-        let end_us = limit(second, size, slide);
-        let once: Pace = vec![(first.len(), 0, false)];
-        let mut scripts = distinct::scripts(first, before, (size, slide), &once);
-        scripts.iter_mut().for_each(|steps| steps.push(Step::To(Tick::new(SECOND_EPOCH, end_us))));
+        let scripts = of_first_epoch(first, second, before, (size, slide));
         let (mut given, _, watermark, saved) = first_epoch(&scripts, build);
         let scripts = distinct::scripts(second, after, (size, slide), &pace);
         given.extend(rest(scripts, (watermark, &saved), build).0);
@@ -638,10 +649,7 @@ proptest! {
             let trigger = Trigger::new(Duration::ZERO, Arc::new(ManualClock::default()), 0);
             blocks.to_owners().distinct_keys("Distinct", spec, Mode::Update(trigger), hub, |run| *run)
         });
-        let end_us = limit(second, size, slide);
-        let once: Pace = vec![(first.len(), 0, false)];
-        let mut scripts = distinct::scripts(first, before, (size, slide), &once);
-        scripts.iter_mut().for_each(|steps| steps.push(Step::To(Tick::new(SECOND_EPOCH, end_us))));
+        let scripts = of_first_epoch(first, second, before, (size, slide));
         let (given, _, watermark, saved) = first_epoch(&scripts, build);
         let mut counts = BTreeMap::new();
         for given in given {
