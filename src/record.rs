@@ -43,6 +43,7 @@ pub enum KafkaTime {
 
 impl KafkaTime {
     /// The timestamp in milliseconds, if there is one.
+    #[inline(always)]
     pub fn ms(self) -> Option<i64> {
         match self {
             KafkaTime::None => None,
@@ -71,6 +72,7 @@ impl<'a> Value<'a> {
     ///
     /// # Panics
     /// When `slab` is shorter than `len`.
+    #[inline(always)]
     pub fn within(slab: &'a [u8], len: usize) -> Self {
         assert!(len <= slab.len(), "a value must lie within its slab");
         Value { slab, len }

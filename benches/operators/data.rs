@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use tidegate::aggregate::{Avg, Count, DistinctApprox, Finite, Max, Min, Sum};
 use tidegate::decode::{Reason, Rejected};
-use tidegate::ingest::{Decode, Edge, Front, Ledger, Position, Verdict, Verdicts};
+use tidegate::ingest::{Decode, Edge, Front, Ledger, Place, Position, Verdict, Verdicts};
 use tidegate::keys::key_hash;
 use tidegate::operators::keyed::{KeyedBlock, KeyedRouter};
 use tidegate::operators::keyed_window::Measure;
@@ -103,6 +103,7 @@ pub(crate) fn feed<'s, F: Front<Ready>>(
         let mut held = Some(capability);
         let mut batches = DATA.events.chunks(BATCH);
         let (ledger, partition) = (Ledger::new(1), Partition::new("bench", 0));
+        let place = Place { partition, rank: 0, floor_us: i64::MIN };
         move |output| {
             let Some(capability) = &mut held else { return };
             let batch = batches.next();
@@ -118,10 +119,7 @@ pub(crate) fn feed<'s, F: Front<Ready>>(
                     record: &record,
                     time_us: event.time_us,
                     watermark_us: event.watermark_us,
-                    floor_us: i64::MIN,
-                    rank: 0,
-                    partition: &partition,
-                    accepted: event.offset,
+                    place: &place,
                 };
                 front.observe(&at, &event, &mut Verdicts::new(&ledger));
             }
@@ -193,7 +191,7 @@ impl Front<Ready> for Users {
         verdicts.give(0, Verdict::Counted);
         let what = SessionEvent {
             time_us: at.time_us,
-            rank: at.rank,
+            rank: at.place.rank,
             offset: at.record.offset,
             mark: event.mark,
             flagged: false,

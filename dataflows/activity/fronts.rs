@@ -109,7 +109,7 @@ impl Front<ActivityDecoder> for UserEvents {
             EventType::SessionEnd => Mark::End,
         };
         let (user, is_view) = (event.user_id(), kind == EventType::PageView);
-        let (time_us, offset, rank) = (at.time_us, at.record.offset, at.rank);
+        let (time_us, offset, rank) = (at.time_us, at.record.offset, at.place.rank);
         let user_event = UserEvent { time_us, offset, rank, windows, mark, is_view, in_session };
         self.router.push(key_hash(user), user, user_event);
     }
@@ -155,8 +155,8 @@ impl LakeRow<ActivityDecoder, 9> for ActivityRow {
             Cell::Text(event.page_url()),
             Cell::Text(EVENT_TYPES[event.event_type() as usize].as_bytes()),
             Cell::Bool(at.is_late()),
-            Cell::Text(at.partition.topic.as_bytes()),
-            Cell::Int(at.partition.number.into()),
+            Cell::Text(at.place.partition.topic.as_bytes()),
+            Cell::Int(at.place.partition.number.into()),
             Cell::Int(at.record.offset),
             at.record.kafka_time.us().map_or(Cell::Null, Cell::Time),
         ];

@@ -34,7 +34,7 @@ impl Measure<ReadingDecoder> for BySensor {
         let humidity = Finite::new(event.humidity())?;
         let energy = Finite::new(event.energy_consumption())?;
         let origin =
-            Origin { event_time_us: at.time_us, partition: at.rank.into(), offset: at.record.offset };
+            Origin { event_time_us: at.time_us, partition: at.place.rank.into(), offset: at.record.offset };
         let places = ((origin, event.location()), (origin, event.state()), (origin, event.device_type()));
         let temperatures = (temperature, temperature, temperature);
         let input = (temperatures, humidity, energy, (), places, at.record.kafka_time.ms());

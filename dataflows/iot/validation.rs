@@ -91,13 +91,13 @@ impl Validation {
 
 impl Validate<ReadingDecoder> for Validation {
     fn check(&mut self, at: &Position<'_>, event: &Reading<'_>) -> Result<(), Rejected> {
-        let repeats = self.dedup.is_repeat(at.rank, event.sensor_id(), at.time_us, at.watermark_us);
+        let repeats = self.dedup.is_repeat(at.place.rank, event.sensor_id(), at.time_us, at.watermark_us);
         let mut breaks = repeats || self.ranges.iter().any(|rule| !rule.range.holds((rule.take)(event)));
         self.declared(at, event, &mut |_, _| breaks = true);
         if breaks {
             return Err(self.rejection(at, event, repeats));
         }
-        self.dedup.remember(at.rank, event.sensor_id(), at.time_us, at.watermark_us);
+        self.dedup.remember(at.place.rank, event.sensor_id(), at.time_us, at.watermark_us);
         Ok(())
     }
 

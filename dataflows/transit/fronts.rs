@@ -68,7 +68,7 @@ impl Front<TransitDecoder> for ByVehicle {
             return;
         }
         let Some(Observation { vehicle, .. }) = Observation::of(event) else { return };
-        let (time_us, rank, offset) = (at.time_us, at.rank, at.record.offset);
+        let (time_us, rank, offset) = (at.time_us, at.place.rank, at.record.offset);
         let joins = SessionEvent { time_us, rank, offset, mark: Mark::Join, flagged: false };
         self.0.push(key_hash(vehicle.as_bytes()), vehicle.as_bytes(), joins);
     }
@@ -115,8 +115,8 @@ impl EventRows<TransitDecoder> for FeedRows {
         row: &mut dyn FnMut(usize, i64, &[Cell<'_>]),
     ) {
         let origin = [
-            Cell::Text(at.partition.topic.as_bytes()),
-            Cell::Int(at.partition.number.into()),
+            Cell::Text(at.place.partition.topic.as_bytes()),
+            Cell::Int(at.place.partition.number.into()),
             Cell::Int(at.record.offset),
             at.record.kafka_time.us().map_or(Cell::Null, Cell::Time),
         ];

@@ -26,28 +26,33 @@ pub struct Position<'a> {
     pub time_us: i64,
     /// Its partition's watermark before it; `i64::MIN` before the first record.
     pub watermark_us: i64,
-    /// The floor that the partition was given after it had been idle; `i64::MIN` where it was given none.
-    pub floor_us: i64,
-    /// The partition's rank among all partitions of the run, ascending like [`Partition`].
-    pub rank: u32,
+    /// Its partition.
+    pub place: &'a Place,
+}
+
+/// What stays the same for many records of a partition.
+#[derive(Clone, Debug)]
+pub struct Place {
     /// The partition.
-    pub partition: &'a Partition,
-    /// How many records of the partition were accepted before it.
-    pub accepted: i64,
+    pub partition: Partition,
+    /// Its rank among all partitions of the run, ascending like [`Partition`].
+    pub rank: u32,
+    /// The floor that it was given after it had been idle; `i64::MIN` where it was given none.
+    pub floor_us: i64,
 }
 
 impl Position<'_> {
     /// What the record is judged by: the watermark or the floor, whichever is later.
     #[inline(always)]
     pub fn bound_us(&self) -> i64 {
-        self.watermark_us.max(self.floor_us)
+        self.watermark_us.max(self.place.floor_us)
     }
 
     /// The verdict on a record that is too late by [`Position::bound_us`], where `late_by_watermark` says whether it is
     /// so by the watermark alone.
     #[cold]
     pub fn too_late(&self, late_by_watermark: impl FnOnce(i64) -> bool) -> Verdict {
-        let idle = self.floor_us > self.watermark_us && !late_by_watermark(self.watermark_us);
+        let idle = self.place.floor_us > self.watermark_us && !late_by_watermark(self.watermark_us);
         if idle { Verdict::Idle } else { Verdict::Late }
     }
 

@@ -122,7 +122,7 @@ impl<D: Decode, R: LakeRow<D, N>, const N: usize> Front<D> for LakeFront<R, N> {
     type Item = LakeBlock;
 
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, _verdicts: &mut Verdicts<'_>) {
-        let rank = at.rank as usize;
+        let rank = at.place.rank as usize;
         if rank >= self.partitions.len() {
             self.partitions.resize_with(rank + 1, Partition::default);
         }
@@ -136,7 +136,7 @@ impl<D: Decode, R: LakeRow<D, N>, const N: usize> Front<D> for LakeFront<R, N> {
             self.open += 1;
             LakeBlock {
                 directory: self.row.directory(key),
-                rank: at.rank,
+                rank: at.place.rank,
                 extras: Vec::new(),
                 rows: self.schema.batch(),
                 digest: Digest::default(),

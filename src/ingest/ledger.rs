@@ -76,8 +76,13 @@ struct Cells {
     duplicate_offsets: Cell<u64>,
     rejected: [Cell<u64>; Reason::ALL.len()],
     accepted: Cell<u64>,
-    outputs: Vec<[Cell<u64>; 4]>,
+    /// In place, so that a record finds them without a further look.
+    outputs: [[Cell<u64>; 4]; MOST_OUTPUTS],
+    len: usize,
 }
+
+/// How many outputs of a pipeline records can meet: they are told apart by the bits of a number.
+const MOST_OUTPUTS: usize = u32::BITS as usize;
 
 /// A worker's ledger of one pipeline, shared by its operators.
 #[derive(Clone)]
@@ -90,16 +95,18 @@ fn add(cell: &Cell<u64>, n: u64) {
 
 impl Ledger {
     /// An empty ledger for a pipeline with `outputs` outputs that records meet.
+    ///
+    /// # Panics
+    /// When there are more than 32.
     pub fn new(outputs: usize) -> Self {
-        let mut cells = Cells::default();
-        cells.outputs.resize_with(outputs, Default::default);
-        Ledger(Rc::new(cells))
+        assert!(outputs <= MOST_OUTPUTS, "records meet at most {MOST_OUTPUTS} outputs");
+        Ledger(Rc::new(Cells { len: outputs, ..Cells::default() }))
     }
 
-    /// Notes a record read.
-    #[inline(always)]
-    pub fn read(&self) {
-        add(&self.0.read, 1);
+    /// Notes records read, and how many of them were accepted.
+    pub fn note(&self, read: u64, accepted: u64) {
+        add(&self.0.read, read);
+        add(&self.0.accepted, accepted);
     }
 
     /// Notes a repeated offset.
@@ -112,16 +119,10 @@ impl Ledger {
         add(&self.0.rejected[reason as usize], 1);
     }
 
-    /// Notes an accepted record.
-    #[inline(always)]
-    pub fn accepted(&self) {
-        add(&self.0.accepted, 1);
-    }
-
     /// Files an accepted record under `verdict` for `output`.
     #[inline(always)]
     pub fn file(&self, output: usize, verdict: Verdict) {
-        add(&self.0.outputs[output][verdict as usize], 1);
+        add(&self.0.outputs[output % MOST_OUTPUTS][verdict as usize], 1);
     }
 
     /// Moves `n` records of `output` from counted to filtered: an operator behind the exchange found that
@@ -141,8 +142,7 @@ impl Ledger {
             duplicate_offsets: cells.duplicate_offsets.get(),
             rejected: std::array::from_fn(|i| cells.rejected[i].get()),
             accepted: cells.accepted.get(),
-            outputs: cells
-                .outputs
+            outputs: cells.outputs[..cells.len]
                 .iter()
                 .map(|[counted, filtered, late, idle]| OutputCounts {
                     counted: counted.get(),

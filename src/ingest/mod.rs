@@ -16,6 +16,7 @@ mod lake_front;
 mod ledger;
 mod operator;
 mod partition;
+mod partition_state;
 mod quality;
 mod range;
 mod remembered;
@@ -26,7 +27,7 @@ mod topic_front;
 mod validate;
 
 pub use dedup::Dedup;
-pub use front::{Edge, Front, FrontSet, Port, Position, Verdicts};
+pub use front::{Edge, Front, FrontSet, Place, Port, Position, Verdicts};
 pub use idle::{BadDecision, IdleDecision, IdlePolicy, idle_topic, read_decisions};
 pub use lake_front::{LakeBlock, LakeFront, LakeRow, MOST_EXTRAS, REST};
 pub use ledger::{Counts, Ledger, OutputCounts, Verdict};

@@ -1,6 +1,5 @@
 //! The timely operator around a reader and a set of fronts.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,10 @@ use timely::dataflow::operators::{Capability, Probe};
 use timely::dataflow::{Scope, StreamVec};
 
 use super::front::{Edge, FrontSet, Port, Position, Verdicts};
-use super::idle::{Due, IdleDecision, by_partition};
+use super::idle::{IdleDecision, by_partition};
 use super::ledger::Ledger;
-use super::partition::{PartitionWatermark, stated_watermark};
+use super::partition::stated_watermark;
+use super::partition_state::{Attention, PartitionState, Until};
 use super::shown::Shown;
 use super::validate::{AcceptAll, Validate};
 use super::{Decode, Part, SideTopics, remembered};
@@ -64,144 +64,6 @@ pub struct Ingested<'scope, S> {
     pub streams: S,
     /// Late records and dead letters.
     pub side: StreamVec<'scope, Tick, TopicBlock>,
-}
-
-/// Where a partition stood at the end of what is repeated.
-struct Until {
-    /// How many records had been shown.
-    seen: u64,
-    /// The next offset.
-    next: i64,
-    floor_us: i64,
-    decisions: i64,
-    released: bool,
-    ended: bool,
-}
-
-impl Until {
-    fn of(cut: Option<PartitionCut>) -> Self {
-        match cut {
-            // A partition that was not there has nothing to repeat.
-            None => {
-                Until { seen: 0, next: 0, floor_us: i64::MIN, decisions: 0, released: true, ended: false }
-            }
-            Some(PartitionCut { seen, last_offset, floor_us, decisions, released, ended, .. }) => {
-                let next = last_offset.map_or(0, |last| last + 1);
-                Until { seen, next, floor_us, decisions, released, ended }
-            }
-        }
-    }
-}
-
-struct PartitionState {
-    id: Partition,
-    watermark: PartitionWatermark,
-    last_offset: Option<i64>,
-    accepted: i64,
-    /// Records shown, whatever they were.
-    seen: u64,
-    /// Records that an earlier run has seen and that the source shows again.
-    skip: u64,
-    /// Where to stop, in an epoch that is only repeated.
-    until: Option<Until>,
-    /// Whether a checkpoint has seen its end: it holds nothing open, and must not go on.
-    has_ended: bool,
-    /// Whether it is idle: it holds nothing open until its next record.
-    released: bool,
-    /// Since when it is at its end, by the run's monotonic clock.
-    at_end_us: Option<i64>,
-    floor_us: i64,
-    /// Decisions that are to be repeated.
-    due: VecDeque<Due>,
-    /// From which offset on a record may change the floor: what is looked at for each record.
-    floor_from: i64,
-    decisions: i64,
-    /// What is stated of it for those who watch.
-    shown: Shown,
-}
-
-impl PartitionState {
-    fn new(id: Partition, delay_us: i64, due: VecDeque<Due>, shown: Shown) -> Self {
-        let mut state = PartitionState {
-            id,
-            watermark: PartitionWatermark::new(delay_us),
-            last_offset: None,
-            accepted: 0,
-            seen: 0,
-            skip: 0,
-            until: None,
-            has_ended: false,
-            released: false,
-            at_end_us: None,
-            floor_us: i64::MIN,
-            due,
-            floor_from: i64::MAX,
-            decisions: 0,
-            shown,
-        };
-        state.look_out();
-        state
-    }
-
-    /// What the partition's records are judged by, and where it holds the frontier.
-    fn bound_us(&self) -> i64 {
-        self.watermark.us().max(self.floor_us)
-    }
-
-    fn holds(&self) -> bool {
-        !self.released && !self.has_ended
-    }
-
-    fn release(&mut self) {
-        self.released = true;
-        self.look_out();
-    }
-
-    fn look_out(&mut self) {
-        let due = self.due.front().map_or(i64::MAX, |due| due.offset);
-        self.floor_from = if self.released { i64::MIN } else { due };
-    }
-
-    /// A record beyond `floor_from` is about to be judged: recorded decisions take effect, and a partition that was released
-    /// is so no longer. Where nothing is repeated (`standing_us` is given), its floor is where its worker's capability stands.
-    /// What is new of it goes to `decided`.
-    #[cold]
-    fn wake(&mut self, record: &Record<'_>, standing_us: Option<i64>, decided: &mut Vec<IdleDecision>) {
-        let was_released = std::mem::take(&mut self.released);
-        self.take_due(record.offset, record.kafka_time.ms().unwrap_or(-1), decided);
-        if let Some(floor_us) = standing_us.filter(|us| was_released && *us > self.bound_us()) {
-            self.decide(record.offset, floor_us, record.kafka_time.ms().unwrap_or(-1), decided);
-        }
-        self.look_out();
-    }
-
-    /// Recorded decisions up to `offset` take effect.
-    fn take_due(&mut self, offset: i64, kafka_ms: i64, decided: &mut Vec<IdleDecision>) {
-        while let Some(&due) = self.due.front().filter(|due| due.offset <= offset) {
-            self.due.pop_front();
-            match due.decided {
-                false => self.decide(due.offset, due.floor_us, kafka_ms, decided),
-                true => {
-                    self.floor_us = self.floor_us.max(due.floor_us);
-                    self.decisions += 1;
-                }
-            }
-        }
-    }
-
-    fn decide(&mut self, offset: i64, floor_us: i64, kafka_ms: i64, decided: &mut Vec<IdleDecision>) {
-        self.floor_us = self.floor_us.max(floor_us);
-        let (partition, number) = (self.id.clone(), self.decisions);
-        self.decisions += 1;
-        decided.push(IdleDecision { partition, offset, floor_us, kafka_ms, number });
-    }
-
-    fn is_at_cut(&self, by_offset: bool) -> bool {
-        self.until.as_ref().is_some_and(|until| match by_offset {
-            true => self.last_offset.map_or(0, |last| last + 1) >= until.next,
-            false => self.skip == 0 && self.seen >= until.seen,
-        })
-    }
 }
 
 struct Lane {
@@ -408,52 +270,37 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             let id = all[partition].id.clone();
             let due = decisions.remove(&id).unwrap_or_default();
             let shown = Shown::new(run.board().partition(&id), all[partition].records_hint);
-            let mut state = PartitionState::new(id, settings.delay_us, due, shown);
-            let cut_of = |cuts: &[PartitionCut]| cuts.iter().find(|cut| cut.id == state.id).cloned();
+            let mut state = PartitionState::new(id, partition as u32, settings.delay_us, due, shown);
+            let cut_of = |cuts: &[PartitionCut]| cuts.iter().find(|cut| cut.id == *state.id()).cloned();
             let until = plan.until.as_deref().map(cut_of);
             let start = cut_of(&plan.start);
-            let mut from_offset = plan.begin_of(&state.id, all[partition].from_offset);
+            let mut from_offset = plan.begin_of(state.id(), all[partition].from_offset);
             if let Some(start) = start {
-                if start.watermark_us > i64::MIN {
-                    state.watermark.raise(start.watermark_us);
-                }
-                state.has_ended = start.ended;
-                state.floor_us = start.floor_us;
-                state.decisions = start.decisions;
-                let last = start.last_offset.unwrap_or(-1);
-                state.due.retain(|due| due.offset > last);
-                state.look_out();
-                if start.released {
-                    state.release();
-                }
-                state.last_offset = start.last_offset;
-                state.accepted = start.accepted;
+                state.restore(&start, by_offset);
                 if by_offset {
-                    state.seen = start.seen;
                     from_offset = start.last_offset.map_or(from_offset, |last| last + 1);
-                } else {
-                    state.skip = start.seen;
                 }
                 let rank = partition as u32;
                 let restored = fronts
-                    .restore_partition(rank, &state.id, &start.fronts)
-                    .and_then(|()| side.restore_partition(rank, &state.id, &start.side));
+                    .restore_partition(rank, state.id(), &start.fronts)
+                    .and_then(|()| side.restore_partition(rank, state.id(), &start.side));
                 restored.map_err(|error| run.fail(error.into())).ok()?;
             } else if plan.start_watermark_us.is_some() || matches!(until, Some(None)) {
                 // Nobody knew of it, and windows have closed without it.
                 if !by_offset {
-                    run.fail(SourceError::Grown { partition: state.id }.into());
+                    run.fail(SourceError::Grown { partition: state.id().clone() }.into());
                     return None;
                 }
                 state.release();
             }
-            state.until = until.map(Until::of);
+            state.stop_at(until.map(Until::of));
             assigned.push(Assignment { partition, from_offset });
             partitions[partition] = Some(state);
         }
         let rank_of = |id: &Partition| {
-            let read =
-                (0..).zip(&partitions).find(|(_, state)| state.as_ref().is_some_and(|state| state.id == *id));
+            let read = (0..)
+                .zip(&partitions)
+                .find(|(_, state)| state.as_ref().is_some_and(|state| state.id() == id));
             read.map(|(rank, _)| rank)
         };
         remembered::restore(&mut validator, epochs.hub(), rank_of)
@@ -532,16 +379,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         let time_us = time_us.max(until_us);
         self.standing_us = self.standing_us.max(time_us);
         for state in self.partitions.iter_mut().flatten() {
-            let Some(until) = state.until.take() else { continue };
-            let Until { floor_us, decisions, released, ended, .. } = until;
-            state.has_ended |= ended;
-            state.floor_us = state.floor_us.max(floor_us);
-            state.decisions = decisions;
-            state.due.retain(|due| !due.decided);
-            state.look_out();
-            if released && !state.has_ended {
-                state.release();
-            }
+            state.end_of_repeated();
         }
         time_us
     }
@@ -567,7 +405,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             state.released && !state.has_ended && state.bound_us() < *standing_us
         };
         for state in partitions.iter_mut().flatten().filter(behind) {
-            let next = state.last_offset.map_or(0, |last| last + 1);
+            let next = state.last_offset().map_or(0, |last| last + 1);
             state.decide(next, *standing_us, -1, decided);
         }
     }
@@ -595,7 +433,8 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             return;
         }
         let Worker { partitions, fronts, side, validator, lanes, decided, .. } = self;
-        let read = (0..).zip(partitions.iter()).filter_map(|(rank, state)| Some((rank, &state.as_ref()?.id)));
+        let read =
+            (0..).zip(partitions.iter()).filter_map(|(rank, state)| Some((rank, state.as_ref()?.id())));
         self.epochs.hub().save(self.epoch, remembered::save(validator, read));
         let mut ended = vec![false; partitions.len()];
         lanes
@@ -606,12 +445,12 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         let cuts = partitions.iter().enumerate().filter_map(|(index, state)| {
             let (state, rank) = (state.as_ref()?, index as u32);
             Some(PartitionCut {
-                id: state.id.clone(),
+                id: state.id().clone(),
                 seen: state.seen + state.skip,
-                last_offset: state.last_offset,
+                last_offset: state.last_offset(),
                 watermark_us: state.watermark.us(),
                 accepted: state.accepted,
-                floor_us: state.floor_us,
+                floor_us: state.place.floor_us,
                 decisions: state.decisions,
                 released: state.released,
                 ended: state.has_ended || ended[index],
@@ -631,8 +470,8 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         for one in &mut self.assigned {
             let Some(state) = self.partitions[one.partition].as_mut() else { continue };
             match self.by_offset {
-                true => one.from_offset = state.last_offset.map_or(one.from_offset, |last| last + 1),
-                false => state.skip += std::mem::take(&mut state.seen),
+                true => one.from_offset = state.last_offset().map_or(one.from_offset, |last| last + 1),
+                false => state.see_again(),
             }
         }
         self.reader = self.run.source().reader(&self.assigned)?;
@@ -645,7 +484,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     /// Whether the lane had ended when the epoch that is repeated was.
     fn ended_there(&self, lane: usize) -> bool {
         let mut states = self.lanes[lane].partitions.iter().filter_map(|p| self.partitions[*p].as_ref());
-        states.all(|state| state.until.as_ref().is_some_and(|until| until.ended))
+        states.all(PartitionState::ended_there)
     }
 
     /// The lane has ended: what is decided must have been in it.
@@ -653,7 +492,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         let open = self.lanes[lane].partitions.iter().filter_map(|p| self.partitions[*p].as_ref());
         for state in open {
             if state.skip > 0 || (self.repeats() && !state.is_at_cut(self.by_offset)) {
-                return Err(SourceError::Shorter { partition: state.id.clone() });
+                return Err(SourceError::Shorter { partition: state.id().clone() });
             }
         }
         Ok(())
@@ -750,7 +589,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             }
             state.at_end_us = None;
             if self.reader.confirm_end(lane) {
-                tracing::debug!(partition = %state.id, "idle: it holds no window open until its next record");
+                tracing::debug!(partition = %state.id(), "idle: it holds no window open until its next record");
                 state.release();
             }
         }
@@ -821,9 +660,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         let status = self.reader.status(lane);
         for index in &self.lanes[lane].partitions {
             let Some(state) = self.partitions[*index].as_mut() else { continue };
-            let batch = state.shown.state(state.watermark.us(), state.last_offset, state.seen, status);
-            if let Some((time_us, records)) = batch {
-                self.epochs.note_batch(time_us, records);
+            let (read, accepted) = state.tell(status);
+            self.ledger.note(read, accepted);
+            if accepted > 0 {
+                self.epochs.note_batch(state.time_us, accepted);
             }
             if ended {
                 state.shown.ended();
@@ -831,11 +671,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         }
     }
 
-    fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), crate::source::SourceError> {
+    fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), SourceError> {
         let repeats = self.repeats();
         let wakes_at = (!repeats).then_some(self.standing_us);
         let is_paced = self.run.is_paced();
-        let mut grown = None;
         let Worker {
             run,
             settings,
@@ -851,73 +690,64 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             decided,
             ..
         } = self;
-        let (mut taken, mut passed) = (0, 0);
-        let Lane { partitions: lane_partitions, passed: has_passed, .. } = &mut lanes[lane];
+        let (by_offset, lane_partitions) = (*by_offset, &lanes[lane].partitions);
+        let seen = |partitions: &[Option<PartitionState>]| -> u64 {
+            lane_partitions.iter().filter_map(|p| partitions[*p].as_ref()).map(|state| state.seen).sum()
+        };
+        let (seen_before, mut passed, mut grown) = (seen(partitions), 0, None);
         let mut judge = Judge { run, settings, validator, fronts, ledger, side };
         let poll = reader.poll(lane, budget, &mut |index, record| {
             let Some(state) = partitions[index].as_mut() else { return Visit::Taken };
-            if state.skip > 0 {
-                state.skip -= 1;
-                state.seen += 1;
-                taken += 1;
-                return Visit::Taken;
-            }
-            if repeats && state.is_at_cut(*by_offset) {
-                if state.until.as_ref().is_some_and(|until| until.ended) {
-                    grown = Some(state.id.clone());
-                    return Visit::Stop;
+            if record.offset >= state.attend_from || is_paced {
+                match state.attend(repeats, by_offset) {
+                    Attention::Judge if is_paced && !judge.run.may_read(record.kafka_time) => {
+                        return Visit::Stop;
+                    }
+                    Attention::Judge => state.wake(record, wakes_at, decided),
+                    Attention::Skip => return Visit::Taken,
+                    Attention::Grown => {
+                        grown = Some(state.id().clone());
+                        return Visit::Stop;
+                    }
+                    Attention::Cut => {
+                        // Where workers read the lane's partitions apart, they did not come to their cuts at one record of it.
+                        if are_at_cut(partitions, lane_partitions, by_offset) {
+                            return Visit::Stop;
+                        }
+                        passed += 1;
+                        return Visit::Taken;
+                    }
                 }
-                // Where workers read the lane's partitions apart, they did not come to their cuts at one record of it.
-                if are_at_cut(partitions, lane_partitions, *by_offset) {
-                    return Visit::Stop;
-                }
-                passed += 1;
-                return Visit::Taken;
             }
-            if state.has_ended {
-                grown = Some(state.id.clone());
-                return Visit::Stop;
-            }
-            if is_paced && !judge.run.may_read(record.kafka_time) {
-                return Visit::Stop;
-            }
-            taken += 1;
             state.seen += 1;
-            let repeated = state.last_offset.is_some_and(|last| record.offset <= last);
-            if !repeated {
-                state.last_offset = Some(record.offset);
-                if record.offset >= state.floor_from {
-                    state.wake(record, wakes_at, decided);
-                }
-                if let Some(time_us) = stated_watermark(record) {
-                    state.watermark.raise(time_us);
-                    judge.fronts.stated(index as u32, &state.id, record);
-                    return Visit::Taken;
-                }
-            }
-            if repeated {
-                judge.ledger.read();
-                state.shown.read();
+            if record.offset <= state.last_offset {
+                state.read += 1;
                 judge.ledger.duplicate_offset();
                 state.shown.duplicate_offset();
                 return Visit::Taken;
             }
+            state.last_offset = record.offset;
+            if let Some(time_us) = stated_watermark(record) {
+                state.watermark.raise(time_us);
+                judge.fronts.stated(index as u32, state.id(), record);
+                return Visit::Taken;
+            }
             // All events of a record are judged by the watermark before it.
             let watermark_us = state.watermark.us();
-            let rank = index as u32;
             if D::MANY {
                 decoder.decode_each(record, |part, event| {
-                    judge.event(state, record, rank, watermark_us, part, event);
+                    judge.event(state, record, watermark_us, part, event);
                 });
             } else {
-                judge.event(state, record, rank, watermark_us, Part::WHOLE, decoder.decode(record));
+                judge.event(state, record, watermark_us, Part::WHOLE, decoder.decode(record));
             }
             Visit::Taken
-        })?;
-        *has_passed |= passed > 0;
+        });
+        let taken = seen(partitions) - seen_before;
+        lanes[lane].passed |= passed > 0;
         match grown {
             Some(partition) => Err(SourceError::Grown { partition }),
-            None => Ok((poll, taken + passed)),
+            None => Ok((poll?, taken + passed)),
         }
     }
 }
@@ -946,7 +776,6 @@ impl<V, F> Judge<'_, V, F> {
         &mut self,
         state: &mut PartitionState,
         record: &Record<'_>,
-        rank: u32,
         watermark_us: i64,
         part: Part<'_>,
         event: Result<D::Event<'_>, Rejected>,
@@ -954,33 +783,23 @@ impl<V, F> Judge<'_, V, F> {
         V: Validate<D>,
         F: FrontSet<D>,
     {
-        self.ledger.read();
-        state.shown.read();
+        state.read += 1;
         let event = match event {
             Ok(event) => event,
             Err(why) => {
                 self.validator.refused(None, &why);
-                return self.set_aside(state, record, rank, part, &why);
+                return self.set_aside(state, record, part, &why);
             }
         };
         let time_us = D::event_time_us(&event);
         if let Some(why) = ahead(time_us, record.kafka_time, self.settings.max_ahead_us) {
             self.validator.refused(Some(&event), &why);
-            return self.set_aside(state, record, rank, part, &why);
+            return self.set_aside(state, record, part, &why);
         }
-        let at = Position {
-            record,
-            time_us,
-            watermark_us,
-            floor_us: state.floor_us,
-            rank,
-            partition: &state.id,
-            accepted: state.accepted,
-        };
+        let at = Position { record, time_us, watermark_us, place: &state.place };
         if let Err(why) = self.validator.check(&at, &event) {
-            return self.set_aside(state, record, rank, part, &why);
+            return self.set_aside(state, record, part, &why);
         }
-        self.ledger.accepted();
         let mut verdicts = Verdicts::new(self.ledger);
         self.fronts.observe(&at, &event, &mut verdicts);
         if verdicts.late() | verdicts.idle() != 0 {
@@ -990,23 +809,16 @@ impl<V, F> Judge<'_, V, F> {
             state.shown.late(self.run.board(), record, watermark_us.saturating_sub(time_us));
         }
         state.accepted += 1;
+        state.time_us = time_us;
         state.watermark.observe(time_us);
-        state.shown.accepted(time_us);
     }
 
     #[cold]
     #[inline(never)]
-    fn set_aside(
-        &mut self,
-        state: &PartitionState,
-        record: &Record<'_>,
-        rank: u32,
-        part: Part<'_>,
-        why: &Rejected,
-    ) {
+    fn set_aside(&mut self, state: &PartitionState, record: &Record<'_>, part: Part<'_>, why: &Rejected) {
         self.ledger.rejected(why.reason);
         state.shown.rejected(self.run.board(), record, why);
-        self.side.dead(rank, &state.id, record, part, why);
+        self.side.dead(state.place.rank, state.id(), record, part, why);
     }
 }
 

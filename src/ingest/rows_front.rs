@@ -62,7 +62,7 @@ impl<D: Decode, R: EventRows<D>> Front<D> for RowsFront<R> {
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, _verdicts: &mut Verdicts<'_>) {
         let RowsFront { make, schemas, open, full } = self;
         make.rows(at, event, &mut |table, key, cells| {
-            let place = (at.rank, table, key);
+            let place = (at.place.rank, table, key);
             let block = open.entry(place).or_insert_with(|| RowsBlock {
                 table: table as u32,
                 directory: make.directory(key),

@@ -1,4 +1,4 @@
-//! What the source operator states of a partition for those who watch: plain numbers a record, one statement a batch.
+//! What the source operator states of a partition for those who watch: once a batch.
 
 use std::sync::Arc;
 
@@ -7,33 +7,16 @@ use crate::record::Record;
 use crate::source::LaneStatus;
 use crate::telemetry::{Board, PartitionBoard, PartitionStanding};
 
-/// A partition's facts since the last statement.
+/// Where a partition's facts are stated.
 pub(super) struct Shown {
     board: Arc<PartitionBoard>,
     /// Roughly how many records there are, in a log that ends by itself; 0 where it does not.
     records_hint: u64,
-    read: u64,
-    accepted: u64,
-    /// The event time of the last accepted record.
-    time_us: i64,
 }
 
 impl Shown {
     pub(super) fn new(board: Arc<PartitionBoard>, records_hint: u64) -> Self {
-        Shown { board, records_hint, read: 0, accepted: 0, time_us: 0 }
-    }
-
-    /// Notes a record read.
-    #[inline(always)]
-    pub(super) fn read(&mut self) {
-        self.read += 1;
-    }
-
-    /// Notes an accepted record.
-    #[inline(always)]
-    pub(super) fn accepted(&mut self, time_us: i64) {
-        self.accepted += 1;
-        self.time_us = time_us;
+        Shown { board, records_hint }
     }
 
     pub(super) fn duplicate_offset(&self) {
@@ -58,15 +41,8 @@ impl Shown {
         }
     }
 
-    /// States everything since the last statement, with how many records were seen in all; gives the event time of the last accepted record and how many were
-    /// accepted, where there are any.
-    pub(super) fn state(
-        &mut self,
-        watermark_us: i64,
-        last_offset: Option<i64>,
-        seen: u64,
-        lane: Option<LaneStatus>,
-    ) -> Option<(i64, u64)> {
+    /// States where it stands in its log, of which `seen` records were shown.
+    pub(super) fn position(&self, last_offset: Option<i64>, seen: u64, lane: Option<LaneStatus>) {
         match (lane, last_offset) {
             (Some(status), _) => self.board.position(status.position, status.end),
             (None, Some(last)) => {
@@ -77,12 +53,11 @@ impl Shown {
             }
             (None, None) => {}
         }
-        if self.read == 0 {
-            return None;
-        }
-        let accepted = std::mem::take(&mut self.accepted);
-        self.board.batch(std::mem::take(&mut self.read), accepted, watermark_us);
-        (accepted > 0).then_some((self.time_us, accepted))
+    }
+
+    /// States what was read since the last time.
+    pub(super) fn batch(&self, read: u64, accepted: u64, watermark_us: i64) {
+        self.board.batch(read, accepted, watermark_us);
     }
 
     /// States that the partition has been read to its end.

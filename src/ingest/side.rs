@@ -51,7 +51,7 @@ impl SideTopics {
             }
         };
         let (reason, by_us): (&[u8], _) =
-            if late != 0 { (b"late", at.watermark_us) } else { (b"idle", at.floor_us) };
+            if late != 0 { (b"late", at.watermark_us) } else { (b"idle", at.place.floor_us) };
         let late_by_us = i128::from(by_us) - i128::from(at.time_us);
         let late_by_ms = late_by_us.div_euclid(1000) + i128::from(late_by_us.rem_euclid(1000) != 0);
         let (mut late_by, mut number, mut offset) =
@@ -60,15 +60,15 @@ impl SideTopics {
             ("reason", reason),
             ("outputs", names.as_bytes()),
             ("late_by_ms", late_by.format(late_by_ms).as_bytes()),
-            ("topic", at.partition.topic.as_bytes()),
-            ("partition", number.format(at.partition.number).as_bytes()),
+            ("topic", at.place.partition.topic.as_bytes()),
+            ("partition", number.format(at.place.partition.number).as_bytes()),
             ("offset", offset.format(at.record.offset).as_bytes()),
             ("entity_id", part.id.unwrap_or_default()),
         ];
         let headers = if part.id.is_some() { &headers[..] } else { &headers[..6] };
         let alone = part.alone.map(|alone| alone());
         let payload = alone.as_deref().or(at.record.value.map(|value| value.bytes()));
-        self.late.push(at.rank, at.partition, at.record, headers, payload);
+        self.late.push(at.place.rank, &at.place.partition, at.record, headers, payload);
     }
 
     /// Keeps a record that cannot be used.

@@ -54,7 +54,7 @@ impl<D: Decode, R: Render<D>> Front<D> for TopicFront<R> {
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, _verdicts: &mut Verdicts<'_>) {
         self.payload.clear();
         self.render.render(at, event, &mut self.payload);
-        self.lines.push(at.rank, at.partition, at.record, &[], Some(&self.payload));
+        self.lines.push(at.place.rank, &at.place.partition, at.record, &[], Some(&self.payload));
     }
 
     fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>) {

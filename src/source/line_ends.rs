@@ -3,14 +3,14 @@
 //! A search for one newline costs more in setting out than in looking at the hundred bytes of a line; here one search gives
 //! the ends of several.
 
-use crate::decode::simd::{BLOCK, Level, Simd, Vectorized};
+use crate::decode::simd::{BLOCK, CACHE_LINE, Level, Simd, Vectorized};
 
 /// Ends that are kept.
 const KEPT: usize = 64;
 
 /// Bytes that are looked through at once. They come from memory, which is slow and can go on fetching while lines are decoded:
 /// so it is little, and often.
-const WINDOW: usize = 1 << 10;
+const WINDOW: usize = 2 << 10;
 
 /// The ends of the lines that come next.
 pub(super) struct LineEnds {
@@ -28,40 +28,43 @@ impl LineEnds {
         LineEnds { level: Level::detect(), ends: [0; KEPT], found: 0, next: 0, base: 0 }
     }
 
-    /// The position of the first newline at or behind `at`, the beginning of a line; `None` when there is none. Lines are
-    /// asked for in their order, each until it is [`passed`](Self::pass).
+    /// Newlines at or behind `at`, the beginning of a line, in their order, less a number that is given too; none when there is
+    /// none. They are given again until they are [`passed`](Self::pass).
     #[inline(always)]
-    pub(super) fn of_line(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
-        if self.next < self.found {
-            return Some(self.base + self.ends[self.next] as usize);
+    pub(super) fn of_lines(&mut self, bytes: &[u8], at: usize) -> (usize, &[u32]) {
+        if self.next == self.found {
+            self.search(bytes, at);
         }
-        self.search(bytes, at)
+        (self.base, &self.ends[self.next..self.found])
     }
 
-    /// Goes on to the next line.
+    /// Goes on to a later line.
     #[inline(always)]
-    pub(super) fn pass(&mut self) {
-        self.next += 1;
+    pub(super) fn pass(&mut self, lines: usize) {
+        self.next += lines;
     }
 
     #[inline(never)]
-    fn search(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+    fn search(&mut self, bytes: &[u8], at: usize) {
         let rest = &bytes[at..];
-        let window = &rest[..rest.len().min(WINDOW)];
+        let (window, ahead) = rest.split_at(rest.len().min(WINDOW));
         (self.base, self.next) = (at, 0);
-        self.found = self.level.dispatch(Search { window, ends: &mut self.ends });
-        if self.found == 0 {
-            // A line as long as that costs nothing to look for by itself.
-            let len = memchr::memchr(b'\n', rest)?;
+        let ahead = &ahead[..ahead.len().min(WINDOW)];
+        self.found = self.level.dispatch(Search { window, ahead, ends: &mut self.ends });
+        // A line as long as that costs nothing to look for by itself.
+        if self.found == 0
+            && let Some(len) = memchr::memchr(b'\n', rest)
+        {
             self.base = at + len;
             (self.ends[0], self.found) = (0, 1);
         }
-        Some(self.base + self.ends[0] as usize)
     }
 }
 
 struct Search<'a> {
     window: &'a [u8],
+    /// What is searched next.
+    ahead: &'a [u8],
     ends: &'a mut [u32; KEPT],
 }
 
@@ -71,10 +74,18 @@ impl Vectorized for Search<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> usize {
-        let Search { window, ends } = self;
+        let Search { window, ahead, ends } = self;
         let (blocks, rest) = window.as_chunks::<BLOCK>();
         let mut found = 0;
+        // The machine's own foresight ends with the page, and begins anew in each of the partitions that are read in turns.
+        let (ahead, _) = ahead.as_chunks::<CACHE_LINE>();
+        let mut ahead = ahead.iter();
         for (number, block) in blocks.iter().enumerate() {
+            if number % (CACHE_LINE / BLOCK) == 0
+                && let Some(line) = ahead.next()
+            {
+                simd.fetch(line);
+            }
             let newlines = simd.equal(simd.load(block), b'\n');
             // Most blocks have one newline or none, which nobody can foresee: it is written in any case, and counted or not.
             let Some(end) = ends.get_mut(found) else { return found };
@@ -106,11 +117,19 @@ mod tests {
 
     fn all(mut ends: LineEnds, bytes: &[u8]) -> Vec<usize> {
         let (mut at, mut all) = (0, Vec::new());
-        while let Some(end) = ends.of_line(bytes, at) {
-            assert_eq!(ends.of_line(bytes, at), Some(end), "asked twice, the same");
+        loop {
+            let (base, found) = ends.of_lines(bytes, at);
+            let Some(end) = found.first().map(|end| base + *end as usize) else { break };
+            let more: Vec<usize> = found[1..].iter().map(|end| base + *end as usize).collect();
             all.push(end);
-            ends.pass();
             at = end + 1;
+            ends.pass(1);
+            // All at once gives the same as one by one.
+            if all.len() % 3 == 0 {
+                at = more.last().map_or(at, |end| end + 1);
+                ends.pass(more.len());
+                all.extend(more);
+            }
         }
         all
     }

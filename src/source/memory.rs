@@ -266,30 +266,43 @@ impl Reader for NdjsonReader {
     ) -> Result<Poll, SourceError> {
         let lane = &mut self.lanes[lane];
         lane.seek();
-        for _ in 0..budget {
-            let rest = &lane.slab[lane.at..];
-            if rest.is_empty() {
-                return Ok(Poll::End);
-            }
-            let (len, next) = match lane.ends.of_line(&lane.slab, lane.at) {
-                Some(end) => (end - lane.at, end - lane.at + 1),
-                None => (rest.len(), rest.len()),
-            };
+        let NdjsonLane { partition, slab, at, offset, ends, .. } = lane;
+        let slab: &[u8] = slab;
+        let mut show = |at: usize, end: usize, offset: i64| {
             let record = Record {
-                offset: lane.offset,
+                offset,
                 kafka_time: KafkaTime::None,
                 key: None,
-                value: Some(Value::within(rest, len)),
+                value: Some(Value::within(&slab[at..], end - at)),
                 headers: Headers::default(),
             };
-            if visit(lane.partition, &record) == Visit::Stop {
-                return Ok(Poll::More);
+            visit(*partition, &record) == Visit::Taken
+        };
+        let mut left = budget;
+        while left > 0 && *at < slab.len() {
+            let (base, found) = ends.of_lines(slab, *at);
+            if found.is_empty() {
+                if show(*at, slab.len(), *offset) {
+                    (*at, *offset) = (slab.len(), *offset + 1);
+                }
+                break;
             }
-            lane.ends.pass();
-            lane.at += next;
-            lane.offset += 1;
+            let mut shown = 0;
+            for end in found.iter().take(left) {
+                let end = base + *end as usize;
+                if !show(*at, end, *offset) {
+                    break;
+                }
+                (*at, *offset, shown) = (end + 1, *offset + 1, shown + 1);
+            }
+            let stopped = shown < found.len().min(left);
+            ends.pass(shown);
+            left -= shown;
+            if stopped {
+                break;
+            }
         }
-        Ok(if lane.at == lane.slab.len() { Poll::End } else { Poll::More })
+        Ok(if *at == slab.len() { Poll::End } else { Poll::More })
     }
 }
 

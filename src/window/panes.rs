@@ -166,7 +166,7 @@ struct Hot {
 }
 
 /// How many are kept: enough for panes of a second in the usual disorder.
-const HOT: usize = 128;
+const HOT: usize = 512;
 
 impl Hot {
     #[inline(always)]
@@ -186,8 +186,8 @@ pub struct PaneStore<A> {
     tables: Vec<Slots<A>>,
     free: Vec<u32>,
     index: BTreeMap<Eligible, u32>,
-    /// Panes found lately, by time in steps of a power of two that is at most a pane: a division would cost as much as all the
-    /// rest of a look. A pane may stand in two or three places.
+    /// Panes found lately, by time in steps of a power of two: a division would cost as much as all the rest of a look. A step
+    /// is an eighth to a quarter of a pane, so that few records lie in one that two panes share. A pane stands in several places.
     hot: Box<[Hot; HOT]>,
     hot_bits: u32,
     entries: usize,
@@ -203,7 +203,7 @@ impl<A: Aggregate> PaneStore<A> {
             free: Vec::new(),
             index: BTreeMap::new(),
             hot: Box::new([COLD; HOT]),
-            hot_bits: spec.pane_us().ilog2(),
+            hot_bits: (spec.pane_us() / 4).max(1).ilog2(),
             entries: 0,
         }
     }

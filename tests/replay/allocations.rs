@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use tidegate::aggregate::Count;
 use tidegate::decode::json::Limits;
-use tidegate::ingest::{Decode, Front, Ledger, Position, Verdicts};
+use tidegate::ingest::{Decode, Front, Ledger, Place, Position, Verdicts};
 use tidegate::operators::keyed_window::{Measure, WindowFront};
 use tidegate::record::{Headers, KafkaTime, Partition, Record, Value};
 use tidegate::window::WindowSpec;
@@ -92,7 +92,8 @@ fn asked_for<'d>(value_of: impl Fn(usize) -> Value<'d>) -> u64 {
     let minute = WindowSpec::tumbling(60 * SECOND).expect("a minute");
     let mut decoder = ActivityDecoder::new(Limits::default());
     let mut views = WindowFront::<ActivityDecoder, _>::new(minute, Views, 0, 1);
-    let (ledger, partition) = (Ledger::new(1), Partition::new("user_activity", 0));
+    let ledger = Ledger::new(1);
+    let place = Place { partition: Partition::new("user_activity", 0), rank: 0, floor_us: i64::MIN };
     let mut take = |n: usize| {
         let record = Record {
             offset: n as i64,
@@ -106,10 +107,7 @@ fn asked_for<'d>(value_of: impl Fn(usize) -> Value<'d>) -> u64 {
             record: &record,
             time_us: event.event_time_us(),
             watermark_us: i64::MIN,
-            floor_us: i64::MIN,
-            rank: 0,
-            partition: &partition,
-            accepted: n as i64,
+            place: &place,
         };
         views.observe(&at, &event, &mut Verdicts::new(&ledger));
     };
