@@ -335,10 +335,14 @@ fn rate_and_interval_space_the_events() {
 fn prove_finds_one_digest_on_a_tiny_fixture() {
     let place = Place::new();
     place.fixture("f", "");
-    let ran = place.run("prove activity --fixture f --quick --scratch scratch").is(0).says(&["-w 8", "-n 2"]);
+    let ran = place.run("prove activity --fixture f --quick --scratch scratch").is(0).says(&[
+        "-w 8",
+        "-n 2",
+        "killed 2 times",
+    ]);
     let digest = ran.out.lines().find_map(|line| line.strip_prefix("digest ")).expect("a digest");
     assert!(digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit()), "{digest}");
-    assert!(ran.out.starts_with("proven: 6 runs"), "{}", ran.out);
+    assert!(ran.out.starts_with("proven: 7 runs"), "{}", ran.out);
     assert_eq!(fs::read_dir(place.path("scratch")).expect("there").count(), 0, "nothing is left behind");
     let again = place.run("prove activity --fixture f --quick --seed 99").is(0).out;
     assert!(again.contains(digest), "other interleavings, the same digest");

@@ -37,14 +37,18 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ProveArgs) -> Result<(), Fail
     };
     let signals = Signals::listen(ui, 1)?;
     let all = proof.runs.len();
+    let mut killed = 0;
     let mut done = |done: Done| {
         let seconds = done.elapsed.as_secs_f64();
         let what = if done.number == 1 { "sets" } else { "agrees" };
-        ui.note(format_args!("run {:>2} of {all} {what:<6}  {seconds:>7.2} s  {}", done.number, done.run));
+        let early = if done.kills < done.run.kills { " wanted; at its end before that" } else { "" };
+        let (number, run) = (done.number, done.run);
+        ui.note(format_args!("run {number:>2} of {all} {what:<6}  {seconds:>7.2} s  {run}{early}"));
+        killed += done.kills;
     };
     let proven = proof.prove(&mut done, &|| signals.asked()).map_err(failure)?;
     ui.result(format_args!(
-        "{}: {all} runs of {} agree in {} facts\ndigest {}\n",
+        "{}: {all} runs of {} agree in {} facts, {killed} kills among them\ndigest {}\n",
         ui.styled(Style::GOOD, "proven"),
         args.pipeline,
         proven.facts,
@@ -56,11 +60,12 @@ fn failure(error: ProveError) -> Failure {
     let mend = match &error {
         ProveError::Differs { run, .. } => {
             format!(
-                "this is a defect of tidegate: report it with the fixture; to see it: tidegate replay … {run}"
+                "this is a defect of tidegate: report it with the fixture; to see it: tidegate {} … {run}",
+                run.command()
             )
         }
         ProveError::Failed { run, .. } | ProveError::NoSummary { run, .. } => {
-            format!("to see it alone: tidegate replay … {run}")
+            format!("to see it alone: tidegate {} … {run}", run.command())
         }
         ProveError::TimedOut { .. } => {
             "give it more time with --timeout, or take a smaller fixture".to_owned()

@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use tidegate::checkpoint::Manifest;
+
 use super::plan::Run;
 
 /// How often children are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long an epoch lasts in runs that are killed.
+const EPOCH: &str = "10ms";
 /// How much of what a failed child said is shown.
 const SHOWN_LINES: usize = 20;
 /// How long the others may take to end when one process has failed.
@@ -54,19 +58,44 @@ impl From<io::Error> for RunFailure {
     }
 }
 
-/// Runs in the empty directory `dir`, and gives the summary's text.
-pub(super) fn run(common: &Common<'_>, run: &Run, dir: &Path) -> Result<String, RunFailure> {
-    for _ in 1..ATTEMPTS {
-        match run_once(common, run, dir) {
-            Err(RunFailure::Failed(said)) if run.processes > 1 && said.contains("Address already in use") => {
+/// Runs in the empty directory `dir`, and gives the summary's text and how often the run was killed before its end.
+pub(super) fn run(common: &Common<'_>, run: &Run, dir: &Path) -> Result<(String, u32), RunFailure> {
+    let deadline = Instant::now() + common.timeout;
+    let checkpoint = dir.join("checkpoint").join(common.pipeline);
+    let (mut kills, mut attempts) = (0, 1);
+    loop {
+        let mut children = start(common, run, dir, kills)?;
+        // Killed again only behind where it was killed before: so it comes to its end.
+        let decided = newest_epoch(&checkpoint);
+        let is_to_die = || kills < run.kills && newest_epoch(&checkpoint) > decided;
+        match children.wait(common, deadline, &is_to_die) {
+            Err(RunFailure::Failed(said)) if is_a_port_taken(run, &said) && attempts < ATTEMPTS => {
+                attempts += 1
             }
-            outcome => return outcome,
+            Err(failure) => return Err(failure),
+            Ok(Waited::Condition) => kills += 1,
+            Ok(Waited::Ended) => {
+                let summary = fs::read_to_string(dir.join("out/summary.json")).map_err(|error| {
+                    let said = children.said(0);
+                    RunFailure::Failed(format!("it wrote no summary ({error}); it said:\n{said}"))
+                })?;
+                return Ok((summary, kills));
+            }
         }
     }
-    run_once(common, run, dir)
 }
 
-fn run_once(common: &Common<'_>, run: &Run, dir: &Path) -> Result<String, RunFailure> {
+fn is_a_port_taken(run: &Run, said: &str) -> bool {
+    run.processes > 1 && said.contains("Address already in use")
+}
+
+/// The newest epoch of which there is a manifest.
+fn newest_epoch(checkpoint: &Path) -> u64 {
+    let names = fs::read_dir(checkpoint).into_iter().flatten().flatten();
+    names.filter_map(|file| Manifest::epoch_of(file.file_name().to_str()?)).max().unwrap_or(0)
+}
+
+fn start(common: &Common<'_>, run: &Run, dir: &Path, kills: u32) -> Result<Children, RunFailure> {
     let out = dir.join("out");
     let hosts = dir.join("hosts");
     if run.processes > 1 {
@@ -76,8 +105,15 @@ fn run_once(common: &Common<'_>, run: &Run, dir: &Path) -> Result<String, RunFai
     for process in 0..run.processes {
         let said = dir.join(format!("process-{process}.log"));
         let mut command = Command::new(common.program);
-        command.args(["replay", common.pipeline, "--fixture"]).arg(common.fixture).arg("--out").arg(&out);
-        command.args(run.flags()).args(["-p", &process.to_string()]);
+        command
+            .args([run.command(), common.pipeline, "--fixture"])
+            .arg(common.fixture)
+            .arg("--out")
+            .arg(&out);
+        command.args(run.flags(kills)).args(["-p", &process.to_string()]);
+        if run.kills > 0 {
+            command.arg("--checkpoint").arg(dir.join("checkpoint")).args(["--epoch", EPOCH, "--web", "off"]);
+        }
         if run.processes > 1 {
             command.arg("-h").arg(&hosts);
         }
@@ -88,11 +124,7 @@ fn run_once(common: &Common<'_>, run: &Run, dir: &Path) -> Result<String, RunFai
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).env("NO_COLOR", "1");
         children.0.push(Process { child: command.spawn()?, said, status: None });
     }
-    children.wait(common)?;
-    let summary = out.join("summary.json");
-    fs::read_to_string(&summary).map_err(|error| {
-        RunFailure::Failed(format!("it wrote no summary ({error}); it said:\n{}", children.said(0)))
-    })
+    Ok(children)
 }
 
 /// A host file with as many lines of free ports on this machine.
@@ -116,12 +148,23 @@ impl Process {
     }
 }
 
+/// What was waited for.
+enum Waited {
+    Ended,
+    Condition,
+}
+
 /// Killed when dropped.
 struct Children(Vec<Process>);
 
 impl Children {
-    fn wait(&mut self, common: &Common<'_>) -> Result<(), RunFailure> {
-        let deadline = Instant::now() + common.timeout;
+    /// Waits until all have ended, or `condition` is met.
+    fn wait(
+        &mut self,
+        common: &Common<'_>,
+        deadline: Instant,
+        condition: &dyn Fn() -> bool,
+    ) -> Result<Waited, RunFailure> {
         let mut first_failure = None;
         loop {
             for process in self.0.iter_mut().filter(|process| process.status.is_none()) {
@@ -135,7 +178,9 @@ impl Children {
                     return Err(RunFailure::Failed(self.failures()));
                 }
             } else if all_ended {
-                return Ok(());
+                return Ok(Waited::Ended);
+            } else if condition() {
+                return Ok(Waited::Condition);
             }
             if (common.cancelled)() {
                 return Err(RunFailure::Cancelled);

@@ -1,5 +1,5 @@
 //! A proof by trial that the same log gives the same answer: the same fixture, replayed with other numbers of
-//! workers and processes, interleavings and batch sizes.
+//! workers and processes, interleavings and batch sizes, and run with checkpoints, killed and started again.
 //!
 //! ```text
 //! plan ─► one child process (or several) a run ─► summary.json ─► facts ─┬─ all equal: one digest
@@ -111,6 +111,8 @@ pub struct Done {
     pub run: Run,
     /// Its number, from 1.
     pub number: usize,
+    /// How often it was killed: less often than it was to be where it came to its end before.
+    pub kills: u32,
     /// How long it took, as a process.
     pub elapsed: Duration,
 }
@@ -128,7 +130,7 @@ impl Proof {
         let mut reference: Option<(Run, BTreeMap<Fact, String>)> = None;
         for (index, &run) in self.runs.iter().enumerate() {
             let began = Instant::now();
-            let found = self.facts_of(run, &self.scratch.join(format!("run-{index}")), cancelled)?;
+            let (found, kills) = self.facts_of(run, &self.scratch.join(format!("run-{index}")), cancelled)?;
             match &reference {
                 None => reference = Some((run, found)),
                 Some((reference, expected)) => {
@@ -138,7 +140,7 @@ impl Proof {
                     }
                 }
             }
-            done(Done { run, number: index + 1, elapsed: began.elapsed() });
+            done(Done { run, number: index + 1, kills, elapsed: began.elapsed() });
         }
         let facts = reference.map(|(_, facts)| facts).unwrap_or_default();
         Ok(Proven { digest: digest(&facts), facts: facts.len() })
@@ -149,7 +151,7 @@ impl Proof {
         run: Run,
         dir: &Path,
         cancelled: &dyn Fn() -> bool,
-    ) -> Result<BTreeMap<Fact, String>, ProveError> {
+    ) -> Result<(BTreeMap<Fact, String>, u32), ProveError> {
         let common = Common {
             program: &self.program,
             pipeline: &self.pipeline,
@@ -160,7 +162,7 @@ impl Proof {
         };
         let io = |cause| ProveError::Io { run, cause };
         fs::create_dir(dir).map_err(io)?;
-        let summary = children::run(&common, &run, dir).map_err(|failure| match failure {
+        let (summary, kills) = children::run(&common, &run, dir).map_err(|failure| match failure {
             RunFailure::Io(cause) => ProveError::Io { run, cause },
             RunFailure::Failed(said) => ProveError::Failed { run, said },
             RunFailure::TimedOut(said) => ProveError::TimedOut { run, timeout: self.timeout, said },
@@ -175,6 +177,6 @@ impl Proof {
             return Err(no_summary("it has no digest of the pipeline"));
         }
         fs::remove_dir_all(dir).map_err(io)?;
-        Ok(facts)
+        Ok((facts, kills))
     }
 }
