@@ -122,6 +122,7 @@ impl Ledger {
     /// Files an accepted record under `verdict` for `output`.
     #[inline(always)]
     pub fn file(&self, output: usize, verdict: Verdict) {
+        debug_assert!(output < self.0.len, "there are {} outputs", self.0.len);
         add(&self.0.outputs[output % MOST_OUTPUTS][verdict as usize], 1);
     }
 
@@ -129,7 +130,8 @@ impl Ledger {
     /// they mean nothing there. Counts are added over workers modulo 2^64, so it need not be the worker
     /// that counted them.
     pub fn refile_as_filtered(&self, output: usize, n: u64) {
-        let [counted, filtered, ..] = &self.0.outputs[output];
+        debug_assert!(output < self.0.len, "there are {} outputs", self.0.len);
+        let [counted, filtered, ..] = &self.0.outputs[output % MOST_OUTPUTS];
         add(counted, n.wrapping_neg());
         add(filtered, n);
     }

@@ -21,6 +21,7 @@ use crate::decode::{Reason, Rejected};
 use crate::record::{KafkaTime, Partition, Record};
 use crate::runtime::{Epochs, Run, Standing};
 use crate::source::{Assignment, Poll, Reader, SourceError, Visit};
+use crate::telemetry::PartitionStanding;
 use crate::tick::{Tick, watermark_us};
 use crate::topic_lines::TopicBlock;
 
@@ -76,6 +77,15 @@ struct Lane {
     passed: bool,
 }
 
+/// How a batch was read.
+struct Polled {
+    poll: Poll,
+    /// Records shown and taken.
+    taken: u64,
+    /// Records of the next epoch that were passed over.
+    passed: u64,
+}
+
 /// Everything a worker knows while reading; the operator's closure owns one.
 struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
     run: Arc<Run>,
@@ -102,6 +112,8 @@ struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
     decided: Vec<IdleDecision>,
     /// When the last record was read, by the run's monotonic clock.
     read_us: i64,
+    /// How many records are still to be shown a second time to this run.
+    again: u64,
 }
 
 /// Reads the run's source on this worker, and shows every accepted record to `fronts`.
@@ -205,8 +217,7 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                         time_us = worker.epoch_end_us(time_us);
                         worker.note_cuts();
                         worker.epoch += 1;
-                        worker.lanes.iter_mut().for_each(|lane| lane.ended |= lane.drained);
-                        if let Err(error) = worker.rewind() {
+                        if let Err(error) = worker.end_repeating() {
                             worker.run.fail(error.into());
                         }
                     }
@@ -343,6 +354,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             standing_us,
             decided: Vec::new(),
             read_us,
+            again: 0,
         })
     }
 
@@ -462,8 +474,16 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         self.epochs.note_cuts(cuts, std::mem::take(decided));
     }
 
-    /// Begins to read anew where records of the next epoch were passed over: what was seen before is shown again, and skipped.
-    fn rewind(&mut self) -> Result<(), SourceError> {
+    /// Goes on behind what was only repeated. Lanes that ended in it have ended; where records of the next epoch were passed over,
+    /// reading begins anew: what was seen before is shown again, and skipped.
+    fn end_repeating(&mut self) -> Result<(), SourceError> {
+        for lane in 0..self.lanes.len() {
+            let Lane { drained, passed, ended, .. } = &mut self.lanes[lane];
+            if std::mem::take(drained) && !*passed {
+                *ended = true;
+                self.show(lane);
+            }
+        }
         if !self.lanes.iter().any(|lane| lane.passed) {
             return Ok(());
         }
@@ -471,12 +491,12 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             let Some(state) = self.partitions[one.partition].as_mut() else { continue };
             match self.by_offset {
                 true => one.from_offset = state.last_offset().map_or(one.from_offset, |last| last + 1),
-                false => state.see_again(),
+                false => self.again += state.see_again(),
             }
         }
         self.reader = self.run.source().reader(&self.assigned)?;
         for lane in self.lanes.iter_mut().filter(|lane| lane.passed) {
-            (lane.ended, lane.drained, lane.passed) = (false, false, false);
+            (lane.ended, lane.passed) = (false, false);
         }
         Ok(())
     }
@@ -531,20 +551,22 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             return None;
         }
         let polled = self.poll(lane, budget);
-        self.show(lane, matches!(polled, Ok((Poll::End, _))));
+        if let Ok(Polled { poll: Poll::End, .. }) = polled {
+            match self.repeats() && !self.ended_there(lane) {
+                true => self.lanes[lane].drained = true,
+                false => self.lanes[lane].ended = true,
+            }
+        }
+        self.show(lane);
         match polled {
-            Ok((Poll::End, taken)) => {
+            Ok(Polled { poll: Poll::End, taken, .. }) => {
                 if let Err(error) = self.check_end(lane) {
                     self.run.fail(error.into());
                 }
-                match self.repeats() && !self.ended_there(lane) {
-                    true => self.lanes[lane].drained = true,
-                    false => self.lanes[lane].ended = true,
-                }
-                self.run.progress(taken);
+                self.progress(taken);
             }
-            Ok((_, taken)) if taken > 0 => {
-                self.run.progress(taken);
+            Ok(Polled { taken, passed, .. }) if taken + passed > 0 => {
+                self.progress(taken);
                 self.note_read(lane);
             }
             Ok(_) => {
@@ -554,6 +576,13 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             Err(error) => self.run.fail(error.into()),
         }
         Some(Step::Busy)
+    }
+
+    /// Notes records read, but for those that this run has read before.
+    fn progress(&mut self, taken: u64) {
+        let again = taken.min(self.again);
+        self.again -= again;
+        self.run.progress(taken - again);
     }
 
     /// Records of `lane` were read just now.
@@ -617,7 +646,9 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     }
 
     fn behind_us(&self, lane: &Lane) -> i64 {
-        lane.partitions.iter().map(|p| self.bound_us(*p)).min().unwrap_or(i64::MIN)
+        let states = lane.partitions.iter().filter_map(|p| self.partitions[*p].as_ref());
+        // One that has ended stays where it is, and says nothing about the others.
+        states.filter(|state| !state.has_ended).map(PartitionState::bound_us).min().unwrap_or(i64::MIN)
     }
 
     /// xorshift64* (Vigna 2016): small, seeded, good enough to shuffle.
@@ -626,10 +657,6 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
-    }
-
-    fn bound_us(&self, partition: usize) -> i64 {
-        self.partitions[partition].as_ref().map_or(i64::MIN, PartitionState::bound_us)
     }
 
     /// The partitions that have not been read to the end of a bounded input.
@@ -656,22 +683,25 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
     }
 
     /// States what the last poll of `lane` changed, for those who watch.
-    fn show(&mut self, lane: usize, ended: bool) {
+    fn show(&mut self, lane: usize) {
         let status = self.reader.status(lane);
-        for index in &self.lanes[lane].partitions {
+        let Lane { partitions, ended, .. } = &self.lanes[lane];
+        for index in partitions {
             let Some(state) = self.partitions[*index].as_mut() else { continue };
             let (read, accepted) = state.tell(status);
             self.ledger.note(read, accepted);
             if accepted > 0 {
                 self.epochs.note_batch(state.time_us, accepted);
             }
-            if ended {
-                state.shown.ended();
-            }
+            state.shown.stands(match (*ended || state.has_ended, state.released) {
+                (true, _) => PartitionStanding::Ended,
+                (false, true) => PartitionStanding::Released,
+                (false, false) => PartitionStanding::Open,
+            });
         }
     }
 
-    fn poll(&mut self, lane: usize, budget: usize) -> Result<(Poll, u64), SourceError> {
+    fn poll(&mut self, lane: usize, budget: usize) -> Result<Polled, SourceError> {
         let repeats = self.repeats();
         let wakes_at = (!repeats).then_some(self.standing_us);
         let is_paced = self.run.is_paced();
@@ -747,7 +777,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         lanes[lane].passed |= passed > 0;
         match grown {
             Some(partition) => Err(SourceError::Grown { partition }),
-            None => Ok((poll?, taken + passed)),
+            None => Ok(Polled { poll: poll?, taken, passed }),
         }
     }
 }
@@ -804,6 +834,9 @@ impl<V, F> Judge<'_, V, F> {
         self.fronts.observe(&at, &event, &mut verdicts);
         if verdicts.late() | verdicts.idle() != 0 {
             self.side.late(&at, part, verdicts.late(), verdicts.idle());
+        }
+        if verdicts.idle() != 0 {
+            state.shown.idle();
         }
         if verdicts.late() != 0 {
             state.shown.late(self.run.board(), record, watermark_us.saturating_sub(time_us));

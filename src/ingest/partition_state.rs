@@ -42,7 +42,7 @@ impl Until {
 pub(super) enum Attention {
     /// Nothing is in its way.
     Judge,
-    /// An earlier run has seen it.
+    /// It was seen before.
     Skip,
     /// It is behind the end of what is repeated.
     Cut,
@@ -59,9 +59,9 @@ pub(super) struct PartitionState {
     /// See [`last_offset`](Self::last_offset()); [`NO_OFFSET`] where there is none.
     pub(super) last_offset: i64,
     pub(super) accepted: i64,
-    /// Records shown, whatever they were.
+    /// Records shown and taken or skipped, whatever they were, since reading began.
     pub(super) seen: u64,
-    /// Records that an earlier run has seen and that the source shows again.
+    /// Records that were seen before, by an earlier run or by this one, and that the source shows again.
     pub(super) skip: u64,
     /// Where to stop, in an epoch that is only repeated.
     until: Option<Until>,
@@ -137,10 +137,12 @@ impl PartitionState {
         self.look_out();
     }
 
-    /// What was seen is shown again, and skipped.
-    pub(super) fn see_again(&mut self) {
-        self.skip += std::mem::take(&mut self.seen);
+    /// What was seen is shown again, and skipped; gives how many records that are.
+    pub(super) fn see_again(&mut self) -> u64 {
+        let seen = std::mem::take(&mut self.seen);
+        self.skip += seen;
         self.look_out();
+        seen
     }
 
     pub(super) fn id(&self) -> &Partition {
@@ -203,7 +205,8 @@ impl PartitionState {
         self.attend_from = if all { i64::MIN } else { self.floor_from };
     }
 
-    /// What is to be done about a record from `attend_from` on; `repeats` says whether the epoch is only repeated.
+    /// What is to be done about a record: to be asked for those from `attend_from` on, and no harm for others. `repeats` says
+    /// whether the epoch is only repeated.
     #[cold]
     #[inline(never)]
     pub(super) fn attend(&mut self, repeats: bool, by_offset: bool) -> Attention {
@@ -274,7 +277,7 @@ impl PartitionState {
     pub(super) fn tell(&mut self, lane: Option<LaneStatus>) -> (u64, u64) {
         let read = std::mem::take(&mut self.read);
         let accepted = (self.accepted - std::mem::replace(&mut self.told, self.accepted)).unsigned_abs();
-        self.shown.position(self.last_offset(), self.seen, lane);
+        self.shown.position(self.last_offset(), self.seen + self.skip, lane);
         if read > 0 {
             self.shown.batch(read, accepted, self.watermark.us());
         }

@@ -1,4 +1,5 @@
-//! What the source operator states of a partition for those who watch: once a batch.
+//! What the source operator states of a partition for those who watch: once a batch what all records have in common, and at once
+//! what few do.
 
 use std::sync::Arc;
 
@@ -60,9 +61,17 @@ impl Shown {
         self.board.batch(read, accepted, watermark_us);
     }
 
-    /// States that the partition has been read to its end.
-    pub(super) fn ended(&self) {
-        self.board.stands(PartitionStanding::Ended);
-        self.board.nothing_left();
+    /// States whether it holds windows open.
+    pub(super) fn stands(&self, standing: PartitionStanding) {
+        self.board.stands(standing);
+        if standing == PartitionStanding::Ended {
+            self.board.nothing_left();
+        }
+    }
+
+    /// Notes a record that is too late only by the floor of an idle partition.
+    #[cold]
+    pub(super) fn idle(&self) {
+        self.board.idle();
     }
 }

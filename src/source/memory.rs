@@ -415,4 +415,66 @@ mod tests {
         let empty = NdjsonSource::new([(Partition::new("t", 0), Vec::new())].into());
         assert_eq!(read(&empty, 0, 3), []);
     }
+
+    #[test]
+    fn one_lane_shows_partitions_in_turns() {
+        let log = |count| (0..count).map(|n| OwnedRecord::of_value(n, format!("{n}"))).collect::<Vec<_>>();
+        let logs = [(0, log(3)), (1, log(1)), (2, log(2))];
+        let logs: BTreeMap<_, _> = logs.into_iter().map(|(n, log)| (Partition::new("t", n), log)).collect();
+        let source = MemorySource::new(logs).in_one_lane();
+        let assigned = [0, 2].map(|partition| Assignment { partition, from_offset: partition as i64 / 2 });
+        let mut reader = source.reader(&assigned).unwrap();
+        assert_eq!((reader.lanes(), reader.lane_partitions(0)), (1, &[0, 2][..]));
+        let mut all = Vec::new();
+        let mut note = |partition: usize, record: &Record<'_>| {
+            all.push((partition, record.offset));
+            Visit::Taken
+        };
+        assert_eq!(reader.poll(0, 2, &mut note).unwrap(), Poll::More);
+        assert_eq!(reader.poll(0, 2, &mut note).unwrap(), Poll::More);
+        assert_eq!(reader.poll(0, 2, &mut note).unwrap(), Poll::End);
+        assert_eq!(all, [(0, 0), (0, 1), (2, 1), (0, 2)]);
+    }
+
+    proptest::proptest! {
+        /// Lines of which many are found at once, and polls that end between them.
+        #[test]
+        fn lines_are_what_lies_between_newlines(
+            lens in proptest::collection::vec(0_usize..300, 0..400),
+            newline_at_end: bool,
+            budgets in proptest::collection::vec(1_usize..200, 1..8),
+            stops in proptest::collection::vec(proptest::bool::weighted(0.05), 1..64),
+            from in 0_i64..50,
+        ) {
+            let mut bytes: Vec<u8> = lens.iter().flat_map(|len| [vec![b'a'; *len], vec![b'\n']].concat()).collect();
+            if !newline_at_end {
+                bytes.extend_from_slice(b"the last");
+            }
+            let ends = bytes.ends_with(b"\n");
+            let mut expected: Vec<(i64, Vec<u8>)> = (0..).zip(bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec)).collect();
+            if ends || bytes.is_empty() {
+                expected.pop();
+            }
+            expected.retain(|(offset, _)| *offset >= from);
+            let source = NdjsonSource::new([(Partition::new("t", 0), bytes)].into());
+            let mut reader = source.reader(&[Assignment { partition: 0, from_offset: from }]).unwrap();
+            let (mut found, mut stops) = (Vec::new(), stops.into_iter().chain([false]).cycle());
+            for budget in budgets.into_iter().cycle() {
+                let mut taken = 0;
+                let poll = reader.poll(0, budget, &mut |_, record| {
+                    if stops.next() == Some(true) {
+                        return Visit::Stop;
+                    }
+                    taken += 1;
+                    found.push((record.offset, record.value.expect("a line").bytes().to_vec()));
+                    Visit::Taken
+                });
+                proptest::prop_assert!(taken <= budget);
+                if poll.unwrap() == Poll::End {
+                    break;
+                }
+            }
+            proptest::prop_assert_eq!(found, expected);
+        }
+    }
 }
