@@ -431,7 +431,6 @@ mod tests {
             Visit::Taken
         };
         assert_eq!(reader.poll(0, 2, &mut note).unwrap(), Poll::More);
-        assert_eq!(reader.poll(0, 2, &mut note).unwrap(), Poll::More);
         assert_eq!(reader.poll(0, 2, &mut note).unwrap(), Poll::End);
         assert_eq!(all, [(0, 0), (0, 1), (2, 1), (0, 2)]);
     }
