@@ -286,7 +286,7 @@ fn run_once(
     let (pipeline, name) = (&job.pipeline, job.pipeline.name());
     let access = if leads { Access::Write } else { Access::Look };
     let store = open_store(&options.checkpoint.join(name), &options.credentials, access)?;
-    let mirror: Arc<dyn Store> = Arc::new(mirror(&options.out, name)?);
+    let mirror: Arc<dyn Store> = Arc::new(mirror(&options.out, name, leads)?);
     let clock = Arc::clone(&options.clock);
     let (keep, idle) = (options.keep.max(1), job.idle.recorded.clone());
     let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep, idle };
@@ -381,11 +381,14 @@ pub(crate) fn partitions_of(source: &dyn Source) -> i32 {
     source.partitions().iter().map(|info| info.id.number + 1).max().unwrap_or(1)
 }
 
-/// Further copies of manifests, beside the output that they decide.
-fn mirror(out: &Path, pipeline: &str) -> Result<DirStore, RunFailure> {
+/// Further copies of manifests, beside the output that they decide. The process that leads makes the directory, once it has taken
+/// that of the output: where another one made it before, the output would look like somebody else's.
+fn mirror(out: &Path, pipeline: &str, leads: bool) -> Result<DirStore, RunFailure> {
     let dir = out.join(".tidegate").join("manifests").join(pipeline);
-    std::fs::create_dir_all(&dir)
-        .map_err(|cause| OutDirError::Io(format!("cannot make {dir:?}: {cause}")))?;
+    if leads {
+        std::fs::create_dir_all(&dir)
+            .map_err(|cause| OutDirError::Io(format!("cannot make {dir:?}: {cause}")))?;
+    }
     Ok(DirStore::unlocked(&dir))
 }
 
@@ -622,5 +625,20 @@ impl Stage {
     /// What worker 0 has beside the others.
     pub(crate) fn lead(&self, committer: Box<dyn Committer>, interval: Duration) -> Lead {
         Lead { committer, interval, tallies: Arc::clone(&self.outputs.tallies), counts: self.counts.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_that_leads_makes_something_in_the_output() {
+        let out = tempfile::tempdir().expect("a directory");
+        let looked_at = mirror(out.path(), "activity", false).expect("nothing to be made");
+        assert_eq!(looked_at.names().expect("none"), Vec::<String>::new());
+        assert_eq!(std::fs::read_dir(out.path()).expect("there").count(), 0);
+        mirror(out.path(), "activity", true).expect("made");
+        assert!(out.path().join(".tidegate/manifests/activity").is_dir());
     }
 }
