@@ -209,7 +209,7 @@ pub(crate) fn bytes_per_open_entry() -> f64 {
         for page in 0..100_000 {
             let key = format!("https://example.com/catalogue/page/{page:05}");
             let slot = store.reach(window * 60_000_000, i64::MIN).expect("nothing is late");
-            store.update(slot, key_hash(key.as_bytes()), key.as_bytes(), |count| count.add(()));
+            store.update(slot, || key_hash(key.as_bytes()), key.as_bytes(), |count| count.add(()));
         }
     }
     store.heap_bytes() as f64 / store.entries() as f64

@@ -9,7 +9,7 @@ mod index;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::index::{Index, Slot};
+use self::index::{Index, Slot, place_hash};
 
 /// How many groups the keys of an operator are divided into, for ever: state is saved by group, and a
 /// run with another number of workers takes whole groups. A power of two.
@@ -116,6 +116,11 @@ impl Entry {
     }
 }
 
+/// Where the key with a number stands in the index.
+fn place_of(entries: &[Entry], arena: &[u8]) -> impl Fn(u32) -> u64 + Copy {
+    move |id| place_hash(&arena[entries[id as usize].range()])
+}
+
 /// Gives keys small, dense numbers and takes them back: a key lives as long as somebody uses it.
 ///
 /// The bytes of a key are stored once, however many windows it is in. Numbers of released keys are given
@@ -157,18 +162,20 @@ impl KeyTable {
         self.entries[id as usize].hash
     }
 
-    /// The number of `key`, which gets one if it has none; its uses are not changed.
+    /// The number of `key`, which gets one if it has none; its uses are not changed. `hash` gives its [`key_hash`]: it is
+    /// asked for new keys only.
     #[inline(always)]
-    pub fn intern(&mut self, hash: u64, key: &[u8]) -> u32 {
-        match self.index.find(hash, key, &self.arena) {
+    pub fn intern(&mut self, hash: impl FnOnce() -> u64, key: &[u8]) -> u32 {
+        let place = place_hash(key);
+        match self.index.find(place, key, &self.arena) {
             Some(id) => id,
-            None => self.insert(hash, key),
+            None => self.insert(place, hash(), key),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
+    fn insert(&mut self, place: u64, hash: u64, key: &[u8]) -> u32 {
         if self.arena.len() + key.len() > u32::MAX as usize {
             self.compact();
         }
@@ -185,8 +192,8 @@ impl KeyTable {
                 (self.entries.len() - 1) as u32
             }
         };
-        let entries = &self.entries;
-        self.index.insert(hash, Slot::new(hash, id, start, entry.len), |id| entries[id as usize].hash);
+        let KeyTable { index, entries, arena, .. } = self;
+        index.insert(place, Slot::new(place, id, start, entry.len), place_of(entries, arena));
         id
     }
 
@@ -214,11 +221,11 @@ impl KeyTable {
     }
 
     fn forget(&mut self, id: u32) {
-        let Entry { hash, len, .. } = self.entries[id as usize];
-        let entries = &self.entries;
-        if self.index.remove(hash, id, |id| entries[id as usize].hash) {
+        let KeyTable { index, entries, arena, .. } = self;
+        let place_of = place_of(entries, arena);
+        if index.remove(place_of(id), id, place_of) {
             self.free.push(id);
-            self.dead_bytes += len as usize;
+            self.dead_bytes += self.entries[id as usize].len as usize;
         }
         if self.dead_bytes > self.arena.len() / 2 + 4096 {
             self.compact();
@@ -226,8 +233,7 @@ impl KeyTable {
     }
 
     fn compact(&mut self) {
-        let entries = &self.entries;
-        self.index.shrink(|id| entries[id as usize].hash);
+        self.index.shrink(place_of(&self.entries, &self.arena));
         let mut arena = Vec::with_capacity(self.arena.len() - self.dead_bytes);
         for slot in self.index.iter_mut() {
             let entry = &mut self.entries[slot.id() as usize];
@@ -291,14 +297,13 @@ mod tests {
         let ids: Vec<u32> = keys
             .iter()
             .map(|key| {
-                // One hash for all: only the bytes tell them apart.
-                let id = table.intern(7, key);
+                let id = table.intern(|| 7, key);
                 table.retain(id);
                 id
             })
             .collect();
         for (key, id) in keys.iter().zip(&ids) {
-            assert_eq!((table.intern(7, key), table.key(*id)), (*id, &key[..]));
+            assert_eq!((table.intern(|| 7, key), table.key(*id), table.hash(*id)), (*id, &key[..], 7));
         }
     }
 
@@ -310,7 +315,7 @@ mod tests {
             for (take, name) in steps {
                 let key = [b"key-".as_slice(), &name.to_le_bytes(), &[7; 30]].concat();
                 if take {
-                    let id = table.intern(key_hash(&key), &key);
+                    let id = table.intern(|| key_hash(&key), &key);
                     table.retain(id);
                     let seen = model.entry(name).or_insert((id, 0));
                     prop_assert_eq!(seen.0, id);

@@ -99,7 +99,7 @@ impl DistinctCounter {
         let mut found = std::mem::take(&mut self.found);
         let counted = events.into_iter().filter(|(_, first, last)| first <= last);
         let keys = &mut self.keys;
-        found.extend(counted.map(|((hash, key), first, last)| (keys.intern(hash, key), first, last)));
+        found.extend(counted.map(|((hash, key), first, last)| (keys.intern(|| hash, key), first, last)));
         found.drain(..).for_each(|(id, first, last)| self.set_run(id, first, last));
         self.found = found;
     }
@@ -192,7 +192,7 @@ impl DistinctCounter {
         let is_open = |bit: &i64| self.spec.end((index << 6) + bit) > watermark_us;
         let bits = bits & (0..64).filter(is_open).fold(0, |open, bit| open | 1 << bit);
         if bits != 0 {
-            let id = self.keys.intern(hash, key);
+            let id = self.keys.intern(|| hash, key);
             self.set(id, index, bits);
         }
     }

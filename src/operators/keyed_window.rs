@@ -75,7 +75,7 @@ where
             verdicts.give(self.output, verdict);
             return;
         };
-        self.store.update(slot, key_hash(key), key, |partial| partial.add(input));
+        self.store.update(slot, || key_hash(key), key, |partial| partial.add(input));
         verdicts.give(self.output, Verdict::Counted);
     }
 

@@ -75,26 +75,26 @@ impl Vectorized for Search<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> usize {
         let Search { window, ahead, ends } = self;
-        let (blocks, rest) = window.as_chunks::<BLOCK>();
+        let (lines, rest) = window.as_chunks::<CACHE_LINE>();
         let mut found = 0;
         // The machine's own foresight ends with the page, and begins anew in each of the partitions that are read in turns.
         let (ahead, _) = ahead.as_chunks::<CACHE_LINE>();
         let mut ahead = ahead.iter();
-        for (number, block) in blocks.iter().enumerate() {
-            if number % (CACHE_LINE / BLOCK) == 0
-                && let Some(line) = ahead.next()
-            {
+        for (number, line) in lines.iter().enumerate() {
+            if let Some(line) = ahead.next() {
                 simd.fetch(line);
             }
-            let newlines = simd.equal(simd.load(block), b'\n');
-            // Most blocks have one newline or none, which nobody can foresee: it is written in any case, and counted or not.
+            let (blocks, _) = line.as_chunks::<BLOCK>();
+            let newlines_of = |block| u64::from(simd.equal(simd.load(block), b'\n'));
+            let newlines = newlines_of(&blocks[0]) | newlines_of(&blocks[1]) << BLOCK;
+            // Most have one newline or none, which nobody can foresee: it is written in any case, and counted or not.
             let Some(end) = ends.get_mut(found) else { return found };
-            *end = (number * BLOCK) as u32 + newlines.trailing_zeros();
+            *end = (number * CACHE_LINE) as u32 + newlines.trailing_zeros();
             found += usize::from(newlines != 0);
             let mut more = newlines & newlines.wrapping_sub(1);
             while more != 0 {
                 let Some(end) = ends.get_mut(found) else { return found };
-                *end = (number * BLOCK) as u32 + more.trailing_zeros();
+                *end = (number * CACHE_LINE) as u32 + more.trailing_zeros();
                 found += 1;
                 more &= more - 1;
             }

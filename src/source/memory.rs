@@ -268,14 +268,17 @@ impl Reader for NdjsonReader {
         lane.seek();
         let NdjsonLane { partition, slab, at, offset, ends, .. } = lane;
         let slab: &[u8] = slab;
+        // Made once: what is the same for all records need not be written for each.
+        let mut record = Record {
+            offset: *offset,
+            kafka_time: KafkaTime::None,
+            key: None,
+            value: None,
+            headers: Headers::default(),
+        };
         let mut show = |at: usize, end: usize, offset: i64| {
-            let record = Record {
-                offset,
-                kafka_time: KafkaTime::None,
-                key: None,
-                value: Some(Value::within(&slab[at..], end - at)),
-                headers: Headers::default(),
-            };
+            record.offset = offset;
+            record.value = Some(Value::within(&slab[at..], end - at));
             visit(*partition, &record) == Visit::Taken
         };
         let mut left = budget;

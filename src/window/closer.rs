@@ -141,7 +141,7 @@ impl<A: Retract> WindowCloser<A> {
         let slot = self.store.slot(block.at);
         let mut unsaved = self.unsaved.as_mut().map(|unsaved| unsaved.entry(block.at).or_default());
         for ((hash, key), partial) in block.keys.iter().zip(&block.partials) {
-            let id = self.store.update(slot, hash, key, |mine| mine.merge(partial));
+            let id = self.store.update(slot, || hash, key, |mine| mine.merge(partial));
             if let Some(unsaved) = &mut unsaved {
                 unsaved.push(id);
             }
@@ -245,7 +245,7 @@ impl<A: Retract> WindowCloser<A> {
                 Ok(Some(share)) => {
                     let slot = self.store.slot(at);
                     for (key, (hash, partial)) in share {
-                        let id = self.store.update(slot, hash, &key, |mine| mine.merge(&partial));
+                        let id = self.store.update(slot, || hash, &key, |mine| mine.merge(&partial));
                         let Some(unsaved) = &mut self.unsaved else { continue };
                         unsaved.entry(at).or_default().push(id);
                         for part in 1..=parts {
@@ -544,7 +544,7 @@ impl<A: Retract> WindowCloser<A> {
             u32::try_from(partition).map_or(partition, |then| rank(then).into())
         });
         let slot = self.store.slot(at);
-        let id = self.store.update(slot, hash, key, |mine| mine.merge(&partial));
+        let id = self.store.update(slot, || hash, key, |mine| mine.merge(&partial));
         let is_moved = part > 0 || former.is_some();
         if let Some(unsaved) = self.unsaved.as_mut().filter(|_| has_moved || is_moved) {
             // All parts of a key are one now, and will be saved as the first.

@@ -166,7 +166,7 @@ struct Hot {
 }
 
 /// How many are kept: enough for panes of a second in the usual disorder.
-const HOT: usize = 512;
+const HOT: usize = 128;
 
 impl Hot {
     #[inline(always)]
@@ -186,10 +186,10 @@ pub struct PaneStore<A> {
     tables: Vec<Slots<A>>,
     free: Vec<u32>,
     index: BTreeMap<Eligible, u32>,
-    /// Panes found lately, by time in steps of a power of two: a division would cost as much as all the rest of a look. A step
-    /// is an eighth to a quarter of a pane, so that few records lie in one that two panes share. A pane stands in several places.
+    /// Panes found lately, each in the place of its number, or now and then of a neighbour's.
     hot: Box<[Hot; HOT]>,
-    hot_bits: u32,
+    /// 2⁶⁴ by the length of a pane: a division would cost as much as all the rest of a look.
+    panes_by_us: u64,
     entries: usize,
 }
 
@@ -203,7 +203,7 @@ impl<A: Aggregate> PaneStore<A> {
             free: Vec::new(),
             index: BTreeMap::new(),
             hot: Box::new([COLD; HOT]),
-            hot_bits: (spec.pane_us() / 4).max(1).ilog2(),
+            panes_by_us: u64::MAX / spec.pane_us().unsigned_abs().max(1),
             entries: 0,
         }
     }
@@ -226,7 +226,8 @@ impl<A: Aggregate> PaneStore<A> {
 
     #[inline(always)]
     fn hot_place(&self, time_us: i64) -> usize {
-        (time_us >> self.hot_bits) as usize % HOT
+        let number = u128::from(time_us as u64) * u128::from(self.panes_by_us) >> u64::BITS;
+        number as usize % HOT
     }
 
     #[inline(never)]
@@ -267,9 +268,16 @@ impl<A: Aggregate> PaneStore<A> {
         slot
     }
 
-    /// Applies `change` to the aggregate of `key` in the table `slot`; gives the key's number.
+    /// Applies `change` to the aggregate of `key`, whose `hash` is asked for if need be, in the table `slot`; gives the key's
+    /// number.
     #[inline(always)]
-    pub fn update(&mut self, slot: u32, hash: u64, key: &[u8], change: impl FnOnce(&mut A)) -> u32 {
+    pub fn update(
+        &mut self,
+        slot: u32,
+        hash: impl FnOnce() -> u64,
+        key: &[u8],
+        change: impl FnOnce(&mut A),
+    ) -> u32 {
         let id = self.keys.intern(hash, key);
         if self.tables[slot as usize].update(id, change) {
             self.note_new(slot, id);
@@ -354,7 +362,7 @@ mod tests {
                 let slot = store.reach(time, watermark);
                 prop_assert_eq!(slot.is_some(), expected.is_some());
                 if let (Some(slot), Some(at)) = (slot, expected) {
-                    store.update(slot, key_hash(&bytes), &bytes, |count| count.add(()));
+                    store.update(slot, || key_hash(&bytes), &bytes, |count| count.add(()));
                     *model.entry((at, key)).or_default() += 1;
                 }
                 latest = latest.max(time);

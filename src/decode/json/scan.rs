@@ -72,8 +72,8 @@ struct Reader<'s, S> {
     time: &'s mut TimeParser,
     cells: &'s mut [Cell],
     others: &'s mut Vec<Other>,
-    /// Not 0 when a text, or what stands behind it, had a byte that is not ASCII.
-    high: u32,
+    /// Not 0 when a text had a byte that is not ASCII.
+    high: u64,
 }
 
 impl<S: Simd> Reader<'_, S> {
@@ -149,12 +149,14 @@ impl<S: Simd> Reader<'_, S> {
             let window: &[u8; MARGIN] = self.document.array(at)?;
             let (blocks, _) = window.as_chunks::<BLOCK>();
             let (low, high) = (self.simd.load(&blocks[0]), self.simd.load(&blocks[1]));
-            // Those of what stands behind the text count too: that costs time at most.
-            self.high |= self.simd.high(low) | self.simd.high(high);
+            let not_ascii = u64::from(self.simd.high(low)) | u64::from(self.simd.high(high)) << BLOCK;
             let stops = u64::from(self.simd.not_plain(low)) | u64::from(self.simd.not_plain(high)) << BLOCK;
             if stops != 0 {
+                // Not what stands behind the text: behind a record that is often another one's binary front.
+                self.high |= not_ascii & (stops ^ stops.wrapping_sub(1));
                 return Some(at + stops.trailing_zeros() as usize);
             }
+            self.high |= not_ascii;
             at += MARGIN;
         }
     }
@@ -176,7 +178,7 @@ impl<S: Simd> Reader<'_, S> {
             name_escaped: false,
             value: Span::new(start, end),
         });
-        self.high |= u32::from(!self.document.bytes().get(start..end)?.is_ascii());
+        self.high |= u64::from(!self.document.bytes().get(start..end)?.is_ascii());
         Some(end)
     }
 }

@@ -122,7 +122,7 @@ impl SessionMachine {
     pub fn observe_all<'k>(&mut self, events: impl IntoIterator<Item = ((u64, &'k [u8]), SessionEvent)>) {
         let mut found = std::mem::take(&mut self.found);
         let keys = &mut self.keys;
-        found.extend(events.into_iter().map(|((hash, key), event)| (keys.intern(hash, key), event)));
+        found.extend(events.into_iter().map(|((hash, key), event)| (keys.intern(|| hash, key), event)));
         self.make_room();
         for (id, event) in found.drain(..) {
             self.hold(id);
@@ -281,7 +281,7 @@ impl SessionMachine {
         has_moved: bool,
     ) {
         let SavedSession { open, started_us, started, waiting } = saved;
-        let id = self.keys.intern(hash, key);
+        let id = self.keys.intern(|| hash, key);
         self.make_room();
         self.keys.retain(id);
         self.held[id as usize] = waiting.len() as u32 + u32::from(open.is_some());
