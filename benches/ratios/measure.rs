@@ -24,8 +24,8 @@ use crate::limit::Found;
 
 const TOPIC: &str = "user_activity";
 const BATCH: usize = tidegate_dataflows::replay::BATCH;
-/// How many times larger the batches are where progress tracking is to cost next to nothing.
-const COARSER: usize = 16;
+/// How many times smaller the batches are where progress tracking is to cost as many times more.
+const FINER: usize = 16;
 
 /// A measured run.
 pub(crate) struct Timed {
@@ -46,22 +46,47 @@ impl Timed {
     }
 }
 
-/// Runs the measurements in turn, `rounds` times, and keeps the fastest of each: on a shared machine noise
-/// only ever adds.
-pub(crate) fn best_of<const N: usize>(
+/// The same work measured again and again, in turns with other work.
+pub(crate) struct Rounds(Vec<Timed>);
+
+/// Runs each of `works` in turn, `rounds` times.
+pub(crate) fn in_turns<const N: usize>(
     rounds: usize,
     mut works: [&mut dyn FnMut() -> Timed; N],
-) -> [Timed; N] {
-    let mut best: [Option<Timed>; N] = std::array::from_fn(|_| None);
+) -> [Rounds; N] {
+    let mut all = std::array::from_fn(|_| Rounds(Vec::new()));
     for _ in 0..rounds.max(1) {
-        for (best, work) in best.iter_mut().zip(&mut works) {
-            let timed = work();
-            if best.as_ref().is_none_or(|best| timed.cpu < best.cpu) {
-                *best = Some(timed);
-            }
+        for (Rounds(timed), work) in all.iter_mut().zip(&mut works) {
+            timed.push(work());
         }
     }
-    best.map(|best| best.expect("there was at least one round"))
+    all
+}
+
+impl Rounds {
+    /// The fastest: on a shared machine noise only ever adds.
+    pub(crate) fn best(&self) -> &Timed {
+        self.0.iter().min_by(|a, b| a.cpu.total_cmp(&b.cpu)).expect("there was at least one round")
+    }
+
+    /// What `of` gives for each round of both; the median. Whatever slows the machine down for a while slows both down, which
+    /// the fastest of each, from different moments, would not tell.
+    fn paired(&self, other: &Rounds, of: impl Fn(&Timed, &Timed) -> f64) -> f64 {
+        let mut pairs: Vec<f64> = self.0.iter().zip(&other.0).map(|(a, b)| of(a, b)).collect();
+        pairs.sort_by(f64::total_cmp);
+        let middle = pairs.len() / 2;
+        if pairs.len() % 2 == 1 { pairs[middle] } else { (pairs[middle - 1] + pairs[middle]) / 2.0 }
+    }
+
+    /// How many times the CPU of `other` it takes.
+    pub(crate) fn cpu_to(&self, other: &Rounds) -> f64 {
+        self.paired(other, |mine, its| mine.cpu / its.cpu)
+    }
+
+    /// How many times the time of `other` it takes on the clock.
+    pub(crate) fn wall_to(&self, other: &Rounds) -> f64 {
+        self.paired(other, |mine, its| mine.wall / its.wall)
+    }
 }
 
 /// The engine over one source.
@@ -148,17 +173,18 @@ impl Engine {
         )
     }
 
-    /// The share of the time that progress tracking and the ledger take: what batches 16 times larger save,
-    /// extrapolated to no progress at all, and the ledger's own time for as many records.
+    /// The share of the time that progress tracking and the ledger take: what batches 16 times smaller cost more, which is 15
+    /// times what those of the usual size cost, and the ledger's own time for as many records.
     pub(crate) fn overhead(&self, outputs: Selection, records: u64, rounds: usize) -> f64 {
         let config = || Config { outputs, ..Config::default() };
-        let [fine, coarse] = best_of(
+        let [usual, finer] = in_turns(
             rounds,
             [&mut || self.measure(1, BATCH, config(), true), &mut || {
-                self.measure(1, BATCH * COARSER, config(), true)
+                self.measure(1, BATCH / FINER, config(), true)
             }],
         );
-        let progress = (fine.cpu - coarse.cpu).max(0.0) * COARSER as f64 / (COARSER - 1) as f64;
+        let more = finer.paired(&usual, |finer, usual| finer.cpu - usual.cpu).max(0.0);
+        let progress = more / (FINER - 1) as f64;
         let ledger = Timed::of(|| {
             let ledger = Ledger::new(1);
             for record in 0..records {
@@ -167,8 +193,8 @@ impl Engine {
             }
             Found { views: black_box(ledger).counts().read, ..Found::default() }
         });
-        let without = fine.cpu - progress - ledger.cpu;
-        fine.cpu / without
+        let with = usual.best().cpu;
+        with / (with - progress - ledger.cpu)
     }
 
     /// Milliseconds from opening the source to the first record at the first operator.
@@ -227,8 +253,9 @@ impl Report {
         Report { records, missed: 0 }
     }
 
-    /// A line with a run's time.
-    pub(crate) fn time(&self, name: &str, timed: &Timed) {
+    /// A line with a run's time, the fastest one.
+    pub(crate) fn time(&self, name: &str, rounds: &Rounds) {
+        let timed = rounds.best();
         let per_record = 1e9 / self.records as f64;
         println!(
             "  {name:<52} {:>8.1} ns CPU a record {:>8.1} ns wall {:>9.0} rows",
