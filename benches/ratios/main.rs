@@ -64,7 +64,11 @@ fn page_views(arguments: &input::Arguments, slices: &[&[u8]], memory: &Engine, r
         }],
     );
     for engine in [&one, &two] {
-        assert_eq!(engine.best().found.of_page_views(), limit.best().found.of_page_views(), "engine and limit must agree");
+        assert_eq!(
+            engine.best().found.of_page_views(),
+            limit.best().found.of_page_views(),
+            "engine and limit must agree"
+        );
     }
     report.time("limit, page views", &limit);
     report.time("engine, page views, 1 worker", &one);

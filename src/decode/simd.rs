@@ -15,6 +15,18 @@ pub(crate) const BLOCK: usize = 32;
 /// Bytes that come from memory together.
 pub(crate) const CACHE_LINE: usize = 64;
 
+/// Asks for `bytes` to be in the cache soon, where the machine can be asked.
+#[inline(always)]
+pub(crate) fn fetch(bytes: &[u8; CACHE_LINE]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction; it reads nothing, and the address is that of a reference.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast())
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
 /// 32 bytes at a time; bit `i` of a mask speaks of byte `i`.
 pub(crate) trait Simd: Copy {
     /// 32 bytes in registers.
@@ -22,9 +34,6 @@ pub(crate) trait Simd: Copy {
 
     /// Loads 32 bytes.
     fn load(self, bytes: &[u8; BLOCK]) -> Self::Block;
-
-    /// Asks for `bytes` to be in the cache soon, where the machine can be asked.
-    fn fetch(self, bytes: &[u8; CACHE_LINE]);
 
     /// Where `block` holds `byte`.
     fn equal(self, block: Self::Block, byte: u8) -> u32;
@@ -137,12 +146,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn fetch(self, bytes: &[u8; CACHE_LINE]) {
-        // SAFETY: it reads nothing, and the address is that of a reference.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) }
-    }
-
-    #[inline(always)]
     fn equal(self, block: __m256i, byte: u8) -> u32 {
         // SAFETY: see above.
         self.same(block, unsafe { _mm256_set1_epi8(byte as i8) })
@@ -197,12 +200,6 @@ impl Simd for Sse2 {
         let at: *const __m128i = bytes.as_ptr().cast();
         // SAFETY: see above; the second half begins 16 bytes after the first.
         unsafe { [_mm_loadu_si128(at), _mm_loadu_si128(at.add(1))] }
-    }
-
-    #[inline(always)]
-    fn fetch(self, bytes: &[u8; CACHE_LINE]) {
-        // SAFETY: it reads nothing, and the address is that of a reference.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
@@ -266,9 +263,6 @@ impl Simd for Words {
         };
         [word(0), word(1), word(2), word(3)]
     }
-
-    #[inline(always)]
-    fn fetch(self, _bytes: &[u8; CACHE_LINE]) {}
 
     #[inline(always)]
     fn equal(self, block: [u64; 4], byte: u8) -> u32 {

@@ -3,7 +3,7 @@
 //! A search for one newline costs more in setting out than in looking at the hundred bytes of a line; here one search gives
 //! the ends of several.
 
-use crate::decode::simd::{BLOCK, CACHE_LINE, Level, Simd, Vectorized};
+use crate::decode::simd::{BLOCK, CACHE_LINE, Level, Simd, Vectorized, fetch};
 
 /// Ends that are kept.
 const KEPT: usize = 64;
@@ -82,7 +82,7 @@ impl Vectorized for Search<'_> {
         let mut ahead = ahead.iter();
         for (number, line) in lines.iter().enumerate() {
             if let Some(line) = ahead.next() {
-                simd.fetch(line);
+                fetch(line);
             }
             let (blocks, _) = line.as_chunks::<BLOCK>();
             let newlines_of = |block| u64::from(simd.equal(simd.load(block), b'\n'));
