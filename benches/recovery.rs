@@ -136,6 +136,7 @@ fn main() {
         committer.submit(Decision {
             epoch,
             watermark_us,
+            wall_us: None,
             partitions,
             counts,
             tallies,

@@ -4,7 +4,7 @@
 usage: same_live.py EXPECTED DATA RECORDED [PIPELINE]
 
 EXPECTED is the replay's output directory, DATA the run's data directory, RECORDED what `tidegate record` has made of the topics that the run
-wrote. Offsets are left out, since a broker counts the marks of transactions too, and so are the headers that say which epoch wrote a record.
+wrote. Offsets are left out, since a broker counts the marks of transactions too, and so are the headers that say which epoch wrote a record, and columns of wall-clock time.
 """
 
 import json
@@ -13,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet
+
+import wall_clock
 
 MARKS = {"tidegate-epoch", "tidegate-generation"}
 
@@ -24,7 +26,7 @@ def lines(folder):
             record = json.loads(line)
             headers = record.get("headers") or []
             pairs = [pair for pair in zip(headers[::2], headers[1::2]) if pair[0] not in MARKS]
-            payload = record.get("payload"), record.get("payload_base64")
+            payload = wall_clock.without(record.get("payload")), record.get("payload_base64")
             key = record.get("key"), record.get("key_base64")
             kept = (record["partition"], record.get("ts"), key, payload, tuple(pairs))
             found.setdefault(record["topic"], Counter())[kept] += 1

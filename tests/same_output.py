@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Compares what two runs over the same log have left: figures, tables row by row, topics byte by byte, the lake as rows.
 
-usage: same_output.py EXPECTED GOT [PIPELINE]
+usage: same_output.py EXPECTED GOT [PIPELINE [live]]
+
+Where one of the runs was live, columns of wall-clock time are left out.
 """
 
 import json
@@ -12,22 +14,40 @@ from pathlib import Path
 import pyarrow.dataset
 import pyarrow.parquet
 
+import wall_clock
 
-def summary(out, pipeline):
+
+def summary(out, pipeline, live):
     figures = json.loads((out / "summary.json").read_text())["pipelines"][pipeline]
     figures.pop("seconds")
+    for name in wall_clock.OUTPUTS & figures["outputs"].keys() if live else ():
+        figures["outputs"][name].pop("digest")
     return figures
 
 
-def tables(out):
+def tables(out, live):
     connection = sqlite3.connect(out / "tables.sqlite")
     names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
     shown = [name for name in names if not name.startswith("tidegate_")]
-    return {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in shown}
+    connection.row_factory = sqlite3.Row
+    left_out = wall_clock.COLUMNS if live else set()
+
+    def rows(name):
+        for row in connection.execute(f"SELECT * FROM {name}"):
+            yield repr([(column, row[column]) for column in row.keys() if column not in left_out])
+
+    return {name: sorted(rows(name)) for name in shown}
 
 
-def topics(out):
+def without_times(lines):
+    records = map(json.loads, lines.splitlines())
+    return [{**record, "payload": wall_clock.without(record.get("payload"))} for record in records]
+
+
+def topics(out, live):
     files = {path.name: path.read_bytes() for path in sorted((out / "topics").glob("*.jsonl"))}
+    if live:
+        files = {name: without_times(lines) for name, lines in files.items()}
     # A live run has a topic of its decisions about idle partitions, and here there are none.
     return {name: lines for name, lines in files.items() if lines or not name.endswith(".idle.jsonl")}
 
@@ -44,11 +64,11 @@ def lake(out, pipeline):
 
 def main():
     expected, got = Path(sys.argv[1]), Path(sys.argv[2])
-    pipeline = sys.argv[3] if len(sys.argv) > 3 else "activity"
+    pipeline, live = (sys.argv[3:4] or ["activity"])[0], sys.argv[4:] == ["live"]
     parts = {
-        "summary": lambda out: summary(out, pipeline),
-        "tables": tables,
-        "topics": topics,
+        "summary": lambda out: summary(out, pipeline, live),
+        "tables": lambda out: tables(out, live),
+        "topics": lambda out: topics(out, live),
         "lake": lambda out: lake(out, pipeline),
     }
     for name, part in parts.items():

@@ -8,6 +8,7 @@ use tidegate::operators::keyed::{KeyedBlock, KeyedRouter};
 use tidegate::operators::keyed_window::Measure;
 use tidegate::operators::session::{Mark, SessionEvent};
 use tidegate::rows::Cell;
+use tidegate::runtime::Epochs;
 use tidegate::time;
 use tidegate::window::{Eligible, WindowSpec};
 
@@ -119,16 +120,22 @@ impl Front<ActivityDecoder> for UserEvents {
     }
 }
 
-/// The original object with the time it was processed at: in a replay, its Kafka timestamp.
-#[derive(Default)]
+/// The original object with the time it was processed at: that of its epoch, or in a replay its Kafka timestamp.
 pub(super) struct Enriched {
+    epochs: Epochs,
     processed_at: Vec<u8>,
+}
+
+impl Enriched {
+    pub(super) fn new(epochs: &Epochs) -> Self {
+        Enriched { epochs: epochs.clone(), processed_at: Vec::new() }
+    }
 }
 
 impl Render<ActivityDecoder> for Enriched {
     fn render(&mut self, at: &Position<'_>, event: &ActivityEvent<'_>, out: &mut Vec<u8>) {
         self.processed_at.clear();
-        match at.record.kafka_time.us() {
+        match self.epochs.wall_us().or_else(|| at.record.kafka_time.us()) {
             None => self.processed_at.extend_from_slice(b"null"),
             Some(us) => {
                 self.processed_at.push(b'"');

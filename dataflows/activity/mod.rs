@@ -63,7 +63,7 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         }),
         approximate.then(|| WindowFront::new(config.active_user_windows, AllUsers, ACTIVE_USERS, peers)),
         on.lake.then(|| LakeFront::new(ActivityRow, lake_schema())),
-        on.enriched.then(|| TopicFront::new(Enriched::default(), lines(ENRICHED))),
+        on.enriched.then(|| TopicFront::new(Enriched::new(at.epochs), lines(ENRICHED))),
     );
     let side = at.side(&OUTPUTS[..JUDGED], lines(LATE), lines(DEAD));
     let Ingested { streams, side } = at.ingest(settings, decoder, fronts, side);

@@ -92,13 +92,14 @@ pub fn build(at: Site<'_, '_>, config: &Config, stage: Stage) {
     let [aggregates_schema, quality_schema] = table_schemas();
 
     // Readings by sensor, 5-minute tumbling.
+    let epochs = at.epochs.clone();
     let aggregates = by_sensor
         .close_windows("RealTimeAggregates", config.windows, at.mode(config.update_every), at.state())
         .table_rows_final(
             REAL_TIME_AGGREGATES as u32,
             aggregates_schema,
             |window| window.is_final,
-            tables::aggregates,
+            move |window, rows| tables::aggregates(window, epochs.wall_us(), rows),
         );
     // Broken rules by sensor, over the whole run.
     let quality = breaches.total_by_key("DataQuality", at.state()).net_changes().table_changes(

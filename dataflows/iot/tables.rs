@@ -81,8 +81,12 @@ pub fn topics(config: &Config, stage: Stage) -> Vec<(usize, Arc<str>)> {
     made.map(|output| (output, Arc::from(names[output].as_str()))).collect()
 }
 
-/// The rows of a closed window.
-pub(super) fn aggregates(closed: ClosedWindow<<Aggregates as Aggregate>::Output>, rows: &mut RowBatch) {
+/// The rows of a window, processed at `wall_us`, or by Kafka's timestamps.
+pub(super) fn aggregates(
+    closed: ClosedWindow<<Aggregates as Aggregate>::Output>,
+    wall_us: Option<i64>,
+    rows: &mut RowBatch,
+) {
     fn float(value: Option<f64>) -> Cell<'static> {
         value.map_or(Cell::Null, Cell::Float)
     }
@@ -91,7 +95,7 @@ pub(super) fn aggregates(closed: ClosedWindow<<Aggregates as Aggregate>::Output>
     }
     for ((_, sensor), value) in closed.keys.iter().zip(&closed.values) {
         let ((mean, max, min), humidity, energy, count, (location, state, device), kafka_ms) = value;
-        let processed_at = kafka_ms.flatten().and_then(tidegate::time::from_epoch_ms);
+        let processed_at = wall_us.or_else(|| kafka_ms.flatten().and_then(tidegate::time::from_epoch_ms));
         rows.push(&[
             Cell::Text(sensor),
             Cell::Time(closed.start_us),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate::checkpoint::{Inline, Store};
 use tidegate::delivery::Deliver;
-use tidegate::ingest::{Counts, Interleave};
+use tidegate::ingest::{Counts, IdlePolicy, Interleave};
 use tidegate::runtime::{Clock, Cluster, Driver, ManualClock, Outcome, Pace, Run};
 use tidegate::sink::{AnySink, Sink};
 use tidegate::source::Source;
@@ -15,6 +15,7 @@ use timely::worker::{Config as WorkerConfig, Worker};
 
 use super::baton::{Baton, Place};
 use super::disk::{Disk, DiskStore};
+use super::log::Log;
 use super::sinks::{Content, Held, MemorySink, lake, tables, topics};
 use super::steps::Steps;
 use super::{Plant, SinkContents};
@@ -32,6 +33,7 @@ pub(super) type Named = Vec<(String, Arc<dyn Deliver>)>;
 pub(super) struct World {
     pub(super) pipeline: Arc<dyn Pipeline>,
     pub(super) source: Arc<dyn Source>,
+    idle: IdlePolicy,
     pub(super) checkpoint: Arc<Mutex<Disk>>,
     pub(super) mirror: Arc<Mutex<Disk>>,
     pub(super) steps: Arc<Steps>,
@@ -71,10 +73,11 @@ pub(super) enum End {
 }
 
 impl World {
-    pub(super) fn new(pipeline: Arc<dyn Pipeline>, source: Arc<dyn Source>, plant: Plant) -> Self {
+    pub(super) fn new(pipeline: Arc<dyn Pipeline>, log: &Log, plant: Plant) -> Self {
         World {
             pipeline,
-            source,
+            source: Arc::clone(&log.source),
+            idle: log.idle.clone(),
             checkpoint: Arc::default(),
             mirror: Arc::default(),
             steps: Arc::new(Steps::new()),
@@ -131,7 +134,7 @@ impl World {
             mirror: store("mirror", &self.mirror),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             keep: 3,
-            idle: Vec::new(),
+            idle: self.idle.recorded.clone(),
         }
     }
 
@@ -162,8 +165,8 @@ impl World {
         let said = |error: tidegate::checkpoint::CheckpointError| error.to_string();
         let mut start = ground.recover(&*self.pipeline, &*self.source).map_err(said)?;
         self.plant.spoil(&mut start);
-        let run = Run::new(Arc::clone(&self.source), Arc::clone(&clock) as _, Pace::Max).with_checkpoints();
-        let run = Arc::new(run);
+        let run = Run::new(Arc::clone(&self.source), Arc::clone(&clock) as _, Pace::Max);
+        let run = Arc::new(run.with_checkpoints().with_idle(self.idle.clone()));
         let compactions = Arc::new(Compactions::default());
         let (outputs, sinks) = self.open(Some(&start));
         let steps = Arc::clone(&self.steps);

@@ -29,9 +29,9 @@ use std::sync::Arc;
 use tidegate::delivery::Tallies;
 use tidegate::ingest::{Counts, Interleave};
 use tidegate::runtime::{Cluster, Pace, Run, SystemClock};
-use tidegate::source::Source;
 
 use self::life::{End, How, World, difference};
+use self::log::Log;
 use self::sinks::Content;
 use crate::activity;
 use crate::generate::random::Random;
@@ -64,6 +64,8 @@ pub enum Plant {
     MarkApart,
     /// A partition's watermark is not restored.
     LostWatermark,
+    /// What was decided about a partition that had been idle is not.
+    LostIdleDecision,
     /// The ledger is not restored.
     LostCounts,
     /// A partition goes on a record too late.
@@ -72,12 +74,13 @@ pub enum Plant {
 
 impl Plant {
     /// Everything that can be planted.
-    pub const ALL: [Plant; 7] = [
+    pub const ALL: [Plant; 8] = [
         Plant::CommitBeforeManifest,
         Plant::FileNotForced,
         Plant::NameNotForced,
         Plant::MarkApart,
         Plant::LostWatermark,
+        Plant::LostIdleDecision,
         Plant::LostCounts,
         Plant::SkippedRecord,
     ];
@@ -86,6 +89,7 @@ impl Plant {
         let cuts = &mut start.plan.start;
         match self {
             Plant::LostWatermark => cuts.iter_mut().take(1).for_each(|cut| cut.watermark_us = i64::MIN),
+            Plant::LostIdleDecision => cuts.iter_mut().for_each(|cut| cut.floor_us = i64::MIN),
             Plant::LostCounts => start.counts = Counts::default(),
             Plant::SkippedRecord => cuts.iter_mut().take(1).for_each(|cut| {
                 cut.seen += 1;
@@ -146,7 +150,7 @@ impl Told {
 /// Logs and their answers, for any number of simulations of `activity`.
 pub struct Simulator {
     pipeline: Arc<dyn Pipeline>,
-    logs: Vec<(Arc<dyn Source>, Answer)>,
+    logs: Vec<(Log, Answer)>,
 }
 
 impl Simulator {
@@ -159,9 +163,9 @@ impl Simulator {
         let topic = config.topic.clone();
         let pipeline: Arc<dyn Pipeline> = Arc::new(config);
         let logs = (0..LOGS).map(|seed| {
-            let source = log::activity(&topic, seed, records).map_err(|error| error.to_string())?;
-            let answer = undisturbed(&pipeline, &source)?;
-            Ok((source, answer))
+            let log = log::activity(&topic, seed, records).map_err(|error| error.to_string())?;
+            let answer = undisturbed(&pipeline, &log)?;
+            Ok((log, answer))
         });
         Ok(Simulator { logs: logs.collect::<Result<_, String>>()?, pipeline })
     }
@@ -185,8 +189,8 @@ impl Simulator {
 
     fn simulate(&self, seed: u64, first: Option<u64>, plant: Plant) -> Result<Told, Divergence> {
         let mut random = Random::new(seed);
-        let (source, answer) = &self.logs[random.below(LOGS) as usize];
-        let world = World::new(Arc::clone(&self.pipeline), Arc::clone(source), plant);
+        let (log, answer) = &self.logs[random.below(LOGS) as usize];
+        let world = World::new(Arc::clone(&self.pipeline), log, plant);
         let (mut told, mut lives) = (Told::default(), Vec::new());
         let diverged = |what: String, lives: &[String]| Divergence { seed, what, lives: lives.to_vec() };
         loop {
@@ -278,11 +282,12 @@ fn draw(random: &mut Random, disturbed: bool) -> How {
 }
 
 /// The log in one epoch and without a checkpoint, as a replay reads it.
-fn undisturbed(pipeline: &Arc<dyn Pipeline>, source: &Arc<dyn Source>) -> Result<Answer, String> {
-    let world = World::new(Arc::clone(pipeline), Arc::clone(source), Plant::None);
+fn undisturbed(pipeline: &Arc<dyn Pipeline>, log: &Log) -> Result<Answer, String> {
+    let world = World::new(Arc::clone(pipeline), log, Plant::None);
     let (outputs, sinks) = world.open(None);
     let tallies: Arc<Tallies> = Arc::clone(&outputs.tallies);
-    let run = Arc::new(Run::new(Arc::clone(source), Arc::new(SystemClock), Pace::Max));
+    let run = Run::new(Arc::clone(&log.source), Arc::new(SystemClock), Pace::Max);
+    let run = Arc::new(run.with_idle(log.idle.clone()));
     let plan = Plan {
         cluster: Cluster::threads(1),
         batch: 4096,

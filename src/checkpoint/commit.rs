@@ -58,6 +58,8 @@ pub struct Decision {
     pub epoch: u64,
     /// See [`Manifest::watermark_us`].
     pub watermark_us: i64,
+    /// See [`Manifest::wall_us`].
+    pub wall_us: Option<i64>,
     /// All partitions, in their order.
     pub partitions: Vec<PartitionCut>,
     /// See [`Manifest::counts`].
@@ -160,7 +162,7 @@ impl Pen {
         for (store, name) in places {
             let found = self.retried(None, || store.read(&name))?;
             if found.is_none_or(|bytes| Manifest::unpack(&bytes).is_err()) {
-                let bytes = pack(manifest).map_err(|damage| self.unwritable(epoch, &damage))?;
+                let bytes = manifest.pack().map_err(|damage| self.unwritable(epoch, &damage))?;
                 self.retried(None, || store.write(&name, &bytes))?;
             }
         }
@@ -185,6 +187,8 @@ impl Pen {
                 self.prepare(epoch)?
             }
         };
+        // What came out the first time has the time of then.
+        let wall_us = known.as_ref().map_or(decision.wall_us, |manifest| manifest.wall_us);
         let (idle, idle_from) = match &known {
             Some(manifest) => (manifest.idle.clone(), manifest.idle_from),
             None => self.idle_with(epoch, decision.idle),
@@ -210,8 +214,9 @@ impl Pen {
             input: self.input.clone(),
             idle,
             idle_from,
+            wall_us,
         };
-        let bytes = pack(&manifest).map_err(|damage| self.unwritable(epoch, &damage))?;
+        let bytes = manifest.pack().map_err(|damage| self.unwritable(epoch, &damage))?;
         for name in Manifest::names(epoch) {
             self.write(&name, &bytes)?;
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::{Damage, open};
+use super::frame::{Damage, open, pack};
 use crate::delivery::OutputTally;
 use crate::ingest::{Counts, IdleDecision};
 use crate::record::Partition;
@@ -85,6 +85,10 @@ pub struct Manifest {
     pub idle: Vec<(u64, IdleDecision)>,
     /// The first epoch whose decisions are all in [`Manifest::idle`].
     pub idle_from: u64,
+    /// What columns of wall-clock time have in the epoch's rows: when it began, by worker 0's clock. `None` where the input is not
+    /// [live](crate::source::Source::is_live): there they repeat Kafka's timestamps.
+    #[serde(skip)]
+    pub wall_us: Option<i64>,
 }
 
 impl Manifest {
@@ -100,6 +104,15 @@ impl Manifest {
         Ok(since.map(|(_, decision)| decision.clone()).collect())
     }
 
+    /// The manifest as its file has it.
+    ///
+    /// # Errors
+    /// As [`pack`](super::pack()).
+    pub fn pack(&self) -> Result<Vec<u8>, Damage> {
+        // What version 2 wrote, and what came since.
+        pack(&(self, self.wall_us))
+    }
+
     /// A manifest from its file.
     ///
     /// # Errors
@@ -108,7 +121,8 @@ impl Manifest {
         let (version, body) = open(bytes)?;
         let read = match version {
             1 => bincode::deserialize(body).map(v1::Manifest::now),
-            _ => bincode::deserialize(body),
+            2 => bincode::deserialize(body),
+            _ => bincode::deserialize(body).map(|(manifest, wall_us)| Manifest { wall_us, ..manifest }),
         };
         read.map_err(|error| Damage::Damaged(error.to_string()))
     }
@@ -196,6 +210,7 @@ mod v1 {
                 input: Default::default(),
                 idle: Vec::new(),
                 idle_from: 0,
+                wall_us: None,
             }
         }
     }
@@ -207,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_version_1_wrote_is_read() {
+    fn what_former_versions_wrote_is_read() {
         let cut = v1::PartitionCut {
             id: Partition::new("t", 3),
             seen: 7,
@@ -232,10 +247,18 @@ mod tests {
             finished: false,
         };
         let now = Manifest::unpack(&pack_as(1, &former).unwrap()).unwrap();
-        assert_eq!((now.epoch, now.watermark_us, now.staged), (4, 10, former.staged));
+        assert_eq!((now.epoch, now.watermark_us, &now.staged), (4, 10, &former.staged));
         let cut = &now.partitions[0];
         assert_eq!((cut.seen, cut.last_offset, cut.accepted, cut.floor_us), (7, Some(9), 5, i64::MIN));
         assert!(!cut.released && !cut.ended);
         assert_eq!((&cut.fronts[..], &cut.side[..]), (&[1][..], &[2][..]));
+        assert_eq!(now.wall_us, None);
+
+        // So is what version 2 wrote: all but the time.
+        let now = Manifest { wall_us: Some(17), ..now };
+        let second = Manifest::unpack(&pack_as(2, &now).unwrap()).unwrap();
+        assert_eq!((second.epoch, second.partitions, second.wall_us), (4, now.partitions.clone(), None));
+        let third = Manifest::unpack(&now.pack().unwrap()).unwrap();
+        assert_eq!((third.epoch, third.partitions, third.wall_us), (4, now.partitions, Some(17)));
     }
 }

@@ -60,8 +60,8 @@ pub(super) struct Report {
 pub(super) enum Down {
     /// End this epoch.
     End(u64),
-    /// Work in this epoch.
-    Begin(u64),
+    /// Work in this epoch, which began at this time by worker 0's clock, if that matters.
+    Begin(u64, Option<i64>),
     /// The event time that released partitions follow.
     Agreed(i64),
     /// Worker 0 is there, and so is the way to it.

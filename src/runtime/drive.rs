@@ -112,8 +112,8 @@ impl Driver {
                 epochs.end(epoch);
                 over
             }
-            Down::Begin(epoch) => {
-                epochs.begin(epoch);
+            Down::Begin(epoch, wall_us) => {
+                epochs.begin(epoch, wall_us);
                 over
             }
             Down::Agreed(us) => {
@@ -221,6 +221,8 @@ struct Head {
     /// The epoch under way, in the dataflow's numbers.
     epoch: u64,
     began_us: i64,
+    /// What columns of wall-clock time have in it.
+    wall_us: Option<i64>,
     end_sent: bool,
     stopping: bool,
     /// How many workers have their state.
@@ -245,6 +247,7 @@ impl Head {
             lead,
             epoch: epochs.plan().first(),
             began_us: now_us,
+            wall_us: None,
             end_sent: false,
             stopping: false,
             restored: 0,
@@ -287,8 +290,7 @@ impl Head {
                 Up::Restored => {
                     self.restored += 1;
                     if self.restored == self.reports.len() {
-                        self.began_us = run.clock().now_us();
-                        control.order(Down::Begin(self.epoch));
+                        self.begin(run, control);
                     }
                 }
                 Up::Standing(worker, standing, quiet_us) => {
@@ -314,6 +316,13 @@ impl Head {
         if !self.complete && !self.deciding && self.reports.iter().all(Option::is_some) {
             self.decide(run, epochs, control);
         }
+    }
+
+    /// Has all work in the epoch that is next.
+    fn begin(&mut self, run: &Run, control: &mut Control) {
+        self.began_us = run.clock().now_us();
+        self.wall_us = run.source().is_live().then_some(self.began_us);
+        control.order(Down::Begin(self.epoch, self.wall_us));
     }
 
     /// What was read in the epoch just decided is visible now.
@@ -390,6 +399,7 @@ impl Head {
         let decision = Decision {
             epoch: epochs.plan().epoch(self.epoch),
             watermark_us,
+            wall_us: self.wall_us,
             partitions,
             counts,
             tallies: self.lead.tallies.read(),
@@ -406,9 +416,8 @@ impl Head {
         }
         self.epoch += 1;
         run.board().epoch_began(epochs.plan().epoch(self.epoch));
-        self.began_us = now_us;
         self.end_sent = false;
-        control.order(Down::Begin(self.epoch));
+        self.begin(run, control);
     }
 
     fn tell_epoch(&mut self, run: &Run, now_us: i64, windows: &[(String, u64)]) {

@@ -99,6 +99,8 @@ struct Inner {
     end: Cell<u64>,
     /// The last epoch that sources may work in.
     begun: Cell<u64>,
+    /// When worker 0 began it, by its clock; `None` where the input is no live one.
+    wall_us: Cell<Option<i64>>,
     cuts: RefCell<Vec<PartitionCut>>,
     batches: RefCell<Vec<(i64, u64)>>,
     idle: RefCell<Vec<IdleDecision>>,
@@ -116,7 +118,9 @@ pub struct Epochs(Rc<Inner>);
 impl Epochs {
     /// A single epoch that ends with the input, of which nothing is kept: a replay.
     pub fn single() -> Self {
-        Epochs::make(Arc::default(), StateHub::none(), false)
+        let epochs = Epochs::make(Arc::default(), StateHub::none(), false);
+        epochs.begin(epochs.plan().first(), None);
+        epochs
     }
 
     /// Epochs that are ended and begun by [`drive`](super::drive()).
@@ -125,16 +129,16 @@ impl Epochs {
     }
 
     fn make(plan: Arc<EpochPlan>, hub: StateHub, checkpoints: bool) -> Self {
-        // Nothing is read before all workers have come out of the restoring: an operator that saw its frontier leap from there
-        // into the first epoch would give what closes on the way to the epoch of the restoring, which nobody delivers.
-        let begun = if plan.is_restored { Tick::FIRST_EPOCH } else { plan.first() };
         Epochs(Rc::new(Inner {
             plan,
             probe: ProbeHandle::new(),
             hub,
             checkpoints,
             end: Cell::new(0),
-            begun: Cell::new(begun),
+            // Nothing is read before all workers have come out of the restoring: an operator that saw its frontier leap from
+            // there into the first epoch would give what closes on the way to the epoch of the restoring, which nobody delivers.
+            begun: Cell::new(0),
+            wall_us: Cell::new(None),
             cuts: RefCell::default(),
             batches: RefCell::default(),
             idle: RefCell::default(),
@@ -177,6 +181,12 @@ impl Epochs {
     /// Whether sources may work in `epoch`.
     pub(crate) fn has_begun(&self, epoch: u64) -> bool {
         self.0.begun.get() >= epoch
+    }
+
+    /// What columns of wall-clock time have in the epoch under way, on all workers alike: microseconds since the Unix epoch.
+    /// `None` where they repeat Kafka's timestamps: the input is not [live](crate::source::Source::is_live).
+    pub fn wall_us(&self) -> Option<i64> {
+        self.0.wall_us.get()
     }
 
     /// Keeps where the worker's partitions stand, and what was decided about them in the epoch; the next call replaces it.
@@ -246,8 +256,12 @@ impl Epochs {
         self.wake();
     }
 
-    pub(super) fn begin(&self, epoch: u64) {
-        self.0.begun.set(epoch.max(self.0.begun.get()));
+    /// The sources may work in `epoch`, which began at `wall_us`. All that the epoch before has given has come to rest.
+    pub(super) fn begin(&self, epoch: u64, wall_us: Option<i64>) {
+        if epoch > self.0.begun.get() {
+            self.0.begun.set(epoch);
+            self.0.wall_us.set(wall_us);
+        }
         self.wake();
     }
 

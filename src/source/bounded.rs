@@ -35,6 +35,10 @@ impl Source for Bounded {
         self.inner.resumes_by_offset()
     }
 
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
+
     fn mark(&self) -> InputMark {
         let ids = self.partitions().iter().map(|info| info.id.clone());
         InputMark { ends: ids.zip(self.ends()).collect(), ..self.inner.mark() }

@@ -72,6 +72,12 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// Whether it is read as it is written. Columns of wall-clock time then say when their epoch was read, and otherwise repeat
+    /// Kafka's timestamps, so that the same log gives the same answer.
+    fn is_live(&self) -> bool {
+        false
+    }
+
     /// What a checkpoint is to keep of this input.
     fn mark(&self) -> InputMark {
         InputMark::default()

@@ -108,9 +108,24 @@ impl Place {
 
     /// Starts the run, live.
     pub(crate) fn start(&self, workers: usize) -> Started {
-        let source = GrowingSource::new(&self.topics);
+        self.start_source(GrowingSource::new(&self.topics), workers)
+    }
+
+    /// The same, with the time of day in columns of wall-clock time.
+    pub(crate) fn start_by_the_clock(&self, workers: usize) -> Started {
+        self.start_source(GrowingSource::new(&self.topics).live(), workers)
+    }
+
+    fn start_source(&self, source: GrowingSource, workers: usize) -> Started {
         let idle = IdlePolicy { timeout: Some(IDLE), recorded: Vec::new() };
         start(Arc::new(source), self.dir.path(), workers, idle, Arc::clone(&self.clock))
+    }
+
+    /// The lines of an output topic.
+    pub(crate) fn lines(&self, topic: &str) -> Vec<String> {
+        let file = self.out().join("topics").join(format!("{topic}.jsonl"));
+        let text = std::fs::read_to_string(file).expect("the topic is there");
+        text.lines().map(str::to_owned).collect()
     }
 
     /// The newest manifest, if there is one.

@@ -217,6 +217,10 @@ impl Source for KafkaSource {
         true
     }
 
+    fn is_live(&self) -> bool {
+        true
+    }
+
     fn partitions(&self) -> &[PartitionInfo] {
         &self.partitions
     }
