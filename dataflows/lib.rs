@@ -18,6 +18,7 @@
 //! | [`cycles`] | cycles of a lake side by side, as tables and pictures |
 //! | [`generate`] | synthetic input, a function of its seed |
 //! | [`graph`] | what a pipeline consists of, as a picture |
+//! | [`produce`] | records from feeds, an entity each |
 //! | [`prove`] | the same fixture run in many ways, and the first difference |
 //! | [`set_aside`] | late records and dead letters, read back and put before a pipeline again |
 //! | [`simulate`] | a run that is killed before any of its steps, in memory and by a seed |
@@ -35,6 +36,7 @@ pub mod iot;
 pub mod outputs;
 mod parts;
 pub mod pipeline;
+pub mod produce;
 pub mod prove;
 pub mod record;
 pub mod replay;

@@ -51,4 +51,12 @@ done
 (into_s3 -w 2) || { tail -n 20 "$work/s3.log" >&2; die "exit code $?"; }
 "$python" tests/transit_delta.py "$work/whole" s3://tidegate/delta || die "the Delta tables in S3 differ"
 tidegate delta history s3://tidegate/delta/vehicle_positions | head -n 3
+
+# A feed that is polled: cut, slow, refused and repeated answers, and each entity once in a topic.
+export KAFKA_PORT KAFKA_CONTROLLER_PORT
+KAFKA_PORT=$(free_port 29692) KAFKA_CONTROLLER_PORT=$(free_port 29793)
+trap 'bash tests/services/seaweedfs.sh kill || :; bash tests/services/kafka.sh wipe >/dev/null 2>&1 || :; rm -rf "$work"' EXIT
+bash tests/services/kafka.sh start
+tidegate generate transit --fixture "$work/snapshots" --polls 3 --partitions 1
+"${bare[@]}" "$python" tests/feed.py "$binary" "127.0.0.1:$KAFKA_PORT" feed "$work/snapshots" "$work/produced" || die "not each entity once"
 echo "transit: ok"

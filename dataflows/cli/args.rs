@@ -131,6 +131,9 @@ pub(crate) enum Command {
     Record(RecordArgs),
     /// Make synthetic input, the same for the same seed.
     Generate(GenerateArgs),
+    /// Make records of a feed: poll it, and write each of its entities to Kafka.
+    #[command(subcommand)]
+    Produce(ProduceCommand),
     /// Run a fixture with other workers, processes, interleavings and batch sizes, and compare the results.
     ///
     /// Prints one digest when all runs agree, or else the first difference, and exits with 1.
@@ -482,6 +485,51 @@ pub(crate) struct SyncArgs {
     /// Again and again, this long after each beginning, until a signal comes.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) every: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProduceCommand {
+    /// A GTFS-Realtime feed, Protobuf or its JSON form.
+    ///
+    /// Each entity of a new snapshot becomes a record: a FeedMessage with the snapshot's header and this entity, keyed by the entity's
+    /// id. What has not changed (ETag, Last-Modified, or the same bytes) is not written again while the process lives. A feed that
+    /// is away is asked again, with growing waits.
+    Gtfs(ProduceGtfs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidegate produce gtfs --url https://example.com/vehicles.pb --every 15s
+  tidegate produce gtfs --url https://example.com/vehicles.pb --header 'x-api-key: env:FEED_KEY'
+  tidegate produce gtfs --url http://localhost:8000/feed.pb --once --topic dev_topic")]
+pub(crate) struct ProduceGtfs {
+    /// The feed's address.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: String,
+    /// How often it is asked.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub(crate) every: Duration,
+    /// Until one snapshot has been written, and no longer.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// How long an answer may take.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// A header, 'name: value'; 'name: env:VARIABLE' takes the value from the environment. May be given several times.
+    #[arg(long, value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
+    /// The topic; by default that of the settings. It is made where it is not there.
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// How many partitions [default: 1, or those of the topic].
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<u32>,
+    /// Kafka brokers; KAFKA_BOOTSTRAP_SERVERS by default.
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) bootstrap_servers: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: KafkaClient,
 }
 
 #[derive(Args, Debug)]

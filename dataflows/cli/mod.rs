@@ -19,6 +19,7 @@ mod init;
 mod kafka;
 mod man;
 mod places;
+mod produce;
 mod progress;
 mod prove;
 mod record;
@@ -74,6 +75,7 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Checkpoint(command)) => checkpoint::run(ui, global, command),
         Some(Command::Record(args)) => record::run(ui, global, args),
         Some(Command::Generate(args)) => generate::run(ui, global, args),
+        Some(Command::Produce(command)) => produce::run(ui, global, command),
         Some(Command::Prove(args)) => prove::run(ui, global, args),
         Some(Command::Validate(args)) => validate::run(ui, global, args),
         Some(Command::Verify(args)) => verify::run(ui, global, args),

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate::runtime::Run;
 
@@ -15,6 +15,9 @@ use super::ui::Ui;
 
 /// How long a process of several waits for the others to stop too.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How often a pause looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Hears signals.
 #[derive(Clone, Default)]
@@ -55,6 +58,19 @@ impl Signals {
     /// Whether somebody has asked for a stop.
     pub(crate) fn asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits, unless somebody has asked for a stop or does meanwhile; whether to go on.
+    pub(crate) fn pause(&self, time: Duration) -> bool {
+        let began = Instant::now();
+        while !self.asked() {
+            let left = time.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+        false
     }
 
     /// Stops `run` when a signal comes, or at once when one has come.

@@ -1,6 +1,6 @@
 //! `tidegate sync`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate::sink::SinkError;
 use tidegate::sink::retry::{Backoff, retry};
@@ -11,9 +11,6 @@ use super::failure::Failure;
 use super::settings;
 use super::signals::Signals;
 use super::ui::Ui;
-
-/// How often a pause looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Brings PostgreSQL up to MongoDB, once or again and again.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &SyncArgs) -> Result<(), Failure> {
@@ -43,10 +40,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &SyncArgs) -> Result<(), Failu
         };
         tell(ui, &round);
         let Some(every) = args.every else { return Ok(()) };
-        while began.elapsed() < every && !stop() {
-            std::thread::sleep(LOOK.min(every.saturating_sub(began.elapsed())));
-        }
-        if stop() {
+        if !signals.pause(every.saturating_sub(began.elapsed())) {
             return Ok(());
         }
     }

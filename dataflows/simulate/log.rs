@@ -55,7 +55,8 @@ pub(super) fn activity(topic: &str, seed: u64, records: u64) -> Result<Log, BadS
     while let Some(event) = events.next_event() {
         let partition = Partition::new(topic, event.partition);
         let log = logs.entry(partition.clone()).or_default();
-        if by_offset && event.partition == 1 && idle.recorded.is_empty() && event.offset as u64 > records / 10 {
+        if by_offset && event.partition == 1 && idle.recorded.is_empty() && event.offset as u64 > records / 10
+        {
             let (offset, kafka_ms, number) = (event.offset * 3, event.kafka_ms, 0);
             let floor_us = kafka_ms * 1000 + FLOOR_US;
             idle.recorded.push(IdleDecision { partition, offset, floor_us, kafka_ms, number });

@@ -117,6 +117,14 @@ impl Writer {
     /// # Errors
     /// When one could not be, or not in time; what was not delivered is given up.
     pub fn finish(self) -> Result<(), WriteError> {
+        self.flush()
+    }
+
+    /// The same, for a writer that goes on.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`].
+    pub fn flush(&self) -> Result<(), WriteError> {
         let flushed = self.producer.flush(self.timeout);
         let result = self.poll(Duration::ZERO);
         if flushed.is_err() {

@@ -115,7 +115,10 @@ impl Source for GrowingSource {
         }
         let grown = topics.partitions.len() > self.partitions.len();
         drop(topics);
-        Ok(grown.then(|| Arc::new(GrowingSource { is_live: self.is_live, ..GrowingSource::new(&self.topics) }) as Arc<dyn Source>))
+        Ok(grown.then(|| {
+            Arc::new(GrowingSource { is_live: self.is_live, ..GrowingSource::new(&self.topics) })
+                as Arc<dyn Source>
+        }))
     }
 
     fn reader(&self, assigned: &[Assignment]) -> Result<Box<dyn Reader>, SourceError> {
