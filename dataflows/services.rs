@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegate::sink::Durability;
 use tidegate::sink::console::ConsoleFormat;
+use tidegate::sink::delta::SchemaMode;
 use tidegate::sink::{mongo, postgres};
 use tidegate::source::kafka::OutOfRange;
 use tidegate::storage::{Credentials, Location};
@@ -71,6 +72,8 @@ pub struct SinkSettings {
     pub topics: Vec<TopicKind>,
     /// The database, if one gets rows. Its password is a secret of the environment.
     pub postgres: postgres::Config,
+    /// What becomes of Delta tables whose columns are not ours; setting `schema` of the pipeline's.
+    pub schema: SchemaMode,
     /// The MongoDB database, if one gets rows. The connection string is a secret of the environment.
     pub mongo: MongoSettings,
 }
@@ -111,6 +114,7 @@ impl SinkSettings {
             tables: vec![if is_iot { TableKind::Mongo } else { TableKind::Postgres }],
             lake: vec![None],
             topics: vec![TopicKind::Kafka],
+            schema: SchemaMode::default(),
             postgres,
             mongo,
         }
@@ -140,6 +144,7 @@ impl SinkSettings {
             tables: tables.collect(),
             lake: lake.collect(),
             topics: topics.collect(),
+            schema: self.schema,
             durability: Durability::Power,
             credentials: Credentials::default(),
             idle: true,

@@ -11,7 +11,7 @@ use tidegate::delivery::{Deliver, SharedSink, Tallies};
 use tidegate::ingest::{IdleDecision, idle_topic};
 use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
-use tidegate::sink::delta::{DeltaRows, DeltaTable, DeltaTables};
+use tidegate::sink::delta::{self, DeltaRows, DeltaTable, DeltaTables, SchemaMode};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
 use tidegate::sink::lake::{LakeBatch, ParquetLake, RemoteLake};
 use tidegate::sink::mongo::{self, MongoTables};
@@ -82,6 +82,8 @@ pub struct Targets {
     pub lake: Vec<LakeTarget>,
     /// Get topic lines.
     pub topics: Vec<TopicTarget>,
+    /// What becomes of Delta tables whose columns are not ours.
+    pub schema: SchemaMode,
     /// What output survives that has been acknowledged.
     pub durability: Durability,
     /// What S3 is reached with.
@@ -106,6 +108,7 @@ impl Targets {
             tables: vec![TableTarget::Sqlite],
             lake: vec![LakeTarget::Embedded],
             topics: vec![TopicTarget::Files],
+            schema: SchemaMode::default(),
             durability,
             credentials: Credentials::default(),
             idle: false,
@@ -187,7 +190,8 @@ impl Targets {
         pipeline: &str,
         tables: &[DeltaTable],
     ) -> Result<DeltaTables, SinkError> {
-        let (tables, options) = (tables.to_vec(), Default::default());
+        let (tables, options) =
+            (tables.to_vec(), delta::Options { schema: self.schema, ..Default::default() });
         let root = match target {
             LakeTarget::Embedded => out.join(dir),
             LakeTarget::At(Location::Dir(root)) => root.clone(),

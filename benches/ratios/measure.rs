@@ -23,6 +23,8 @@ use tidegate_dataflows::pipeline::{Pipeline, execute};
 use crate::limit::Found;
 
 const TOPIC: &str = "user_activity";
+/// The year 9000.
+const LATE_MS: i64 = 221_845_392_000_000;
 const BATCH: usize = tidegate_dataflows::replay::BATCH;
 /// How many times smaller the batches are where progress tracking is to cost as many times more.
 const FINER: usize = 16;
@@ -111,7 +113,7 @@ impl Engine {
         Engine { source: Arc::new(NdjsonSource::new(lines)), _dir: None }
     }
 
-    /// Over uncompressed log segments on disk with the same values.
+    /// Over uncompressed log segments on disk with the same values, and with keys and timestamps as producers make them.
     pub(crate) fn on_segments(partitions: &[Vec<u8>]) -> Self {
         let dir = tempfile::tempdir().expect("a directory for the segments");
         for (number, bytes) in partitions.iter().enumerate() {
@@ -121,10 +123,12 @@ impl Engine {
             for (offset, line) in
                 bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate()
             {
+                let key = format!("user-{:06}", offset % 100_000);
                 let record = Record {
                     offset: offset as i64,
-                    kafka_time: KafkaTime::None,
-                    key: None,
+                    // Late enough that no event is ahead of it.
+                    kafka_time: KafkaTime::Create(LATE_MS + offset as i64),
+                    key: Some(key.as_bytes()),
                     value: Some(Value::exact(line)),
                     headers: Headers::default(),
                 };
@@ -173,7 +177,7 @@ impl Engine {
         )
     }
 
-    /// The share of the time that progress tracking and the ledger take: what batches 16 times smaller cost more, which is 15
+    /// The share of the time that progress tracking and the ledger take, activations and all that they cost: what batches 16 times smaller cost more, which is 15
     /// times what those of the usual size cost, and the ledger's own time for as many records.
     pub(crate) fn overhead(&self, outputs: Selection, records: u64, rounds: usize) -> f64 {
         let config = || Config { outputs, ..Config::default() };

@@ -1,11 +1,11 @@
-//! `tidegate delta`: the history of Delta tables, and files that no version needs any more.
+//! `tidegate delta`: the history of Delta tables, small files, and files that no version needs any more.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use tidegate::sink::delta::{history, vacuum};
-use tidegate::storage::{self, Location};
+use tidegate::sink::delta::{Optimized, history, optimize, vacuum, vacuum_remote};
+use tidegate::storage::{self, Location, Storage};
 use tidegate::time;
 
 use super::args::Global;
@@ -20,6 +20,8 @@ const LEAST: Duration = Duration::from_secs(7 * 86_400);
 pub(crate) enum DeltaCommand {
     /// The versions of a table, the newest first.
     History(HistoryArgs),
+    /// Merge small files, each with those of its partition. A run may write to the table meanwhile.
+    Optimize(OptimizeArgs),
     /// Remove data files that the newest version does not have; older versions that had them cannot be read any more.
     Vacuum(VacuumArgs),
 }
@@ -32,10 +34,20 @@ pub(crate) struct HistoryArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct OptimizeArgs {
+    /// The table's directory, such as out/delta/vehicle_positions or s3://bucket/delta-lake/vehicle_positions.
+    #[arg(value_name = "TABLE", value_parser = Location::parse)]
+    table: Location,
+    /// How large files become, in MiB; one with half of it stays as it is.
+    #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=16384))]
+    target_mib: u64,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct VacuumArgs {
-    /// The table's directory, such as out/delta/vehicle_positions.
-    #[arg(value_name = "TABLE")]
-    table: PathBuf,
+    /// The table's directory, such as out/delta/vehicle_positions or s3://bucket/delta-lake/vehicle_positions.
+    #[arg(value_name = "TABLE", value_parser = Location::parse)]
+    table: Location,
     /// Files younger than this stay, and files that were taken out since.
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
     retention: Duration,
@@ -47,14 +59,15 @@ pub(crate) struct VacuumArgs {
     force: bool,
 }
 
+fn open(global: &Global, table: &Location) -> Result<Arc<dyn Storage>, Failure> {
+    storage::open(table, &settings(global)?.credentials()).map_err(Failure::running)
+}
+
 /// Looks after a table.
 pub(crate) fn run(ui: &Ui, global: &Global, command: &DeltaCommand) -> Result<(), Failure> {
     match command {
         DeltaCommand::History(args) => {
-            let place = storage::open(&args.table, &settings(global)?.credentials());
-            let commits = place
-                .map_err(Failure::running)
-                .and_then(|place| history(&place).map_err(Failure::running))?;
+            let commits = history(&open(global, &args.table)?).map_err(Failure::running)?;
             let mut text = String::from(
                 "version  when                         added  removed          rows  operation\n",
             );
@@ -73,6 +86,20 @@ pub(crate) fn run(ui: &Ui, global: &Global, command: &DeltaCommand) -> Result<()
             }
             ui.result(text)
         }
+        DeltaCommand::Optimize(args) => {
+            let done =
+                optimize(&open(global, &args.table)?, args.target_mib << 20).map_err(Failure::running)?;
+            let Optimized { version, merged, into, rows, bytes_before, bytes_after } = done;
+            ui.result(match version {
+                None => "nothing to merge\n".to_owned(),
+                Some(version) => format!(
+                    "version {version}: {merged} files became {into}, {} rows, {} bytes became {}\n",
+                    grouped(rows),
+                    grouped(bytes_before),
+                    grouped(bytes_after),
+                ),
+            })
+        }
         DeltaCommand::Vacuum(args) => {
             if args.retention < LEAST && !args.force && !args.dry_run {
                 return Err(Failure::usage(
@@ -80,7 +107,11 @@ pub(crate) fn run(ui: &Ui, global: &Global, command: &DeltaCommand) -> Result<()
                 )
                 .mend("see that nobody reads or writes the table, and add --force"));
             }
-            let removed = vacuum(&args.table, args.retention, args.dry_run).map_err(Failure::running)?;
+            let removed = match &args.table {
+                Location::Dir(dir) => vacuum(dir, args.retention, args.dry_run),
+                remote => vacuum_remote(&open(global, remote)?, args.retention, args.dry_run),
+            };
+            let removed = removed.map_err(Failure::running)?;
             let mut text = String::new();
             removed.files.iter().for_each(|file| text.push_str(&format!("{}\n", file.display())));
             let verb = if args.dry_run { "would be removed" } else { "removed" };

@@ -127,10 +127,10 @@ fn source(args: &RunArgs, settings: &Settings, pipeline: &dyn Pipeline) -> Resul
 
 /// The sinks of the pipeline `name`: embedded ones under `--out`, else those of the settings.
 fn targets(args: &RunArgs, settings: &Settings, name: &str) -> Result<Targets, Failure> {
-    if args.out.is_some() {
-        return Ok(Targets::embedded(Durability::Power));
-    }
     let sinks = settings.sinks_of(name);
+    if args.out.is_some() {
+        return Ok(Targets { schema: sinks.schema, ..Targets::embedded(Durability::Power) });
+    }
     let properties = if sinks.topics.contains(&TopicKind::Kafka) {
         brokers(args, settings)?
     } else {

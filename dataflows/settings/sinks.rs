@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tidegate::sink::delta::SchemaMode;
 use tidegate::sink::postgres::{self, TlsMode};
 use tidegate::source::kafka::OutOfRange;
 use tidegate::storage::Location;
@@ -48,6 +49,22 @@ fn postgres(section: &mut Section<'_>, config: &mut postgres::Config, findings: 
     section.read("tls", &TLS, &mut config.tls, findings);
     section.read("ca_file", &OPTIONAL_PATH, &mut config.ca_file, findings);
 }
+
+/// What becomes of Delta tables with other columns.
+pub(super) const SCHEMA: Kind<SchemaMode> = Kind {
+    read: |text| match text {
+        "enforce" => Ok(SchemaMode::Enforce),
+        "evolve" => Ok(SchemaMode::Evolve),
+        _ => wrong(
+            format!("{text:?} is nothing that can become of a table"),
+            "write enforce, to refuse one with other columns, or evolve, to add those that it lacks",
+        ),
+    },
+    show: |mode| match mode {
+        SchemaMode::Enforce => "enforce".to_owned(),
+        SchemaMode::Evolve => "evolve".to_owned(),
+    },
+};
 
 const NONE: &str = "none";
 

@@ -213,13 +213,6 @@ impl KeyTable {
         }
     }
 
-    /// Forgets `id` if nobody uses it (a key that was interned and then not kept).
-    pub fn release_unused(&mut self, id: u32) {
-        if self.entries[id as usize].uses == 0 {
-            self.forget(id);
-        }
-    }
-
     fn forget(&mut self, id: u32) {
         let KeyTable { index, entries, arena, .. } = self;
         let place_of = place_of(entries, arena);
@@ -307,13 +300,47 @@ mod tests {
         }
     }
 
+    /// Of 2 to 41 bytes.
+    fn key_of(name: u16) -> Vec<u8> {
+        [&name.to_le_bytes()[..], &vec![7; usize::from(name) % 40]].concat()
+    }
+
+    #[test]
+    fn many_keys_come_and_go() {
+        let mut table = KeyTable::default();
+        let intern = |table: &mut KeyTable, name: u16| {
+            let key = key_of(name);
+            table.intern(|| key_hash(&key), &key)
+        };
+        // More than fit the slots that are sparse.
+        let ids: Vec<u32> = (0..9_000).map(|name| intern(&mut table, name)).collect();
+        ids.iter().for_each(|id| table.retain(*id));
+        let is_gone = |name: u16| !name.is_multiple_of(7);
+        (0..9_000).filter(|name| is_gone(*name)).for_each(|name| table.release(ids[usize::from(name)]));
+        assert_eq!(table.len(), 9_000_usize.div_ceil(7));
+        for name in (0..9_000).filter(|name| !is_gone(*name)) {
+            let id = ids[usize::from(name)];
+            assert_eq!((table.key(id), table.hash(id)), (&key_of(name)[..], key_hash(&key_of(name))));
+            assert_eq!(intern(&mut table, name), id);
+        }
+        (0..9_000).filter(|name| is_gone(*name)).for_each(|name| {
+            let id = intern(&mut table, name);
+            table.retain(id);
+        });
+        assert_eq!((table.len(), table.bound()), (9_000, 9_000));
+        for name in 0..9_000 {
+            let id = intern(&mut table, name);
+            assert_eq!(table.key(id), &key_of(name)[..]);
+        }
+    }
+
     proptest! {
         #[test]
         fn a_key_keeps_its_number_while_it_is_used(steps in prop::collection::vec((any::<bool>(), 0_u16..40), 0..400)) {
             let mut table = KeyTable::default();
             let mut model = std::collections::BTreeMap::<u16, (u32, u32)>::new();
             for (take, name) in steps {
-                let key = [b"key-".as_slice(), &name.to_le_bytes(), &[7; 30]].concat();
+                let key = key_of(name);
                 if take {
                     let id = table.intern(|| key_hash(&key), &key);
                     table.retain(id);
@@ -329,8 +356,7 @@ mod tests {
                 }
                 prop_assert_eq!(table.len(), model.len());
                 for (name, (id, _)) in &model {
-                    let key = [b"key-".as_slice(), &name.to_le_bytes(), &[7; 30]].concat();
-                    prop_assert_eq!(table.key(*id), &key[..]);
+                    prop_assert_eq!(table.key(*id), &key_of(*name)[..]);
                 }
             }
         }

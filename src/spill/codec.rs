@@ -1,4 +1,4 @@
-//! Elements to bytes and back: the only file of the crate that names abomonation.
+//! Elements to bytes and back: the only place of the crate where abomonation is called.
 
 use abomonation::Abomonation;
 use bytemuck::Pod;

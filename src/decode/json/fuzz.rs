@@ -104,6 +104,9 @@ pub(super) fn agree<const N: usize>(members: [Member; N], limits: Limits, value:
             for behind in [
                 &b""[..],
                 &[b'"'; 100],
+                &[0xff; 100],
+                // What stands behind a record of a log segment.
+                b"\x00\x84\x02\x00\x00\x9c\x01\x01\xf2\x01{\"event_time\":\"2026-01-15T10:00:00Z\",",
                 b"}\"},\"}\n \"event_type\":\"click\"}0123456789012345678901234567890",
             ] {
                 let slab = [&changed, behind].concat();

@@ -122,8 +122,35 @@ pub fn vacuum(dir: &Path, retention: Duration, dry_run: bool) -> Result<Vacuumed
     Ok(vacuumed)
 }
 
+/// The same for a table in a remote place, which does not say how old a file is: what a version has taken out so long ago is
+/// removed, and files that no version has ever had stay.
+///
+/// # Errors
+/// As [`vacuum`].
+pub fn vacuum_remote(
+    table: &Arc<dyn Storage>,
+    retention: Duration,
+    dry_run: bool,
+) -> Result<Vacuumed, SinkError> {
+    let log = Log::new(Arc::clone(table), "", "delta");
+    newest(&log, &**table)?;
+    let snapshot = log.snapshot(None)?;
+    let before_ms = SystemClock.now_us() / 1000 - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let is_old = |path: &str| {
+        let removed = snapshot.removed.get(path).and_then(|removed| removed.deletion_timestamp);
+        removed.is_some_and(|at_ms| at_ms <= before_ms) && !snapshot.files.contains_key(path)
+    };
+    let lift = |error: crate::storage::StorageError| error.of("delta");
+    let old = table.list("").map_err(lift)?.into_iter().filter(|file| is_old(&file.path));
+    let (paths, bytes): (Vec<String>, Vec<u64>) = old.map(|file| (file.path, file.bytes)).unzip();
+    if !dry_run {
+        table.remove(&paths).map_err(lift)?;
+    }
+    Ok(Vacuumed { files: paths.into_iter().map(PathBuf::from).collect(), bytes: bytes.iter().sum() })
+}
+
 /// The newest version of a table, which must be one.
-fn newest(log: &Log, table: &dyn Storage) -> Result<u64, SinkError> {
+pub(super) fn newest(log: &Log, table: &dyn Storage) -> Result<u64, SinkError> {
     let version = log.snapshot(None)?.version;
     version.ok_or_else(|| {
         failed("delta", format!("{} is no Delta table: it has no _delta_log with commits", table.place()))

@@ -26,6 +26,7 @@ mod action;
 mod checkpoint;
 mod log;
 mod maintain;
+mod optimize;
 mod read;
 mod rows;
 
@@ -39,7 +40,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 pub use self::action::{Action, Add, Format, MetaData, Protocol, Remove, Txn};
 pub use self::log::{LOG, Log, PROTOCOL, Put, Snapshot};
-pub use self::maintain::{Commit, Vacuumed, history, vacuum};
+pub use self::maintain::{Commit, Vacuumed, history, vacuum, vacuum_remote};
+pub use self::optimize::{Optimized, optimize};
 pub use self::rows::DeltaRows;
 use super::disk::{Disk, Durability};
 use super::lake::epoch::{OpenEpoch, StagedFile};

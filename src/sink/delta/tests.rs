@@ -19,7 +19,7 @@ fn tables() -> Vec<DeltaTable> {
     vec![dated, DeltaTable { schema: schema("plain"), partition_columns: Vec::new(), replaces: false }]
 }
 
-fn open(root: &Path, options: Options) -> DeltaTables {
+pub(super) fn open(root: &Path, options: Options) -> DeltaTables {
     DeltaTables::open(root, "test", tables(), options, Durability::Process).unwrap()
 }
 
@@ -33,14 +33,30 @@ fn batch(table: &'static str, dir: &str, numbers: std::ops::Range<i64>) -> LakeB
     LakeBatch { partition_dir: dir.to_owned(), writer_partition: 0, schema, rows }
 }
 
-fn epoch(sink: &mut DeltaTables, epoch: u64, rows: i64) -> Staged {
+pub(super) fn epoch(sink: &mut DeltaTables, epoch: u64, rows: i64) -> Staged {
     sink.write(epoch, batch("dated", "event_date=2024-01-28", 0..rows)).unwrap();
     let staged = sink.prepare(epoch).unwrap();
     sink.commit(epoch, 1, &staged).unwrap();
     staged
 }
 
-fn snapshot(root: &Path, table: &str) -> Snapshot {
+/// The first column of the rows of the table `dated`, in order.
+pub(super) fn numbers(root: &Path) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    for path in snapshot(root, "dated").files.into_keys() {
+        let bytes = std::fs::read(root.join("dated").join(path)).unwrap();
+        for batch in crate::sink::lake::read_file(bytes, &|_| true).unwrap().batches {
+            numbers.extend((0..batch.len()).map(|row| match batch.row(row).next() {
+                Some(Cell::Int(number)) => number,
+                other => panic!("{other:?}"),
+            }));
+        }
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+pub(super) fn snapshot(root: &Path, table: &str) -> Snapshot {
     Log::new(Arc::new(Dir::new(root)), table, "test").snapshot(None).unwrap()
 }
 

@@ -108,7 +108,7 @@ impl OpenEpoch {
     }
 
     /// The same with files whose names begin with `prefix` in place of `part`.
-    pub(super) fn named(self, prefix: &'static str) -> Self {
+    pub(in crate::sink) fn named(self, prefix: &'static str) -> Self {
         OpenEpoch { prefix, ..self }
     }
 
@@ -149,7 +149,7 @@ impl OpenEpoch {
     }
 
     /// Ends the files of all partitions.
-    pub(super) fn end_all(&mut self) -> Result<(), String> {
+    pub(in crate::sink) fn end_all(&mut self) -> Result<(), String> {
         let places: Vec<_> = self.partitions.keys().cloned().collect();
         places.iter().try_for_each(|place| self.end(place))
     }
