@@ -34,7 +34,11 @@ pub(crate) struct HandClock(AtomicI64);
 
 impl HandClock {
     pub(crate) fn pass(&self, seconds: i64) {
-        self.0.fetch_add(seconds * SECOND, Ordering::SeqCst);
+        self.pass_us(seconds * SECOND);
+    }
+
+    fn pass_us(&self, us: i64) {
+        self.0.fetch_add(us, Ordering::SeqCst);
     }
 }
 
@@ -171,6 +175,7 @@ impl Place {
 pub(crate) struct Started {
     /// The newest: it begins again when it has found a new partition.
     run: Arc<Mutex<Option<Arc<Run>>>>,
+    clock: Arc<HandClock>,
     thread: JoinHandle<Result<Ended, RunFailure>>,
 }
 
@@ -193,7 +198,7 @@ fn start(
         pace: Pace::Max,
         batch: 5,
         interleave: Interleave::Aligned,
-        clock,
+        clock: Arc::clone(&clock) as _,
     };
     let targets = Targets { idle: true, ..Targets::embedded(Durability::Process) };
     let newest: Arc<Mutex<Option<Arc<Run>>>> = Arc::default();
@@ -203,7 +208,7 @@ fn start(
         run(&options, &[job], &|_, run, _| *tell.lock().expect("no panic") = Some(Arc::clone(run)))
     });
     wait("a start", || (newest.lock().expect("no panic").is_some() || thread.is_finished()).then_some(()));
-    Started { run: newest, thread }
+    Started { run: newest, clock, thread }
 }
 
 impl Started {
@@ -211,7 +216,12 @@ impl Started {
         self.run.lock().expect("no panic").clone().expect("it has begun")
     }
 
+    /// What became of it. Time goes on meanwhile: what workers have to say to each other they say after each other, by the clock.
     fn ended(self) -> Result<Ended, RunFailure> {
+        while !self.thread.is_finished() {
+            self.clock.pass_us(10_000);
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.thread.join().expect("no panic")
     }
 
