@@ -226,7 +226,7 @@ impl<A: Aggregate> PaneStore<A> {
 
     #[inline(always)]
     fn hot_place(&self, time_us: i64) -> usize {
-        let number = u128::from(time_us as u64) * u128::from(self.panes_by_us) >> u64::BITS;
+        let number = (u128::from(time_us as u64) * u128::from(self.panes_by_us)) >> u64::BITS;
         number as usize % HOT
     }
 
