@@ -59,6 +59,10 @@ pub enum TopicKind {
     Kafka,
     /// Files of kcat lines in the data directory.
     Files,
+    /// Standard output, for people.
+    Console,
+    /// Standard output, kcat's lines.
+    ConsoleJson,
 }
 
 /// The sinks of a pipeline; section `sinks` of the pipeline's.
@@ -139,6 +143,8 @@ impl SinkSettings {
         let topics = self.topics.iter().map(|kind| match kind {
             TopicKind::Kafka => TopicTarget::Kafka(Box::new(kafka.clone())),
             TopicKind::Files => TopicTarget::Files,
+            TopicKind::Console => TopicTarget::Console(ConsoleFormat::Text),
+            TopicKind::ConsoleJson => TopicTarget::Console(ConsoleFormat::JsonLines),
         });
         Targets {
             tables: tables.collect(),

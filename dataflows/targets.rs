@@ -11,6 +11,7 @@ use tidegate::delivery::{Deliver, SharedSink, Tallies};
 use tidegate::ingest::{IdleDecision, idle_topic};
 use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
+use tidegate::sink::console_topics::ConsoleTopics;
 use tidegate::sink::delta::{self, DeltaRows, DeltaTable, DeltaTables, SchemaMode};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
 use tidegate::sink::lake::{LakeBatch, ParquetLake, RemoteLake};
@@ -64,6 +65,8 @@ pub enum TopicTarget {
     Files,
     /// Topics of a Kafka cluster.
     Kafka(Box<KafkaTarget>),
+    /// Standard output, for those that hold results. At least once.
+    Console(ConsoleFormat),
 }
 
 /// A Kafka cluster that topics are written to.
@@ -244,6 +247,15 @@ impl Targets {
                 let topics = topic_names(pipeline, self.idle);
                 let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
                 ("topics", Box::new(TopicFiles::open(&out.join("topics"), name, &names, self.durability)?))
+            }
+            TopicTarget::Console(format) => {
+                let topics = topic_names(pipeline, self.idle);
+                let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
+                let to = std::io::stdout();
+                (
+                    "console topics",
+                    Box::new(ConsoleTopics::open(out, name, &names, self.durability, *format, to)?),
+                )
             }
             TopicTarget::Kafka(settings) => {
                 // Of each pipeline apart: they have generations of their own.

@@ -156,7 +156,12 @@ const TABLE_NAMES: [(&str, TableKind); 5] = [
     ("console", TableKind::Console),
     ("console-json", TableKind::ConsoleJson),
 ];
-const TOPIC_NAMES: [(&str, TopicKind); 2] = [("kafka", TopicKind::Kafka), ("files", TopicKind::Files)];
+const TOPIC_NAMES: [(&str, TopicKind); 4] = [
+    ("kafka", TopicKind::Kafka),
+    ("files", TopicKind::Files),
+    ("console", TopicKind::Console),
+    ("console-json", TopicKind::ConsoleJson),
+];
 
 /// Sinks of tables, with commas between, or `none`.
 const TABLES: Kind<Vec<TableKind>> =

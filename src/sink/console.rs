@@ -93,7 +93,13 @@ impl<W: Write> Sink for Console<W> {
     }
 }
 
-/// A cell for people; control characters are shown, not sent to the terminal.
+/// A text for people: control characters are shown, not sent to the terminal.
+pub(super) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+/// A cell for people.
 fn shown(cell: Cell<'_>) -> String {
     match cell {
         Cell::Null => "null".to_owned(),
@@ -101,10 +107,7 @@ fn shown(cell: Cell<'_>) -> String {
         Cell::Float(value) => value.to_string(),
         Cell::Bool(value) => value.to_string(),
         Cell::Time(us) => time(us),
-        Cell::Text(text) => String::from_utf8_lossy(text)
-            .chars()
-            .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-            .collect(),
+        Cell::Text(text) => printable(&String::from_utf8_lossy(text)),
     }
 }
 

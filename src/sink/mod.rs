@@ -13,6 +13,7 @@
 //!   by another process: the sink's own mark makes the second time a no-op.
 
 pub mod console;
+pub mod console_topics;
 #[cfg(feature = "delta")]
 pub mod delta;
 mod disk;
@@ -30,6 +31,7 @@ pub mod retry;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod staged;
+mod staged_lines;
 pub mod tables;
 pub mod topic;
 #[cfg(test)]

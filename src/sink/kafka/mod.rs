@@ -21,7 +21,6 @@
 
 mod line;
 mod mark;
-mod staging;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -31,9 +30,9 @@ use std::time::Duration;
 
 use self::line::Outgoing;
 use self::mark::{Committed, MarkError, MarkStore, Pending};
-use self::staging::{KIND, StagedFile, Staging};
 use self::transaction::{Transactions, Verdict, judge_mark};
 use super::staged::{Books, Description, Mark, Turn, turn};
+use super::staged_lines::{StagedFile, Staging};
 use super::topic::TopicBatch;
 use super::{Disk, Durability, Sink, SinkError, Staged};
 use crate::kafka::{NewTopicSpec, Properties, add_partitions, create_topic, describe_topics};
@@ -144,7 +143,7 @@ impl KafkaTopics {
                 .map_err(|cause| books.failed(cause))
         };
         let (marks, early_marks) = (marks(Pending::Wait)?, marks(Pending::Ignore)?);
-        let staging = Staging::new(books);
+        let staging = Staging::new(books, "kafka");
         let sink = KafkaTopics {
             settings,
             producing,
@@ -324,7 +323,7 @@ impl Sink for KafkaTopics {
     }
 
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
-        let description = Description::of(staged, &self.staging.books.sink, KIND, epoch)?;
+        let description = self.staging.description(epoch, staged)?;
         let mut local = self.staging.books.mark::<()>()?;
         // Here and not only in Kafka, so that an epoch without output takes no transaction.
         self.turn(&local, epoch, generation)?;

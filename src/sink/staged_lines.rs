@@ -1,4 +1,5 @@
-//! What is staged of an epoch: one local file of kcat lines, sent when the manifest has decided.
+//! What is staged of an epoch by sinks that hand lines on one by one: one local file of kcat lines, sent when the manifest has
+//! decided.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,11 +8,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sink::disk::{DiskError, checksum};
-use crate::sink::staged::{Books, Description};
-use crate::sink::{SinkError, Staged};
-
-pub(super) const KIND: &str = "kafka";
+use super::disk::{DiskError, checksum};
+use super::staged::{Books, Description};
+use super::{SinkError, Staged};
 
 /// Lines go to the file in pieces of at least this size.
 const BUFFER: usize = 1 << 20;
@@ -38,13 +37,15 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Staging {
     pub(super) books: Books,
+    /// The kind of the sink, in its descriptions.
+    kind: &'static str,
     open: BTreeMap<u64, Open>,
     prepared: BTreeMap<u64, Staged>,
 }
 
 impl Staging {
-    pub(super) fn new(books: Books) -> Staging {
-        Staging { books, open: BTreeMap::new(), prepared: BTreeMap::new() }
+    pub(super) fn new(books: Books, kind: &'static str) -> Staging {
+        Staging { books, kind, open: BTreeMap::new(), prepared: BTreeMap::new() }
     }
 
     /// Adds whole lines.
@@ -84,7 +85,7 @@ impl Staging {
         self.flush(epoch)?;
         let open = self.open.remove(&epoch).unwrap_or_default();
         let description = match open.file {
-            None => Description::new(KIND, epoch, String::new(), Vec::new()),
+            None => Description::new(self.kind, epoch, String::new(), Vec::new()),
             Some(path) => {
                 let name = self.books.dir_name(epoch);
                 let force = || {
@@ -93,12 +94,21 @@ impl Staging {
                 };
                 force().map_err(|error| self.books.lift(error))?;
                 let file = StagedFile { bytes: open.bytes, lines: open.lines, crc32: open.crc.finalize() };
-                Description::new(KIND, epoch, name, vec![file])
+                Description::new(self.kind, epoch, name, vec![file])
             }
         };
         let staged = description.to_staged(&self.books.sink)?;
         self.prepared.insert(epoch, staged.clone());
         Ok(staged)
+    }
+
+    /// What the manifest says of `epoch`.
+    pub(super) fn description(
+        &self,
+        epoch: u64,
+        staged: &Staged,
+    ) -> Result<Description<StagedFile>, SinkError> {
+        Description::of(staged, &self.books.sink, self.kind, epoch)
     }
 
     /// Calls `each` with every line that the manifest describes, without its newline.
