@@ -286,10 +286,12 @@ pub(crate) struct RunArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
-  tidegate cluster 2 run activity --fixture fixtures/activity --out live -w 2")]
+Examples:
+  tidegate cluster 2 run activity --fixture fixtures/activity --out live -w 2
+  tidegate cluster 2 -n 4 -p 0 -h hosts run activity     the first two of four, on this machine
+  tidegate cluster 2 -n 4 -p 2 -h hosts run activity     the others, on the next one; hosts has a line HOST:PORT a process")]
 pub(crate) struct ClusterArgs {
-    /// How many processes.
+    /// How many processes are started here: all, or those from -p on of -n, where others run on other machines.
     #[arg(value_name = "N", value_parser = at_least_1)]
     pub(crate) count: usize,
     /// How often they may be started again within a minute before the cluster gives up.

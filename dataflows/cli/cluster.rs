@@ -3,9 +3,13 @@
 //! Timely's processes share one fate: when one is lost the others cannot go on, and the way back is the last
 //! checkpoint. So a process that dies, stands still or cannot be reached ends all of them, by SIGKILL, and all are
 //! started again. The new start claims a new generation; whatever is left of the old one can commit nothing.
+//!
+//! On several machines each has a `cluster` of its own, of some of the processes: the loss of one ends those of its machine by its
+//! supervisor, and the others by themselves, since they lose their connection; all supervisors then start theirs again.
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -46,13 +50,14 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ClusterArgs) -> Result<(), Fa
         .map_err(|error| Failure::running(format!("cannot find this program to start it: {error}")))?;
     let scratch = tempfile::Builder::new().prefix("tidegate-cluster-").tempdir();
     let scratch = scratch.map_err(|error| Failure::running(format!("cannot make a directory: {error}")))?;
+    let numbers = numbers(global, args)?;
     let stopping = Arc::new(AtomicBool::new(false));
     let heard = Arc::clone(&stopping);
     ctrlc::set_handler(move || heard.store(true, Ordering::SeqCst))
         .map_err(|error| Failure::running(format!("cannot hear signals: {error}")))?;
     let mut failed = Vec::<Instant>::new();
     loop {
-        let mut members = start(global, args, &program, scratch.path())?;
+        let mut members = start(global, args, &numbers, &program, scratch.path())?;
         let turn = watch(ui, args, &mut members, &stopping);
         for member in &mut members {
             // Already gone, or to go: nobody may commit beside the next start.
@@ -81,9 +86,34 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ClusterArgs) -> Result<(), Fa
     }
 }
 
+/// The numbers of the processes that are started here, and how many there are everywhere.
+struct Numbers {
+    here: Range<usize>,
+    all: usize,
+}
+
+/// All, or those from `-p` on of `-n`, where others run elsewhere.
+fn numbers(global: &Global, args: &ClusterArgs) -> Result<Numbers, Failure> {
+    let Global { process: first, processes, hostfile, .. } = global;
+    let (here, all) = (*first..first + args.count, (*processes).max(args.count));
+    if here.end > all {
+        return Err(Failure::usage(format!("process {} of {all} cannot be started", here.end - 1))
+            .mend("let -n say how many processes there are on all machines, and -p the number of the first one here"));
+    }
+    if all > args.count && hostfile.is_none() {
+        return Err(Failure::usage(format!(
+            "{} of {all} processes are elsewhere, and nobody says where",
+            all - args.count
+        ))
+        .mend("name a file with -h: a line HOST:PORT a process, the same on all machines"));
+    }
+    Ok(Numbers { here, all })
+}
+
 fn start(
     global: &Global,
     args: &ClusterArgs,
+    numbers: &Numbers,
     program: &Path,
     scratch: &Path,
 ) -> Result<Vec<Member>, Failure> {
@@ -93,11 +123,11 @@ fn start(
             .map_err(|error| Failure::running(format!("cannot find free ports: {error}")))?,
     };
     let mut members = Vec::new();
-    for process in 0..args.count {
+    for process in numbers.here.clone() {
         let heartbeat = scratch.join(format!("heartbeat-{process}"));
         let mut command = Command::new(program);
         command.args(&args.command);
-        command.arg("-n").arg(args.count.to_string()).arg("-p").arg(process.to_string());
+        command.arg("-n").arg(numbers.all.to_string()).arg("-p").arg(process.to_string());
         command.arg("-h").arg(&hosts);
         if global.workers > 1 && !args.command.iter().any(|word| word == "-w" || word == "--workers") {
             command.arg("-w").arg(global.workers.to_string());
