@@ -260,7 +260,7 @@ pub(crate) struct RunArgs {
     /// Where the lake goes in place of OUT/lake: a directory, hdfs://HOST:PORT/PATH or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "URL", value_parser = Location::parse)]
     pub(crate) lake: Option<Location>,
-    /// Where checkpoints lie, a directory or s3://BUCKET/PREFIX; OUT.checkpoint by default.
+    /// Where checkpoints lie, a directory or s3://BUCKET/PREFIX; CHECKPOINT_LOCATION or else OUT.checkpoint by default.
     #[arg(long, value_name = "DIR", value_parser = checkpoint_place)]
     pub(crate) checkpoint: Option<Location>,
     /// How long an epoch lasts: how often output becomes visible, and how much is read again after a crash.

@@ -37,7 +37,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
     let settings = settings(global)?;
     // Embedded sinks have their checkpoints beside them; configured ones where the settings say.
     let (out, checkpoint) = match &args.out {
-        Some(out) => (out.clone(), Location::Dir(beside(out))),
+        Some(out) if !settings.is_said_by_environment("checkpoint") => {
+            (out.clone(), Location::Dir(beside(out)))
+        }
+        Some(out) => (out.clone(), settings.checkpoint.clone()),
         None => (settings.data.clone(), settings.checkpoint.clone()),
     };
     let options = Options {

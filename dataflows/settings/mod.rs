@@ -86,6 +86,12 @@ impl Settings {
         Credentials::of(|name| self.secrets.get(name).map(str::to_owned).or_else(|| of_process(name)))
     }
 
+    /// Whether a variable of the process's environment has the last word on `setting`.
+    pub fn is_said_by_environment(&self, setting: &str) -> bool {
+        let said = self.effective.iter().filter(|effective| effective.setting == setting);
+        said.map(|effective| &effective.origin).any(|origin| matches!(origin, Some(Origin::Environment(_))))
+    }
+
     /// The sinks of `pipeline`.
     pub fn sinks_of(&self, pipeline: &str) -> SinkSettings {
         // The two stages of `iot` are one pipeline to who sets them.
