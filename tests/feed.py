@@ -88,7 +88,7 @@ class Feed(http.server.BaseHTTPRequestHandler):
 
 def main():
     binary, servers, topic, fixture, recorded = sys.argv[1:]
-    snapshots = [payload(record) for record in lines(fixture) if record["partition"] == 0][:3]
+    snapshots = [payload(record) for record in lines(fixture) if record["key"] == "feed"][:3]
     Feed.answers = script(snapshots)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Feed)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -374,8 +374,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             None => time_us,
         };
         self.standing_us = self.standing_us.max(self.settings.step_before(time_us));
-        // A worker without input is over before what is repeated has come to its end, and tells nothing after this.
-        if self.by_offset && (!self.repeats() || self.is_over()) {
+        if self.by_offset && !self.repeats() {
             let watermarks = self.partitions.iter().flatten().map(|state| state.watermark.us());
             // Where all were idle, event time had gone further than any record.
             let began_us = self.epochs.plan().start_watermark_us.unwrap_or(i64::MIN);
@@ -520,7 +519,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
 
     /// Reads one batch from one lane.
     fn step(&mut self, probe: &ProbeHandle<Tick>) -> Step {
-        if self.is_over() {
+        if self.has_ended() {
             return Step::Busy;
         }
         let frontier_us = probe.with_frontier(watermark_us).unwrap_or(i64::MIN);
@@ -665,8 +664,13 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         open.flat_map(|lane| &lane.partitions).filter_map(|p| self.partitions[*p].as_ref())
     }
 
-    /// Whether all input of this worker has ended.
+    /// Whether all input of this worker has ended, and nothing more can come of it. Never in an epoch that is only repeated: the
+    /// run did not end with it, so what closes with the end of the input is for the next one.
     fn is_over(&self) -> bool {
+        !self.repeats() && self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
         self.lanes.iter().all(|lane| lane.ended)
     }
 
