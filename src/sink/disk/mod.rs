@@ -236,7 +236,6 @@ impl Disk {
     }
 
     /// A file opened for reading.
-    #[cfg(feature = "sqlite")]
     pub(crate) fn open(&self, path: &Path) -> Result<File, DiskError> {
         at("read", path, File::open(path))
     }
