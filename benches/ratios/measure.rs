@@ -177,8 +177,8 @@ impl Engine {
         )
     }
 
-    /// The share of the time that progress tracking and the ledger take, activations and all that they cost: what batches 16 times smaller cost more, which is 15
-    /// times what those of the usual size cost, and the ledger's own time for as many records.
+    /// The share of the time that progress tracking and the ledger take, activations and all that they cost: what batches 16 times
+    /// smaller cost more, which is 15 times what those of the usual size cost, and the ledger's own time for as many records.
     pub(crate) fn overhead(&self, outputs: Selection, records: u64, rounds: usize) -> f64 {
         let config = || Config { outputs, ..Config::default() };
         let [usual, finer] = in_turns(

@@ -216,12 +216,12 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
             _ => hydraulic::read(&mut section, &mut pipelines.hydraulic, findings),
         }
         let mut of_sinks = SinkSettings::of(name);
-        if !pipelines.called(name).delta().is_empty() {
+        let pipeline = pipelines.called(name);
+        if !pipeline.delta().is_empty() {
             section.read("schema", &sinks::SCHEMA, &mut of_sinks.schema, findings);
         }
         let mut inner = section.section("sinks", findings);
-        let has_lake = pipelines.called(name).lake().is_some();
-        sinks::read(&mut inner, &mut of_sinks, has_lake, findings);
+        sinks::read(&mut inner, &mut of_sinks, pipeline.lake().is_some(), findings);
         inner.finish(findings);
         settings.sinks.push((name, of_sinks));
         section.finish(findings);

@@ -23,6 +23,14 @@ pub const LOG: &str = "_delta_log";
 /// The versions of the protocol that tidegate reads and writes: appends, removals, columns of plain types.
 pub const PROTOCOL: Protocol = Protocol { min_reader_version: 1, min_writer_version: 2 };
 
+impl Protocol {
+    /// Whether a table asks for more than is read and written here.
+    pub(super) fn is_beyond_us(&self) -> bool {
+        self.min_reader_version > PROTOCOL.min_reader_version
+            || self.min_writer_version > PROTOCOL.min_writer_version
+    }
+}
+
 /// A table as of one version.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::action::Action;
-use super::log::Log;
+use super::log::{Log, Snapshot};
 use crate::runtime::{Clock, SystemClock};
 use crate::sink::SinkError;
 use crate::sink::staged::failed;
@@ -36,7 +36,7 @@ pub struct Commit {
 /// When it is no Delta table, or a commit cannot be read.
 pub fn history(table: &Arc<dyn Storage>) -> Result<Vec<Commit>, SinkError> {
     let log = Log::new(Arc::clone(table), "", "delta");
-    let newest = newest(&log, &**table)?;
+    let newest = present(&log, &**table)?.version.unwrap_or(0);
     let mut commits = Vec::new();
     for version in (0..=newest).rev() {
         let Some(actions) = log.commit(version)? else { break };
@@ -80,9 +80,8 @@ pub struct Vacuumed {
 pub fn vacuum(dir: &Path, retention: Duration, dry_run: bool) -> Result<Vacuumed, SinkError> {
     let table: Arc<dyn Storage> = Arc::new(Dir::new(dir));
     let log = Log::new(Arc::clone(&table), "", "delta");
-    newest(&log, &*table)?;
-    let snapshot = log.snapshot(None)?;
-    let before_ms = SystemClock.now_us() / 1000 - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let snapshot = present(&log, &*table)?;
+    let before_ms = before_ms(retention);
     let kept: BTreeSet<&str> = snapshot.files.keys().map(String::as_str).collect();
     // A file that was taken out lately is younger than its making says.
     let lately = |path: &str| {
@@ -133,9 +132,8 @@ pub fn vacuum_remote(
     dry_run: bool,
 ) -> Result<Vacuumed, SinkError> {
     let log = Log::new(Arc::clone(table), "", "delta");
-    newest(&log, &**table)?;
-    let snapshot = log.snapshot(None)?;
-    let before_ms = SystemClock.now_us() / 1000 - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let snapshot = present(&log, &**table)?;
+    let before_ms = before_ms(retention);
     let is_old = |path: &str| {
         let removed = snapshot.removed.get(path).and_then(|removed| removed.deletion_timestamp);
         removed.is_some_and(|at_ms| at_ms <= before_ms) && !snapshot.files.contains_key(path)
@@ -149,10 +147,19 @@ pub fn vacuum_remote(
     Ok(Vacuumed { files: paths.into_iter().map(PathBuf::from).collect(), bytes: bytes.iter().sum() })
 }
 
+/// So long ago, ms.
+fn before_ms(retention: Duration) -> i64 {
+    SystemClock.now_us() / 1000 - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// The newest version of a table, which must be one.
-pub(super) fn newest(log: &Log, table: &dyn Storage) -> Result<u64, SinkError> {
-    let version = log.snapshot(None)?.version;
-    version.ok_or_else(|| {
-        failed("delta", format!("{} is no Delta table: it has no _delta_log with commits", table.place()))
-    })
+pub(super) fn present(log: &Log, table: &dyn Storage) -> Result<Snapshot, SinkError> {
+    let snapshot = log.snapshot(None)?;
+    match snapshot.version {
+        Some(_) => Ok(snapshot),
+        None => {
+            let what = format!("{} is no Delta table: it has no _delta_log with commits", table.place());
+            Err(failed("delta", what))
+        }
+    }
 }

@@ -315,7 +315,7 @@ impl Table {
 
     fn check_protocol(&self, protocol: &Protocol) -> Result<(), Fault> {
         let Protocol { min_reader_version: reader, min_writer_version: writer } = *protocol;
-        if reader > PROTOCOL.min_reader_version || writer > PROTOCOL.min_writer_version {
+        if protocol.is_beyond_us() {
             let cause = format!(
                 "the Delta table {:?} asks for reader version {reader} and writer version {writer}; tidegate writes \
                  tables of versions 1 and 2: write to a new table",

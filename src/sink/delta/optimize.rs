@@ -14,18 +14,16 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::action::{Action, Add, Remove};
-use super::log::{Log, PROTOCOL, Put, Snapshot};
-use super::maintain::newest;
+use super::add;
+use super::log::{Log, Put, Snapshot};
+use super::maintain::present;
 use crate::runtime::{Clock, SystemClock};
 use crate::sink::SinkError;
 use crate::sink::disk::{Disk, Durability};
 use crate::sink::lake::epoch::{OpenEpoch, StagedFile};
-use crate::sink::lake::{LakeBatch, Limits, read_file};
+use crate::sink::lake::{LakeBatch, Limits, portions, read_file};
 use crate::sink::staged::{failed, nonce};
 use crate::storage::{Storage, Upload};
-
-/// So many bytes of files are read at once.
-const AT_ONCE: i64 = 64 << 20;
 
 /// So often it begins again where a writer takes out what it merges.
 const TRIES: usize = 5;
@@ -54,9 +52,8 @@ pub struct Optimized {
 /// the table stays as it is then.
 pub fn optimize(table: &Arc<dyn Storage>, target_bytes: u64) -> Result<Optimized, SinkError> {
     let log = Log::new(Arc::clone(table), "", "delta");
-    newest(&log, &**table)?;
     for _ in 0..TRIES {
-        let snapshot = log.snapshot(None)?;
+        let snapshot = present(&log, &**table)?;
         check(&snapshot)?;
         let plan = plan(&snapshot, target_bytes);
         if plan.is_empty() {
@@ -78,10 +75,7 @@ pub fn optimize(table: &Arc<dyn Storage>, target_bytes: u64) -> Result<Optimized
 type Plan<'s> = BTreeMap<&'s str, Vec<&'s Add>>;
 
 fn check(snapshot: &Snapshot) -> Result<(), SinkError> {
-    let asked = snapshot.protocol.as_ref().filter(|asked| {
-        asked.min_reader_version > PROTOCOL.min_reader_version
-            || asked.min_writer_version > PROTOCOL.min_writer_version
-    });
+    let asked = snapshot.protocol.as_ref().filter(|asked| asked.is_beyond_us());
     asked.map_or(Ok(()), |asked| {
         let (reader, writer) = (asked.min_reader_version, asked.min_writer_version);
         let what = format!(
@@ -128,16 +122,7 @@ fn merge(
     let mut open =
         OpenEpoch::new(Disk::new(Durability::Process), dir.to_owned(), version, limits).named("optimized");
     for (target, adds) in plan {
-        let mut rest = &adds[..];
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = |add: &&&Add| {
-                bytes += add.size;
-                bytes <= AT_ONCE
-            };
-            let count = rest.iter().take_while(fits).count().max(1);
-            let (now, later) = rest.split_at(count);
-            rest = later;
+        for now in portions(adds, |add| add.size.unsigned_abs()) {
             let paths: Vec<String> = now.iter().map(|add| add.path.clone()).collect();
             let read = table.read_all(&paths).map_err(|error| error.of("delta"))?;
             for (add, bytes) in now.iter().zip(read) {
@@ -195,14 +180,8 @@ fn commit(
     }));
     actions.extend(staged.iter().map(|file| {
         let of_partition = plan.get(directory(&file.path)).and_then(|adds| adds.first());
-        Action::Add(Add {
-            path: file.path.clone(),
-            partition_values: of_partition.map(|add| add.partition_values.clone()).unwrap_or_default(),
-            size: file.bytes as i64,
-            modification_time: now_ms,
-            data_change: false,
-            stats: Some(json!({"numRecords": file.rows}).to_string()),
-        })
+        let partition_values = of_partition.map(|add| add.partition_values.clone()).unwrap_or_default();
+        Action::Add(Add { partition_values, data_change: false, ..add(file, now_ms) })
     }));
     let mut version = snapshot.version.map_or(0, |version| version + 1);
     let is_ours = |action: &Action| match action {

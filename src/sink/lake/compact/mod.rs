@@ -35,6 +35,22 @@ use crate::storage::{Storage, StorageError};
 /// So many bytes of files are read at once.
 const AT_ONCE: u64 = 64 << 20;
 
+/// `files` in portions that may be read at once, at least one file each.
+pub(in crate::sink) fn portions<T>(files: &[T], bytes: impl Fn(&T) -> u64) -> impl Iterator<Item = &[T]> {
+    let mut rest = files;
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = |file: &&T| {
+            sum += bytes(file);
+            sum <= AT_ONCE
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (now, later) = rest.split_at_checked(count)?;
+        rest = later;
+        Some(now)
+    })
+}
+
 /// What is merged, and into what.
 #[derive(Clone, Debug)]
 pub struct Compaction {
@@ -155,16 +171,7 @@ impl Compaction {
         let disk = Disk::new(Durability::Process);
         let mut open = OpenEpoch::new(disk, dir.to_owned(), number, limits).named("compact");
         for (target, files) in plan {
-            let mut rest = &files[..];
-            while !rest.is_empty() {
-                let mut bytes = 0;
-                let fits = |file: &&&LakeFile| {
-                    bytes += file.bytes;
-                    bytes <= AT_ONCE
-                };
-                let count = rest.iter().take_while(fits).count().max(1);
-                let (now, later) = rest.split_at(count);
-                rest = later;
+            for now in portions(files, |file| file.bytes) {
                 let paths: Vec<String> = now.iter().map(|file| file.path.clone()).collect();
                 for (file, bytes) in now.iter().zip(place.read_all(&paths)?) {
                     let path = &file.path;
