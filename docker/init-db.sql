@@ -6,6 +6,16 @@ CREATE TABLE IF NOT EXISTS tidegate_epochs (
     generation bigint NOT NULL
 );
 
+CREATE TABLE IF NOT EXISTS tidegate_refused (
+    sink text NOT NULL,
+    epoch bigint NOT NULL,
+    table_name text NOT NULL,
+    row jsonb NOT NULL,
+    sqlstate text NOT NULL,
+    reason text NOT NULL,
+    refused_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS "page_view_counts" (
     "window_start" timestamptz NOT NULL,
     "window_end" timestamptz NOT NULL,

@@ -28,6 +28,11 @@ for seed in $(seq 1 "$seeds"); do
     rm -rf "$work/seed-$seed"
 done
 
+# Messages of a type of one's own, written by Protobuf's own library.
+protobuf=$(venv protobuf grpcio-tools)/bin/python
+"${bare[@]}" "$protobuf" tests/described.py "$binary" "$work/described" || die "messages of a described type"
+"$python" tests/described.py "$binary" "$work/described" check || die "messages of a described type are not their objects"
+
 # In epochs, stopped and begun again: versions that time travel reads, and nothing twice.
 tidegate generate transit --fixture "$work/long" --polls 900 --vehicles 60
 tidegate replay transit --fixture "$work/long" --out "$work/whole" -w 2

@@ -78,7 +78,7 @@ pub(super) const PATH: Kind<PathBuf> = Kind {
 };
 
 /// A path or `none`.
-const OPTIONAL_PATH: Kind<Option<PathBuf>> = Kind {
+pub(super) const OPTIONAL_PATH: Kind<Option<PathBuf>> = Kind {
     read: |text| if text == NONE { Ok(None) } else { (PATH.read)(text).map(Some) },
     show: |path| path.as_ref().map_or(NONE.to_owned(), |path| path.display().to_string()),
 };

@@ -2,16 +2,30 @@
 
 use std::time::Duration;
 
+use tidegate::decode::protobuf::described::DescribedType;
 use tidegate::window::WindowSpec;
 
 use super::kinds::{BYTES, DURATION, Kind, OPTIONAL_DURATION, POSITIVE_DURATION, TOPIC, wrong};
 use super::section::{Findings, Section};
+use super::sinks::OPTIONAL_PATH;
 use crate::transit::{Config, Format, TimeUnit};
 
 /// Reads the section `transit`.
 pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mut Findings) {
     section.read("topic", &TOPIC, &mut config.topic, findings);
-    section.read("format", &FORMAT, &mut config.format, findings);
+    let format = section.read("format", &FORMAT, &mut config.format, findings);
+    let mut of_message = section.section("message", findings);
+    config.message = described(&mut of_message, findings);
+    if config.message.is_some() && config.format == Format::Json {
+        let cause = "with the format json no record is a Protobuf message, and transit.message says of what type they are";
+        of_message.misfit(
+            format,
+            cause.to_owned(),
+            "write protobuf or auto, or message.type: none",
+            findings,
+        );
+    }
+    of_message.finish(findings);
     section.read("delay", &DURATION, &mut config.delay, findings);
     section.read("max_ahead", &DURATION, &mut config.max_ahead, findings);
     section.read("max_record_bytes", &BYTES, &mut config.limits.max_record_bytes, findings);
@@ -28,6 +42,30 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
     events.read("time_field", &MEMBER, &mut config.time_field, findings);
     events.read("unit", &UNIT, &mut config.time_unit, findings);
     events.finish(findings);
+}
+
+/// The type of messages, from the file that describes it.
+fn described(section: &mut Section<'_>, findings: &mut Findings) -> Option<DescribedType> {
+    let (mut file, mut name) = (None, None);
+    let in_file = section.read("descriptor_set", &OPTIONAL_PATH, &mut file, findings);
+    let named = section.read("type", &TYPE, &mut name, findings);
+    let wrong = |cause: String, mend: &str, findings: &mut Findings| {
+        section.misfit(named.or(in_file), cause, mend, findings);
+        None
+    };
+    match (file, name) {
+        (None, None) => None,
+        (Some(_), None) => {
+            wrong("a descriptor set, and no type of it".to_owned(), "write type, with its package", findings)
+        }
+        (None, Some(name)) => {
+            let mend = "write descriptor_set: the file that protoc --include_imports --descriptor_set_out has written";
+            wrong(format!("nothing describes the type {name:?}"), mend, findings)
+        }
+        (Some(file), Some(name)) => DescribedType::load(&file, &name).map(Some).unwrap_or_else(|error| {
+            wrong(error.to_string(), "name the file and the type as they are", findings)
+        }),
+    }
 }
 
 const FORMAT: Kind<Format> = Kind {
@@ -48,6 +86,16 @@ const FORMAT: Kind<Format> = Kind {
 };
 
 const NONE: &str = "none";
+
+/// The name of a message type, or `none`.
+const TYPE: Kind<Option<String>> = Kind {
+    read: |text| match text {
+        "" => wrong("the name is empty", "write a message type with its package, or none for FeedMessages"),
+        NONE => Ok(None),
+        _ => Ok(Some(text.to_owned())),
+    },
+    show: |name| name.clone().unwrap_or_else(|| NONE.to_owned()),
+};
 
 /// The name of a member, or `none`.
 const MEMBER: Kind<Option<String>> = Kind {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use tidegate::decode::json::Limits;
+use tidegate::decode::protobuf::described::DescribedType;
 use tidegate::window::WindowSpec;
 
 /// What a record's value is.
@@ -11,7 +12,7 @@ use tidegate::window::WindowSpec;
 pub enum Format {
     /// JSON: FeedMessages by the Protobuf JSON mapping, other objects.
     Json,
-    /// FeedMessages on the wire.
+    /// FeedMessages on the wire, or messages of the configured type.
     Protobuf,
     /// JSON if the first byte that is not white space is `{`, else Protobuf.
     #[default]
@@ -51,6 +52,9 @@ pub struct Config {
     pub topic: String,
     /// What a record's value is; default: its first byte says.
     pub format: Format,
+    /// The type of records that are Protobuf; default `None`: FeedMessages. Those of another type are events, as JSON objects are
+    /// that are no FeedMessage.
+    pub message: Option<DescribedType>,
     /// How far a partition's watermark stays behind its largest event time; default 2 minutes. More makes
     /// fewer entities late, and every window close that much later.
     pub delay: Duration,
@@ -83,6 +87,7 @@ impl Config {
                 let Config {
                     topic,
                     format,
+                    message,
                     delay,
                     max_ahead,
                     limits,
@@ -92,9 +97,13 @@ impl Config {
                     time_unit,
                     update_every: _,
                 } = self.0;
-                f.debug_struct("Config")
-                    .field("topic", topic)
-                    .field("format", format)
+                let mut state = f.debug_struct("Config");
+                state.field("topic", topic).field("format", format);
+                // Without it the text is that of versions that did not have it.
+                if let Some(message) = message {
+                    state.field("message", message);
+                }
+                state
                     .field("delay", delay)
                     .field("max_ahead", max_ahead)
                     .field("limits", limits)
@@ -116,6 +125,7 @@ impl Default for Config {
         Config {
             topic: "dev_topic".to_owned(),
             format: Format::default(),
+            message: None,
             delay: Duration::from_secs(120),
             max_ahead: Duration::from_secs(3600),
             limits: Limits::default(),

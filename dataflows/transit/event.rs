@@ -1,4 +1,5 @@
-//! The records of `dev_topic`: FeedMessages in either form, entity by entity, and other JSON objects.
+//! The records of `dev_topic`: FeedMessages in either form, entity by entity, other JSON objects, and messages of a type
+//! that a file describes, which are read as the JSON objects that they stand for.
 //!
 //! What is wrong with an entity concerns it alone: the others of its record go on. A record that holds no entity is
 //! one event that is nothing to anybody, so that it too is accounted for.
@@ -6,12 +7,14 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use serde::de::IgnoredAny;
 use tidegate::decode::json::{Limits, Object, ObjectReader, elements, present};
+use tidegate::decode::protobuf::described::DescribedType;
 use tidegate::decode::protobuf::wire::{Fields, Raw};
 use tidegate::decode::protobuf::{Message, Unknown, json, wire};
 use tidegate::decode::{Reason, Rejected};
 use tidegate::ingest::{Decode, Part};
-use tidegate::record::Record;
+use tidegate::record::{Record, Value};
 use tidegate::time;
 
 use super::config::{Config, Format, TimeUnit};
@@ -28,7 +31,7 @@ pub enum TransitEvent<'a> {
     Other {
         /// Its event time.
         time_us: i64,
-        /// The object as it came.
+        /// The object: as it came, or what a message of the configured type stands for.
         payload: &'a [u8],
     },
     /// A FeedMessage without entities.
@@ -61,8 +64,11 @@ impl Entity<'_> {
 pub struct TransitDecoder {
     format: Format,
     limits: Limits,
+    message: Option<DescribedType>,
     time_field: Option<(String, TimeUnit)>,
     objects: ObjectReader,
+    /// The object that a message of that type stands for.
+    object: Vec<u8>,
     unknown: Rc<Cell<Unknown>>,
 }
 
@@ -72,8 +78,10 @@ impl TransitDecoder {
         TransitDecoder {
             format: config.format,
             limits: config.limits,
+            message: config.message.clone(),
             time_field: config.time_field.clone().map(|field| (field, config.time_unit)),
             objects: ObjectReader::default(),
+            object: Vec::new(),
             unknown: Rc::default(),
         }
     }
@@ -101,7 +109,7 @@ impl Decode for TransitDecoder {
         record: &Record<'a>,
         mut each: impl FnMut(Part<'_>, Result<TransitEvent<'a>, Rejected>),
     ) {
-        let TransitDecoder { format, limits, time_field, objects, unknown } = self;
+        let TransitDecoder { format, limits, message, time_field, objects, object, unknown } = self;
         let source = match present(record.value, limits) {
             Ok(source) => source,
             Err(why) => return each(Part::WHOLE, Err(why)),
@@ -111,9 +119,23 @@ impl Decode for TransitDecoder {
             Format::Protobuf => false,
             Format::Auto => source.trim_ascii_start().first() == Some(&b'{'),
         };
+        let is_described = |of: &&DescribedType| !is_json || is_message_in_disguise(*format, of, source);
         let mut met = unknown.get();
         let reads = Reads { limits, kafka_us: record.kafka_time.us() };
-        if !is_json {
+        if let Some(of) = message.as_ref().filter(is_described) {
+            match reads.object_of_wire(of, source, object, &mut met) {
+                Err(why) => each(Part::WHOLE, Err(why)),
+                Ok(payload) => {
+                    // Its bytes were within the limit of a record; as text they may be more.
+                    let unlimited = Limits { max_record_bytes: usize::MAX, ..*limits };
+                    let read = objects.read(Some(Value::exact(payload)), &unlimited);
+                    each(
+                        Part::WHOLE,
+                        read.and_then(|object| reads.other(object, payload, time_field.as_ref())),
+                    );
+                }
+            }
+        } else if !is_json {
             match reads.feed_of_wire(source, &mut met) {
                 Err(why) => each(Part::WHOLE, Err(why)),
                 Ok(feed) => reads.entities(feed, &mut met, &mut each),
@@ -172,7 +194,21 @@ impl Reads<'_> {
     /// A feed on the wire whose first bytes look like white space and a brace, and which is no JSON: one with a header
     /// of 123 bytes.
     fn feed_in_disguise<'a>(&self, format: Format, source: &'a [u8], met: &mut Unknown) -> Option<Feed<'a>> {
-        (format == Format::Auto && source.starts_with(b"\n{")).then(|| self.feed_of_wire(source, met).ok())?
+        looks_like_both(format, source).then(|| self.feed_of_wire(source, met).ok())?
+    }
+
+    /// A message of type `of` as the JSON object that it stands for.
+    fn object_of_wire<'a>(
+        &self,
+        of: &DescribedType,
+        source: &[u8],
+        object: &'a mut Vec<u8>,
+        met: &mut Unknown,
+    ) -> Result<&'a [u8], Rejected> {
+        object.clear();
+        let unknown = of.write_json(source, object);
+        met.fields += unknown.map_err(|error| schema(format!("not a {}: {error}", of.name())))?;
+        Ok(object)
     }
 
     fn feed_of_wire<'a>(&self, source: &'a [u8], met: &mut Unknown) -> Result<Feed<'a>, Rejected> {
@@ -314,6 +350,18 @@ impl Reads<'_> {
             }
         }
     }
+}
+
+/// Whether the bytes begin as JSON does, with white space and a brace, and as a message does whose first field has 123 bytes.
+fn looks_like_both(format: Format, source: &[u8]) -> bool {
+    format == Format::Auto && source.starts_with(b"\n{")
+}
+
+/// Whether bytes that begin as JSON does are a message of type `of` all the same.
+fn is_message_in_disguise(format: Format, of: &DescribedType, source: &[u8]) -> bool {
+    looks_like_both(format, source)
+        && serde_json::from_slice::<IgnoredAny>(source).is_err()
+        && of.write_json(source, &mut Vec::new()).is_ok()
 }
 
 impl Feed<'_> {

@@ -1,4 +1,10 @@
+use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
+use prost_reflect::prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+};
 use tidegate::decode::Reason;
+use tidegate::decode::protobuf::described::DescribedType;
 use tidegate::ingest::Decode;
 use tidegate::record::{Headers, KafkaTime, Record, Value};
 
@@ -116,6 +122,89 @@ fn other_objects_have_the_time_of_their_field() {
         assert_eq!(seen[0].2, expected, "{unit:?} {text}");
     }
     assert_eq!(all(&config(TimeUnit::Seconds), b"{}")[0].2, Ok(5_000_000));
+}
+
+/// `message fleet.v1.Position { string vehicle = 1; int64 recorded_at = 2; google.protobuf.Timestamp at = 3; }`, and where it lies.
+fn described(dir: &tempfile::TempDir) -> DescribedType {
+    let field = |number: i32, name: &str, kind: Type, of: Option<&str>| FieldDescriptorProto {
+        name: Some(name.to_owned()),
+        number: Some(number),
+        r#type: Some(kind.into()),
+        type_name: of.map(str::to_owned),
+        label: Some(Label::Optional.into()),
+        ..Default::default()
+    };
+    let message = |name: &str, field: Vec<FieldDescriptorProto>| DescriptorProto {
+        name: Some(name.to_owned()),
+        field,
+        ..Default::default()
+    };
+    let file = |name: &str, package: &str, of: DescriptorProto| FileDescriptorProto {
+        name: Some(name.to_owned()),
+        package: Some(package.to_owned()),
+        syntax: Some("proto3".to_owned()),
+        message_type: vec![of],
+        ..Default::default()
+    };
+    let timestamp = "google/protobuf/timestamp.proto";
+    let seconds = vec![field(1, "seconds", Type::Int64, None), field(2, "nanos", Type::Int32, None)];
+    let position = vec![
+        field(1, "vehicle", Type::String, None),
+        field(2, "recorded_at", Type::Int64, None),
+        field(3, "at", Type::Message, Some(".google.protobuf.Timestamp")),
+    ];
+    let mut of_fleet = file("fleet.proto", "fleet.v1", message("Position", position));
+    of_fleet.dependency.push(timestamp.to_owned());
+    let files = vec![file(timestamp, "google.protobuf", message("Timestamp", seconds)), of_fleet];
+    let path = dir.path().join("fleet.pb");
+    std::fs::write(&path, FileDescriptorSet { file: files }.encode_to_vec()).unwrap();
+    DescribedType::load(&path, "fleet.v1.Position").unwrap()
+}
+
+#[test]
+fn message_of_a_described_type_is_the_object_that_it_stands_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = Some(described(&dir));
+    let (time_field, time_unit) = (Some("recordedAt".to_owned()), TimeUnit::Milliseconds);
+    let config = Config { message, time_field, time_unit, ..Config::default() };
+    let bytes = b"\x0a\x02v7\x10\x88\x27\x1a\x02\x08\x07\x28\x01";
+    let mut decoder = TransitDecoder::new(&config);
+    let record = Record {
+        offset: 0,
+        kafka_time: KafkaTime::Create(9),
+        key: None,
+        value: Some(Value::exact(bytes)),
+        headers: Headers::default(),
+    };
+    let Ok(TransitEvent::Other { time_us, payload }) = decoder.decode(&record) else { panic!("no object") };
+    let text = std::str::from_utf8(payload).unwrap();
+    assert_eq!(text, r#"{"vehicle":"v7","recordedAt":5000,"at":"1970-01-01T00:00:07Z"}"#);
+    assert_eq!(time_us, 5_000_000);
+    // The field with number 5 is nobody's.
+    assert_eq!(decoder.unknown().get().fields, 1);
+
+    let rfc = Config { time_field: Some("at".to_owned()), time_unit: TimeUnit::Rfc3339, ..config.clone() };
+    assert_eq!(all(&rfc, bytes)[0].2, Ok(7_000_000));
+    // JSON is read beside them, and what is neither is refused.
+    assert_eq!(all(&config, b" {\"recordedAt\":3}")[0].2, Ok(3_000));
+    assert_eq!(all(&config, b"\x0a\x7fshort")[0].2, Err(Reason::Schema));
+    assert_eq!(all(&config, b"hello")[0].2, Err(Reason::Schema));
+    // A vehicle of 123 bytes makes a message begin as JSON may, a newline and a brace; what is JSON stays it.
+    let long = [b"\n{".as_slice(), &[b'x'; 123], b"\x10\x01"].concat();
+    assert_eq!(all(&config, &long)[0].2, Ok(1_000));
+    assert_eq!(all(&config, b"\n{\"recordedAt\":4}")[0].2, Ok(4_000));
+}
+
+#[test]
+fn file_that_does_not_describe_the_type_is_told_with_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    described(&dir);
+    let load =
+        |name: &str, of: &str| DescribedType::load(&dir.path().join(name), of).unwrap_err().to_string();
+    assert!(load("fleet.pb", "Position").ends_with("it has google.protobuf.Timestamp, fleet.v1.Position"));
+    assert!(load("none.pb", "Position").contains("none.pb\" cannot be read"));
+    std::fs::write(dir.path().join("text.pb"), "syntax = \"proto3\";").unwrap();
+    assert!(load("text.pb", "Position").contains("no whole descriptor set"));
 }
 
 #[test]

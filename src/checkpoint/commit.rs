@@ -265,7 +265,7 @@ impl Pen {
             let part = staged.iter().find(|(of, _)| *of == name).map_or(&nothing, |(_, part)| part);
             let began = Instant::now();
             self.retried(Some(&name), || Ok(sink.commit(epoch, generation, part)?))?;
-            self.board.sink_committed(&name, epoch, began.elapsed());
+            self.board.sink_committed(&name, epoch, began.elapsed(), sink.refused());
         }
         Ok(())
     }

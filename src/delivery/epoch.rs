@@ -27,6 +27,8 @@ pub trait Deliver: Send + Sync {
     /// # Errors
     /// As there.
     fn committed(&self) -> Result<Option<u64>, SinkError>;
+    /// See [`Sink::refused`].
+    fn refused(&self) -> u64;
     /// See [`Sink::finish`].
     ///
     /// # Errors
@@ -43,6 +45,10 @@ impl<S: Sink + Send> Deliver for Mutex<S> {
     }
     fn committed(&self) -> Result<Option<u64>, SinkError> {
         self.lock().map_err(|_| poisoned())?.committed()
+    }
+    fn refused(&self) -> u64 {
+        // What a panic left is of no interest: the next commit says so.
+        self.lock().map_or(0, |sink| sink.refused())
     }
     fn finish(&self) -> Result<(), SinkError> {
         self.lock().map_err(|_| poisoned())?.finish()

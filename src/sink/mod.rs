@@ -74,6 +74,12 @@ pub trait Sink {
         Ok(None)
     }
 
+    /// Rows that the target has refused for what they hold since the sink was opened. They are kept apart in the target, with its
+    /// reasons, and did not hold up the others.
+    fn refused(&self) -> u64 {
+        0
+    }
+
     /// Ends a run or pauses it: brings what is committed into the form that readers expect. May be called again.
     ///
     /// # Errors
@@ -99,6 +105,9 @@ impl<B> Sink for AnySink<B> {
     }
     fn committed(&mut self) -> Result<Option<u64>, SinkError> {
         (**self).committed()
+    }
+    fn refused(&self) -> u64 {
+        (**self).refused()
     }
     fn finish(&mut self) -> Result<(), SinkError> {
         (**self).finish()

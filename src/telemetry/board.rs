@@ -179,9 +179,9 @@ impl Board {
         self.sink(name).prepared(took);
     }
 
-    /// States that a sink has made an epoch visible.
-    pub fn sink_committed(&self, name: &str, epoch: u64, took: Duration) {
-        self.sink(name).committed(epoch, took);
+    /// States that a sink has made an epoch visible, and how many rows its target has refused so far.
+    pub fn sink_committed(&self, name: &str, epoch: u64, took: Duration, refused: u64) {
+        self.sink(name).committed(epoch, took, refused);
     }
 
     /// States that an epoch has begun.

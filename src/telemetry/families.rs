@@ -98,6 +98,8 @@ families! {
         "rows and lines given to the sink";
     SINK_RETRIES = "tidegate_sink_retries_total" Counter SINK,
         "failed tries to prepare or commit an epoch in the sink, each tried again";
+    SINK_REFUSED = "tidegate_sink_refused_rows_total" Counter SINK,
+        "rows that the sink's target refused for what they hold; it keeps them in tidegate_refused, with its reasons";
     SINK_FAILING = "tidegate_sink_failing" Gauge SINK,
         "1 while the sink fails and is tried again";
     SINK_EPOCH = "tidegate_sink_epoch_number" Gauge SINK,

@@ -166,6 +166,7 @@ impl Sheet {
             let labels = [name, &*sink.name];
             self.add(&families::SINK_ROWS, &labels, sink.rows as f64);
             self.add(&families::SINK_RETRIES, &labels, sink.retries as f64);
+            self.add(&families::SINK_REFUSED, &labels, sink.refused as f64);
             self.add(&families::SINK_FAILING, &labels, f64::from(u8::from(sink.trouble.is_some())));
             if let Some(epoch) = sink.epoch {
                 self.add(&families::SINK_EPOCH, &labels, epoch as f64);

@@ -14,6 +14,7 @@ pub(super) struct SinkBoard {
     pub(super) name: String,
     rows: AtomicU64,
     retries: AtomicU64,
+    refused: AtomicU64,
     epoch: AtomicU64,
     prepare: Histogram,
     commit: Histogram,
@@ -26,6 +27,7 @@ impl SinkBoard {
             name: name.to_owned(),
             rows: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             prepare: Histogram::new(WORK_SECONDS),
             commit: Histogram::new(WORK_SECONDS),
@@ -49,7 +51,8 @@ impl SinkBoard {
         self.well();
     }
 
-    pub(super) fn committed(&self, epoch: u64, took: Duration) {
+    pub(super) fn committed(&self, epoch: u64, took: Duration, refused: u64) {
+        self.refused.store(refused, Ordering::Relaxed);
         self.commit.observe(took.as_secs_f64(), 1);
         self.epoch.store(epoch, Ordering::Relaxed);
         self.well();
@@ -66,6 +69,7 @@ impl SinkBoard {
             name: self.name.clone(),
             rows: self.rows.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
             epoch: Some(self.epoch.load(Ordering::Relaxed)).filter(|epoch| *epoch > 0),
             prepare_seconds: self.prepare.view(),
             commit_seconds: self.commit.view(),
@@ -83,6 +87,9 @@ pub struct SinkView {
     pub rows: u64,
     /// Failed tries that were made again.
     pub retries: u64,
+    /// Rows that its target refused for what they hold and keeps apart.
+    #[serde(default)]
+    pub refused: u64,
     /// The last epoch that this process made visible in it.
     pub epoch: Option<u64>,
     /// How long it took to make an epoch durable before the decision.

@@ -235,6 +235,40 @@ fn tables_of_init_db_are_those_of_the_sink() {
     open(&config, tempfile::tempdir().unwrap().path(), schemas).unwrap();
 }
 
+#[test]
+fn refused_rows_go_aside_and_do_not_hold_up_the_others() {
+    let Some(config) = server("t_refused") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
+    // The second one is checked at COMMIT, where no row could be told any more.
+    psql(
+        &config,
+        "ALTER TABLE t_refused.page_view_counts ADD CHECK (view_count < 100), \
+         ADD UNIQUE (page_url) DEFERRABLE INITIALLY DEFERRED",
+    );
+    let pages: Vec<String> = (0..1000).map(|page| format!("/{page:03}")).collect();
+    let mut rows: Vec<(i64, &str, i64)> = pages.iter().map(|page| (0, &**page, 1)).collect();
+    rows[7].2 = 700;
+    rows[500].2 = 500;
+    // A row that a later one of its key replaces is none: neither its count nor its page offend.
+    rows.insert(900, (0, "/950", 1_000));
+    rows.push((1, "/003", 2));
+    run(&mut sink, 1, vec![batch(&rows)]);
+    run(&mut sink, 2, vec![batch(&[(0, "/007", 7)])]);
+    assert_eq!((sink.committed().unwrap(), sink.refused()), (Some(2), 3));
+
+    let found = views(&config);
+    assert_eq!(found.len(), 999, "all but /500");
+    assert!(found.iter().all(|row| row.ends_with(" 1") || row.ends_with("/007 7")), "{found:?}");
+    let aside = psql(
+        &config,
+        "SELECT sink, epoch, table_name, row->>'page_url', row->>'view_count', sqlstate FROM t_refused.tidegate_refused \
+         WHERE reason <> '' ORDER BY 4",
+    );
+    let expected = ["/003|2|23505", "/007|700|23514", "/500|500|23514"];
+    assert_eq!(aside, expected.map(|row| format!("p|1|page_view_counts|{row}")).join("\n"));
+}
+
 /// Prints rows a second; on a build that is optimised it is the sink's figure.
 #[test]
 fn rate_of_upserts() {

@@ -9,7 +9,11 @@
 //! A [`Descriptor`] is a table that stands in the program, so that no compiler of `.proto` files is needed to build
 //! it, and both forms are read by the same one. Fields and enum numbers that the table does not name are never an
 //! error: fields are passed over and counted, enum numbers are kept as they are and counted ([`Unknown`]).
+//!
+//! A type that is not known when the program is built is described by a file (`described`, feature `descriptors`).
 
+#[cfg(feature = "descriptors")]
+pub mod described;
 pub mod json;
 pub mod wire;
 

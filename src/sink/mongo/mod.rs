@@ -57,6 +57,8 @@ pub struct MongoTables {
     /// Whether the indexes are there.
     is_set_up: bool,
     batches: u64,
+    /// Documents that the server has refused since it was opened.
+    refused: u64,
 }
 
 /// What became of a batch.
@@ -107,7 +109,8 @@ impl MongoTables {
         }
         let stage = Stage::open(Disk::new(durability), root, sink, schemas, refuses)?;
         let connection = Connection::open(config, sink)?;
-        let mut tables = MongoTables { connection, stage, collections, is_set_up: false, batches: 0 };
+        let mut tables =
+            MongoTables { connection, stage, collections, is_set_up: false, batches: 0, refused: 0 };
         tables.set_up().map_err(|fault| tables.lift(fault, "making the indexes"))?;
         Ok(tables)
     }
@@ -270,6 +273,7 @@ impl MongoTables {
             let (last, newest) = self.mark()?;
             turn(sink, last, newest, epoch, generation)?;
         }
+        self.refused += done.refused;
         if !staged.files.is_empty() {
             self.tell(&done);
         }
@@ -325,6 +329,10 @@ impl Sink for MongoTables {
     fn committed(&mut self) -> Result<Option<u64>, SinkError> {
         let mark = self.set_up().and_then(|()| self.mark());
         Ok(mark.map_err(|fault| self.lift(fault, "reading the mark"))?.0)
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
     }
 }
 

@@ -15,6 +15,13 @@ pub(super) enum Fault {
     Sink(SinkError),
 }
 
+/// Why the server did not take a row.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) sqlstate: String,
+    pub(super) reason: String,
+}
+
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
         Fault::Client(error)
@@ -35,6 +42,16 @@ impl Fault {
             Fault::Client(error) => error.as_db_error().is_none_or(|db| is_lost(db.code().code())),
             Fault::Sink(_) => false,
         }
+    }
+
+    /// What the server said, where it is about the content of a row.
+    pub(super) fn about_content(&self) -> Option<Refusal> {
+        let Fault::Client(error) = self else { return None };
+        let error = error.as_db_error()?;
+        let (code, message) = (error.code().code(), error.message());
+        let reason =
+            error.detail().map_or_else(|| message.to_owned(), |detail| format!("{message}; {detail}"));
+        is_about_content(code).then(|| Refusal { sqlstate: code.to_owned(), reason })
     }
 
     /// As the sink's error; `place` is the database, `doing` the step that failed.
@@ -98,6 +115,12 @@ fn is_passing(code: &str) -> bool {
         || ["55P03", "57014", "25P03", "25006"].contains(&code)
 }
 
+/// Whether it is about what a row holds: data exceptions (22), constraints (23), a view's check option (44), a value too long for
+/// an index (54000), what a trigger of the table raises (P0001).
+fn is_about_content(code: &str) -> bool {
+    ["22", "23", "44"].iter().any(|class| code.starts_with(class)) || ["54000", "P0001"].contains(&code)
+}
+
 fn mend(code: &str) -> &'static str {
     match code {
         "28P01" | "28000" => "check the user and the password",
@@ -124,6 +147,12 @@ mod tests {
         }
         for code in ["28P01", "42P01", "42501", "23505", "22021"] {
             assert!(!is_passing(code), "{code}");
+        }
+        for code in ["22003", "23505", "23514", "54000", "P0001"] {
+            assert!(is_about_content(code) && !is_passing(code), "{code}");
+        }
+        for code in ["08006", "40P01", "42P01", "53100", "57014"] {
+            assert!(!is_about_content(code), "{code}");
         }
     }
 }

@@ -12,6 +12,8 @@
 //! keys and tables in that of their names, so that two writers do not deadlock; where they do with somebody
 //! else, PostgreSQL ends one of them and it is tried again (`sink/retry.rs`).
 //!
+//! A row that the server refuses for what it holds does not hold up the others (`refused.rs`).
+//!
 //! Works through PgBouncer in transaction mode (`session.rs` says why).
 
 mod config;
@@ -19,6 +21,7 @@ mod copy;
 mod error;
 mod merge;
 mod read;
+mod refused;
 mod session;
 mod sql;
 
@@ -31,6 +34,7 @@ pub use self::config::{Config, Password, TlsMode};
 use self::error::Fault;
 pub use self::merge::Merge;
 pub use self::read::{read_rows, server_version};
+use self::refused::Sent;
 use self::session::{Session, runtime, with_session};
 use self::sql::{literal, quoted};
 use super::disk::{Disk, Durability};
@@ -42,7 +46,7 @@ use crate::rows::Schema;
 /// The statements that create the marks and the tables of `schemas`, as the sink does it by itself.
 pub fn definition(schemas: &[Arc<Schema>]) -> String {
     let tables = schemas.iter().map(|schema| sql::create_table("", schema));
-    std::iter::once(sql::create_marks("")).chain(tables).collect::<Vec<_>>().join("\n")
+    [sql::create_marks(""), sql::create_refused("")].into_iter().chain(tables).collect::<Vec<_>>().join("\n")
 }
 
 /// Held while tables are created: two processes that create the same one at the same time would fail by each other's
@@ -60,6 +64,8 @@ pub struct PostgresTables {
     stage: Stage,
     session: Option<Session>,
     runtime: Runtime,
+    /// Rows that the server has refused since it was opened.
+    refused: u64,
 }
 
 impl PostgresTables {
@@ -82,7 +88,7 @@ impl PostgresTables {
         let stage = Stage::open(Disk::new(durability), root, sink, schemas, copy::refuses)?;
         let runtime = runtime().map_err(|error| failed(sink, error))?;
         let at = format!("{}.", quoted(&config.schema));
-        let mut tables = PostgresTables { config, at, stage, session: None, runtime };
+        let mut tables = PostgresTables { config, at, stage, session: None, runtime, refused: 0 };
         tables.work("creating and verifying the tables", async |this, session| this.set_up(session).await)?;
         Ok(tables)
     }
@@ -117,12 +123,16 @@ impl PostgresTables {
         let namespace = &self.config.schema;
         session.begin(&self.config).await?;
         session.run(CREATING).await?;
-        let mut wanted = vec![(
-            "tidegate_epochs".to_owned(),
-            sql::create_marks(&self.at),
-            vec!["sink text NOT NULL".to_owned(), "epoch bigint".into(), "generation bigint NOT NULL".into()],
-            "sink".to_owned(),
-        )];
+        let marks = ["sink text NOT NULL", "epoch bigint", "generation bigint NOT NULL"];
+        let mut wanted = vec![
+            ("tidegate_epochs".to_owned(), sql::create_marks(&self.at), owned(&marks), "sink".to_owned()),
+            (
+                "tidegate_refused".to_owned(),
+                sql::create_refused(&self.at),
+                owned(&sql::REFUSED),
+                String::new(),
+            ),
+        ];
         for schema in &self.stage.schemas {
             let create = sql::create_table(&self.at, schema);
             let name = schema.name.to_string();
@@ -161,8 +171,14 @@ impl PostgresTables {
         Ok((number(0), number(1).unwrap_or(0)))
     }
 
-    /// Sends and upserts what is staged, in the transaction that is open.
-    async fn load(&self, session: &Session, staged: &Description<StagedRows>) -> Result<(), Fault> {
+    /// Sends and upserts what is staged, in the transaction that is open; gives the number of rows that the server refuses.
+    async fn load(
+        &self,
+        session: &Session,
+        epoch: u64,
+        staged: &Description<StagedRows>,
+    ) -> Result<u64, Fault> {
+        let mut refused = 0;
         let schemas = &self.stage.schemas;
         let mut order: Vec<usize> = (0..schemas.len()).collect();
         order.sort_by(|&a, &b| schemas[a].name.cmp(&schemas[b].name));
@@ -175,10 +191,12 @@ impl PostgresTables {
             }
             for &table in order.iter().filter(|&&table| there[table]) {
                 let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
-                session.load(&self.at, table, &schemas[table], &mut || reader.next()).await?;
+                let (schema, sink) = (&schemas[table], &*self.stage.books.sink);
+                let rows = session.send(table, schema, &mut || reader.next()).await?;
+                refused += Sent { sink, epoch, table, schema, rows }.upsert(session, &self.at).await?;
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Runs the transaction of a commit.
@@ -188,26 +206,32 @@ impl PostgresTables {
         generation: u64,
         staged: &Description<StagedRows>,
     ) -> Result<(), Fault> {
-        self.attempt(async |this, session| {
+        let refused = self.attempt(async |this, session| {
             let sink = &this.stage.books.sink;
             session.begin(&this.config).await?;
             let (last, newest) = this.mark(session, " FOR UPDATE").await?;
             let done = turn(sink, last, newest, epoch, generation)? == Turn::Done;
             if done && generation == newest {
-                return session.run("ROLLBACK").await;
+                session.run("ROLLBACK").await?;
+                return Ok(0);
             }
-            if !done {
-                this.load(session, staged).await?;
-            }
+            let refused = if done { 0 } else { this.load(session, epoch, staged).await? };
             let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
             let (at, generation, name) = (&this.at, generation as i64, literal(sink));
             let set = format!(
                 "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}"
             );
             session.run(&set).await?;
-            session.run("COMMIT").await
-        })
+            session.run("COMMIT").await?;
+            Ok(refused)
+        })?;
+        self.refused += refused;
+        Ok(())
     }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
 }
 
 /// Creates a table where it is missing; the inner error is what is wrong with one that is there.
@@ -269,5 +293,9 @@ impl Sink for PostgresTables {
             }
         }
         self.stage.clear(epoch)
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
     }
 }

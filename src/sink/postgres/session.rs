@@ -14,7 +14,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::config::Config;
 use super::copy;
-use super::error::Fault;
+use super::error::{Fault, Refusal};
 use super::sql;
 use crate::rows::Schema;
 use crate::sink::SinkError;
@@ -93,37 +93,40 @@ impl Session {
         Ok(())
     }
 
-    /// Begins a transaction with the configured limits.
+    /// Begins a transaction with the configured limits. Constraints are checked by the statements: at COMMIT nobody could
+    /// tell which row breaks one.
     pub(super) async fn begin(&self, config: &Config) -> Result<(), Fault> {
         let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
         // A writer that hangs must not keep the mark locked.
         self.run(&format!(
             "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
              SET LOCAL idle_in_transaction_session_timeout = {statement}; \
-             SET LOCAL client_min_messages = warning"
+             SET LOCAL client_min_messages = warning; SET CONSTRAINTS ALL IMMEDIATE"
         ))
         .await
     }
 
-    /// Sends the rows of table number `table` and upserts them.
-    pub(super) async fn load(
-        &self,
-        at: &str,
-        table: usize,
-        schema: &Schema,
-        next: &mut dyn FnMut() -> Result<Option<TableBatch>, SinkError>,
-    ) -> Result<(), Fault> {
-        self.send(table, schema, next).await?;
-        self.run(&sql::upsert(at, table, schema)).await
+    /// Runs a statement inside the open transaction. Where the server refuses it for the content of rows, the transaction
+    /// goes on as if it had not been run, and what the server said is given.
+    pub(super) async fn attempt(&self, statement: &str) -> Result<Option<Refusal>, Fault> {
+        let guarded = format!("SAVEPOINT tidegate; {statement}; RELEASE SAVEPOINT tidegate");
+        match self.run(&guarded).await {
+            Ok(()) => Ok(None),
+            Err(fault) => {
+                let refusal = fault.about_content().ok_or(fault)?;
+                self.run("ROLLBACK TO SAVEPOINT tidegate; RELEASE SAVEPOINT tidegate").await?;
+                Ok(Some(refusal))
+            }
+        }
     }
 
-    /// Sends the rows of table number `table` into its temporary table.
+    /// Sends the rows of table number `table` into its temporary table; gives their number.
     pub(super) async fn send(
         &self,
         table: usize,
         schema: &Schema,
         next: &mut dyn FnMut() -> Result<Option<TableBatch>, SinkError>,
-    ) -> Result<(), Fault> {
+    ) -> Result<i64, Fault> {
         self.run(&sql::create_stage(table, schema)).await?;
         let command = format!("COPY {} FROM STDIN (FORMAT binary)", sql::stage_name(table));
         // The statement is closed when `copy_in` returns, behind the copy and before the end of the transaction.
@@ -145,7 +148,7 @@ impl Session {
         piece.extend_from_slice(copy::TRAILER);
         self.patiently(stream.send(piece.into())).await?;
         self.patiently(stream.finish()).await?;
-        Ok(())
+        Ok(rows)
     }
 }
 

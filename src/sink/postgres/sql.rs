@@ -1,6 +1,8 @@
 //! The SQL of a table: its definition, its verification, and the upsert from a temporary table.
 
-use crate::rows::{ColumnType, Schema};
+use std::ops::Range;
+
+use crate::rows::{ColumnDef, ColumnType, Schema};
 
 /// The statement that creates the marks of all sinks; `at` is the quoted schema with its dot, or nothing.
 pub(super) fn create_marks(at: &str) -> String {
@@ -8,6 +10,22 @@ pub(super) fn create_marks(at: &str) -> String {
         "CREATE TABLE IF NOT EXISTS {at}tidegate_epochs (\n    sink text PRIMARY KEY,\n    epoch bigint,\n    \
          generation bigint NOT NULL\n);\n"
     )
+}
+
+/// The columns of the table that keeps the rows which the server refuses, as the server names them.
+pub(super) const REFUSED: [&str; 7] = [
+    "sink text NOT NULL",
+    "epoch bigint NOT NULL",
+    "table_name text NOT NULL",
+    "row jsonb NOT NULL",
+    "sqlstate text NOT NULL",
+    "reason text NOT NULL",
+    "refused_at timestamp with time zone NOT NULL",
+];
+
+/// The statement that creates it where it is missing.
+pub(super) fn create_refused(at: &str) -> String {
+    format!("CREATE TABLE IF NOT EXISTS {at}tidegate_refused (\n    {}\n);\n", REFUSED.join(",\n    "))
 }
 
 /// The statement that creates the table of `schema` where it is missing.
@@ -64,7 +82,7 @@ pub(super) fn keys_of(namespace: &str, table: &str) -> String {
 
 /// What [`columns_of`] finds in a table that fits.
 pub(super) fn wanted_columns(schema: &Schema) -> Vec<String> {
-    let column = |column: &crate::rows::ColumnDef| {
+    let column = |column: &ColumnDef| {
         let null = if column.nullable { "" } else { " NOT NULL" };
         format!("{} {}{null}", column.name, long_type(column.kind))
     };
@@ -85,7 +103,7 @@ pub(super) fn stage_name(table: usize) -> String {
 
 /// Creates it. Texts compare bytewise, which is fast and the same for every writer.
 pub(super) fn create_stage(table: usize, schema: &Schema) -> String {
-    let column = |(number, column): (usize, &crate::rows::ColumnDef)| {
+    let column = |(number, column): (usize, &ColumnDef)| {
         let collate = if column.kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
         format!("c{number} {}{collate}", sql_type(column.kind))
     };
@@ -96,26 +114,79 @@ pub(super) fn create_stage(table: usize, schema: &Schema) -> String {
 /// Upserts from it, in the order of keys, so that two writers lock rows in the same order; of several rows of a
 /// key the last one.
 pub(super) fn upsert(at: &str, table: usize, schema: &Schema) -> String {
-    let all: Vec<_> = schema.columns.iter().map(|column| quoted(&column.name)).collect();
-    let staged: Vec<_> = (0..schema.columns.len()).map(|number| format!("c{number}")).collect();
-    let (target, columns) = (quoted(&schema.name), all.join(", "));
-    let (staged, stage) = (staged.join(", "), stage_name(table));
-    if schema.key.is_empty() {
-        return format!("INSERT INTO {at}{target} ({columns}) SELECT {staged} FROM {stage} ORDER BY n");
+    upsert_of(at, schema, &last_rows(table, schema, ""))
+}
+
+/// The rows of [`upsert`], each with its number, in a temporary table from which some can be upserted.
+pub(super) fn create_last(table: usize, schema: &Schema) -> String {
+    let (last, rows) = (last_name(table), last_rows(table, schema, ", n"));
+    format!("CREATE TEMPORARY TABLE {last} ON COMMIT DROP AS {rows}; CREATE UNIQUE INDEX ON {last} (n)")
+}
+
+/// Upserts the rows with these numbers from it.
+pub(super) fn upsert_some(at: &str, table: usize, schema: &Schema, numbers: &Range<i64>) -> String {
+    let (staged, last, Range { start, end }) = (staged(schema), last_name(table), numbers);
+    let by = staged_key(schema).unwrap_or_else(|| "n".to_owned());
+    let rows = format!("SELECT {staged} FROM {last} WHERE n >= {start} AND n < {end} ORDER BY {by}");
+    upsert_of(at, schema, &rows)
+}
+
+/// Keeps the row with this number, and what the server said of it.
+pub(super) fn set_aside(
+    at: &str,
+    table: usize,
+    schema: &Schema,
+    number: i64,
+    [sink, epoch, sqlstate, reason]: [&str; 4],
+) -> String {
+    let named = |(number, column): (usize, &ColumnDef)| format!("c{number} AS {}", quoted(&column.name));
+    let columns: Vec<_> = schema.columns.iter().enumerate().map(named).collect();
+    let (last, columns, name) = (last_name(table), columns.join(", "), literal(&schema.name));
+    let (sink, sqlstate, reason) = (literal(sink), literal(sqlstate), literal(reason));
+    format!(
+        "INSERT INTO {at}tidegate_refused SELECT {sink}, {epoch}, {name}, to_jsonb(refused), {sqlstate}, {reason}, now() \
+         FROM (SELECT {columns} FROM {last} WHERE n = {number}) AS refused"
+    )
+}
+
+fn last_name(table: usize) -> String {
+    format!("tidegate_last_{table}")
+}
+
+/// The columns of a temporary table.
+fn staged(schema: &Schema) -> String {
+    let names: Vec<_> = (0..schema.columns.len()).map(|number| format!("c{number}")).collect();
+    names.join(", ")
+}
+
+/// Those of the key.
+fn staged_key(schema: &Schema) -> Option<String> {
+    let names: Vec<_> = schema.key.iter().map(|number| format!("c{number}")).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+fn last_rows(table: usize, schema: &Schema, number: &str) -> String {
+    let (staged, stage) = (staged(schema), stage_name(table));
+    match staged_key(schema) {
+        None => format!("SELECT {staged}{number} FROM {stage} ORDER BY n"),
+        Some(by) => format!("SELECT DISTINCT ON ({by}) {staged}{number} FROM {stage} ORDER BY {by}, n DESC"),
     }
-    let by: Vec<_> = schema.key.iter().map(|number| format!("c{number}")).collect();
-    let by = by.join(", ");
+}
+
+fn upsert_of(at: &str, schema: &Schema, rows: &str) -> String {
+    let all: Vec<_> = schema.columns.iter().map(|column| quoted(&column.name)).collect();
+    let (target, columns) = (quoted(&schema.name), all.join(", "));
+    let insert = format!("INSERT INTO {at}{target} ({columns}) {rows}");
+    if schema.key.is_empty() {
+        return insert;
+    }
     let sets: Vec<_> = (0..all.len())
         .filter(|column| !schema.key.contains(column))
         .map(|column| format!("{0} = excluded.{0}", all[column]))
         .collect();
     let action =
         if sets.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", sets.join(", ")) };
-    format!(
-        "INSERT INTO {at}{target} ({columns}) SELECT DISTINCT ON ({by}) {staged} FROM {stage} \
-         ORDER BY {by}, n DESC ON CONFLICT ({}) DO {action}",
-        key(schema)
-    )
+    format!("{insert} ON CONFLICT ({}) DO {action}", key(schema))
 }
 
 /// Upserts from it, as [`upsert`] does, where the row's `stamp` columns are greater than those that are there; gives
