@@ -691,8 +691,8 @@ pub(crate) struct Span {
     /// How many arrive a second, in place of a span. Kept by the clock in Kafka.
     #[arg(long, value_name = "N", conflicts_with = "interval", value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// How long after each other they arrive, in place of a span. Kept by the clock in Kafka.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// How long after each other they arrive, in place of a span; a number alone is seconds. Kept by the clock in Kafka.
+    #[arg(long, value_name = "DURATION", value_parser = duration_or_seconds)]
     pub(crate) interval: Option<Duration>,
 }
 
@@ -702,7 +702,7 @@ pub(crate) struct Live {
     /// Writes each record when its time comes [default: all at once].
     #[arg(long, requires = "bootstrap_servers")]
     pub(crate) real_time: bool,
-    /// Writes so many records a second, whatever their times.
+    /// Writes so many records a second to Kafka, whatever their times.
     #[arg(long, value_name = "N", requires = "bootstrap_servers", conflicts_with = "real_time", value_parser = rate)]
     pub(crate) rate: Option<f64>,
 }
@@ -875,6 +875,12 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write a number with a unit, such as 30s or 2m"))
 }
 
+/// As people who write `--interval 0.5` mean it.
+fn duration_or_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.map_or_else(|| duration(text), Ok)
+}
+
 pub(crate) fn start(text: &str) -> Result<Start, String> {
     let offset = |part: &str| {
         let (partition, offset) = part.trim().rsplit_once(':')?;
@@ -946,6 +952,15 @@ mod tests {
         assert_eq!(start("a-b-0:12, a-b-3:0"), Ok(Start::Offsets(offsets.into())));
         for bad in ["", "soon", "t-0", "t:0", "t-0:-1", "t-0:1,", "-5"] {
             assert!(start(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_interval_has_a_unit_or_is_seconds() {
+        assert_eq!(duration_or_seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration_or_seconds("250ms"), Ok(Duration::from_millis(250)));
+        for bad in ["-1", "NaN", "soon", ""] {
+            assert!(duration_or_seconds(bad).is_err(), "{bad:?}");
         }
     }
 
