@@ -357,9 +357,11 @@ fn looks_like_both(format: Format, source: &[u8]) -> bool {
     format == Format::Auto && source.starts_with(b"\n{")
 }
 
-/// Whether bytes that begin as JSON does are a message of type `of` all the same.
+/// Whether bytes that begin as JSON does, with white space and a brace, are a message of type `of` all the same: white space is
+/// what tags look like too.
 fn is_message_in_disguise(format: Format, of: &DescribedType, source: &[u8]) -> bool {
-    looks_like_both(format, source)
+    format == Format::Auto
+        && source.first() != Some(&b'{')
         && serde_json::from_slice::<IgnoredAny>(source).is_err()
         && of.write_json(source, &mut Vec::new()).is_ok()
 }

@@ -124,7 +124,7 @@ fn other_objects_have_the_time_of_their_field() {
     assert_eq!(all(&config(TimeUnit::Seconds), b"{}")[0].2, Ok(5_000_000));
 }
 
-/// `message fleet.v1.Position { string vehicle = 1; int64 recorded_at = 2; google.protobuf.Timestamp at = 3; }`, and where it lies.
+/// `message fleet.v1.Position { string vehicle = 1; int64 recorded_at = 2; google.protobuf.Timestamp at = 3; uint32 count = 4; }`.
 fn described(dir: &tempfile::TempDir) -> DescribedType {
     let field = |number: i32, name: &str, kind: Type, of: Option<&str>| FieldDescriptorProto {
         name: Some(name.to_owned()),
@@ -152,6 +152,7 @@ fn described(dir: &tempfile::TempDir) -> DescribedType {
         field(1, "vehicle", Type::String, None),
         field(2, "recorded_at", Type::Int64, None),
         field(3, "at", Type::Message, Some(".google.protobuf.Timestamp")),
+        field(4, "count", Type::Uint32, None),
     ];
     let mut of_fleet = file("fleet.proto", "fleet.v1", message("Position", position));
     of_fleet.dependency.push(timestamp.to_owned());
@@ -189,7 +190,9 @@ fn message_of_a_described_type_is_the_object_that_it_stands_for() {
     assert_eq!(all(&config, b" {\"recordedAt\":3}")[0].2, Ok(3_000));
     assert_eq!(all(&config, b"\x0a\x7fshort")[0].2, Err(Reason::Schema));
     assert_eq!(all(&config, b"hello")[0].2, Err(Reason::Schema));
-    // A vehicle of 123 bytes makes a message begin as JSON may, a newline and a brace; what is JSON stays it.
+    // Messages may begin as JSON does: a newline and a brace, with a vehicle of 123 bytes; a space and a brace, with a count of
+    // 123. What is JSON stays it.
+    assert_eq!(all(&config, b"\x20\x7b")[0].2, Ok(5_000));
     let long = [b"\n{".as_slice(), &[b'x'; 123], b"\x10\x01"].concat();
     assert_eq!(all(&config, &long)[0].2, Ok(1_000));
     assert_eq!(all(&config, b"\n{\"recordedAt\":4}")[0].2, Ok(4_000));
@@ -202,6 +205,7 @@ fn file_that_does_not_describe_the_type_is_told_with_what_it_has() {
     let load =
         |name: &str, of: &str| DescribedType::load(&dir.path().join(name), of).unwrap_err().to_string();
     assert!(load("fleet.pb", "Position").ends_with("it has google.protobuf.Timestamp, fleet.v1.Position"));
+    assert!(load("fleet.pb", "google.protobuf.Timestamp").contains("Protobuf's own types"));
     assert!(load("none.pb", "Position").contains("none.pb\" cannot be read"));
     std::fs::write(dir.path().join("text.pb"), "syntax = \"proto3\";").unwrap();
     assert!(load("text.pb", "Position").contains("no whole descriptor set"));

@@ -240,11 +240,9 @@ fn refused_rows_go_aside_and_do_not_hold_up_the_others() {
     let Some(config) = server("t_refused") else { return };
     let dir = tempfile::tempdir().unwrap();
     let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
-    // The second one is checked at COMMIT, where no row could be told any more.
     psql(
         &config,
-        "ALTER TABLE t_refused.page_view_counts ADD CHECK (view_count < 100), \
-         ADD UNIQUE (page_url) DEFERRABLE INITIALLY DEFERRED",
+        "ALTER TABLE t_refused.page_view_counts ADD CHECK (view_count < 100), ADD UNIQUE (page_url)",
     );
     let pages: Vec<String> = (0..1000).map(|page| format!("/{page:03}")).collect();
     let mut rows: Vec<(i64, &str, i64)> = pages.iter().map(|page| (0, &**page, 1)).collect();
@@ -267,6 +265,31 @@ fn refused_rows_go_aside_and_do_not_hold_up_the_others() {
     );
     let expected = ["/003|2|23505", "/007|700|23514", "/500|500|23514"];
     assert_eq!(aside, expected.map(|row| format!("p|1|page_view_counts|{row}")).join("\n"));
+}
+
+/// A table that refuses everything is no matter of rows; nor is a constraint that is checked when nobody can tell which row breaks it.
+#[test]
+fn table_that_is_wrong_fails_the_sink_and_keeps_nothing() {
+    let Some(config) = server("t_wrong") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
+    let pages: Vec<String> = (0..1_500).map(|page| format!("/{page:04}")).collect();
+    let rows: Vec<(i64, &str, i64)> = pages.iter().map(|page| (0, &**page, 1)).collect();
+    sink.write(1, batch(&rows)).unwrap();
+    let staged = sink.prepare(1).unwrap();
+    for (constraint, expected) in [
+        ("CHECK (view_count > 1)", "refuses more than 1000 rows of epoch 1"),
+        ("EXCLUDE USING btree (view_count WITH =) DEFERRABLE INITIALLY DEFERRED", "SQLSTATE 23P01"),
+    ] {
+        psql(&config, &format!("ALTER TABLE t_wrong.page_view_counts ADD CONSTRAINT wrong {constraint}"));
+        let error = sink.commit(1, 1, &staged).unwrap_err();
+        assert!(!error.is_retriable() && error.to_string().contains(expected), "{error}");
+        psql(&config, "ALTER TABLE t_wrong.page_view_counts DROP CONSTRAINT wrong");
+    }
+    assert_eq!((sink.committed().unwrap(), sink.refused()), (None, 0));
+    assert_eq!(psql(&config, "SELECT count(*) FROM t_wrong.tidegate_refused"), "0");
+    sink.commit(1, 1, &staged).unwrap();
+    assert_eq!(views(&config).len(), 1_500);
 }
 
 /// Prints rows a second; on a build that is optimised it is the sink's figure.

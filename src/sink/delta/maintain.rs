@@ -152,7 +152,7 @@ fn before_ms(retention: Duration) -> i64 {
     SystemClock.now_us() / 1000 - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The newest version of a table, which must be one.
+/// A table as of its newest version; it must be one.
 pub(super) fn present(log: &Log, table: &dyn Storage) -> Result<Snapshot, SinkError> {
     let snapshot = log.snapshot(None)?;
     match snapshot.version {

@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "delta")]
 pub(in crate::sink) use self::compact::portions;
 pub use self::compact::{Compacted, Compaction};
 pub use self::directory::partition_dir;

@@ -116,12 +116,12 @@ fn is_passing(code: &str) -> bool {
 }
 
 /// Whether it is about what a row holds: data exceptions (22), constraints (23), a view's check option (44), a value too long for
-/// an index (54000), what a trigger of the table raises (P0001).
+/// an index (54000), what a trigger of the table raises without a code of its own (P0001).
 fn is_about_content(code: &str) -> bool {
     ["22", "23", "44"].iter().any(|class| code.starts_with(class)) || ["54000", "P0001"].contains(&code)
 }
 
-fn mend(code: &str) -> &'static str {
+pub(super) fn mend(code: &str) -> &'static str {
     match code {
         "28P01" | "28000" => "check the user and the password",
         "3D000" => "create the database, or name another one",

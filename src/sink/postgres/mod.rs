@@ -25,10 +25,12 @@ mod refused;
 mod session;
 mod sql;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
+use tracing::warn;
 
 pub use self::config::{Config, Password, TlsMode};
 use self::error::Fault;
@@ -66,6 +68,8 @@ pub struct PostgresTables {
     runtime: Runtime,
     /// Rows that the server has refused since it was opened.
     refused: u64,
+    /// Rows that it refused in the transaction that was sent last, which may not be known to have happened.
+    in_doubt: Cell<u64>,
 }
 
 impl PostgresTables {
@@ -88,7 +92,8 @@ impl PostgresTables {
         let stage = Stage::open(Disk::new(durability), root, sink, schemas, copy::refuses)?;
         let runtime = runtime().map_err(|error| failed(sink, error))?;
         let at = format!("{}.", quoted(&config.schema));
-        let mut tables = PostgresTables { config, at, stage, session: None, runtime, refused: 0 };
+        let mut tables =
+            PostgresTables { config, at, stage, session: None, runtime, refused: 0, in_doubt: Cell::new(0) };
         tables.work("creating and verifying the tables", async |this, session| this.set_up(session).await)?;
         Ok(tables)
     }
@@ -206,27 +211,38 @@ impl PostgresTables {
         generation: u64,
         staged: &Description<StagedRows>,
     ) -> Result<(), Fault> {
-        let refused = self.attempt(async |this, session| {
+        self.attempt(async |this, session| {
             let sink = &this.stage.books.sink;
             session.begin(&this.config).await?;
             let (last, newest) = this.mark(session, " FOR UPDATE").await?;
             let done = turn(sink, last, newest, epoch, generation)? == Turn::Done;
             if done && generation == newest {
-                session.run("ROLLBACK").await?;
-                return Ok(0);
+                return session.run("ROLLBACK").await;
             }
-            let refused = if done { 0 } else { this.load(session, epoch, staged).await? };
+            if !done {
+                this.in_doubt.set(this.load(session, epoch, staged).await?);
+            }
             let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
             let (at, generation, name) = (&this.at, generation as i64, literal(sink));
             let set = format!(
                 "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}"
             );
             session.run(&set).await?;
-            session.run("COMMIT").await?;
-            Ok(refused)
-        })?;
-        self.refused += refused;
-        Ok(())
+            session.run("COMMIT").await
+        })
+    }
+
+    /// Counts and tells the rows that the server has refused, now that the transaction has happened.
+    fn tell_refused(&mut self, epoch: u64) {
+        let rows = self.in_doubt.take();
+        if rows > 0 {
+            let sink = &self.stage.books.sink;
+            warn!(
+                sink,
+                epoch, rows, "PostgreSQL refused rows; they are in tidegate_refused, with its reasons"
+            );
+        }
+        self.refused += rows;
     }
 }
 
@@ -282,6 +298,7 @@ impl Sink for PostgresTables {
 
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         let description = self.stage.description(epoch, staged)?;
+        self.in_doubt.set(0);
         if let Err(fault) = self.publish(epoch, generation, &description) {
             let lost = fault.lost();
             let error =
@@ -292,6 +309,7 @@ impl Sink for PostgresTables {
                 return Err(error);
             }
         }
+        self.tell_refused(epoch);
         self.stage.clear(epoch)
     }
 

@@ -93,22 +93,21 @@ impl Session {
         Ok(())
     }
 
-    /// Begins a transaction with the configured limits. Constraints are checked by the statements: at COMMIT nobody could
-    /// tell which row breaks one.
+    /// Begins a transaction with the configured limits.
     pub(super) async fn begin(&self, config: &Config) -> Result<(), Fault> {
         let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
         // A writer that hangs must not keep the mark locked.
         self.run(&format!(
             "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
              SET LOCAL idle_in_transaction_session_timeout = {statement}; \
-             SET LOCAL client_min_messages = warning; SET CONSTRAINTS ALL IMMEDIATE"
+             SET LOCAL client_min_messages = warning"
         ))
         .await
     }
 
     /// Runs a statement inside the open transaction. Where the server refuses it for the content of rows, the transaction
     /// goes on as if it had not been run, and what the server said is given.
-    pub(super) async fn attempt(&self, statement: &str) -> Result<Option<Refusal>, Fault> {
+    pub(super) async fn guarded(&self, statement: &str) -> Result<Option<Refusal>, Fault> {
         let guarded = format!("SAVEPOINT tidegate; {statement}; RELEASE SAVEPOINT tidegate");
         match self.run(&guarded).await {
             Ok(()) => Ok(None),

@@ -114,20 +114,27 @@ pub(super) fn create_stage(table: usize, schema: &Schema) -> String {
 /// Upserts from it, in the order of keys, so that two writers lock rows in the same order; of several rows of a
 /// key the last one.
 pub(super) fn upsert(at: &str, table: usize, schema: &Schema) -> String {
-    upsert_of(at, schema, &last_rows(table, schema, ""))
+    upsert_of(at, schema, &last_rows(table, schema))
 }
 
-/// The rows of [`upsert`], each with its number, in a temporary table from which some can be upserted.
+/// The rows of [`upsert`] in a temporary table from which some can be upserted: numbered from 0 in the order of their keys, so that
+/// which of two rows in conflict goes in does not depend on who came first.
 pub(super) fn create_last(table: usize, schema: &Schema) -> String {
-    let (last, rows) = (last_name(table), last_rows(table, schema, ", n"));
+    let (staged, last) = (staged(schema), last_name(table));
+    let rows = match staged_key(schema) {
+        None => format!("SELECT {staged}, n FROM {}", stage_name(table)),
+        Some(by) => {
+            let rows = last_rows(table, schema);
+            format!("SELECT {staged}, row_number() OVER (ORDER BY {by}) - 1 AS n FROM ({rows}) AS of_keys")
+        }
+    };
     format!("CREATE TEMPORARY TABLE {last} ON COMMIT DROP AS {rows}; CREATE UNIQUE INDEX ON {last} (n)")
 }
 
 /// Upserts the rows with these numbers from it.
 pub(super) fn upsert_some(at: &str, table: usize, schema: &Schema, numbers: &Range<i64>) -> String {
     let (staged, last, Range { start, end }) = (staged(schema), last_name(table), numbers);
-    let by = staged_key(schema).unwrap_or_else(|| "n".to_owned());
-    let rows = format!("SELECT {staged} FROM {last} WHERE n >= {start} AND n < {end} ORDER BY {by}");
+    let rows = format!("SELECT {staged} FROM {last} WHERE n >= {start} AND n < {end} ORDER BY n");
     upsert_of(at, schema, &rows)
 }
 
@@ -137,14 +144,18 @@ pub(super) fn set_aside(
     table: usize,
     schema: &Schema,
     number: i64,
-    [sink, epoch, sqlstate, reason]: [&str; 4],
+    (sink, epoch): (&str, u64),
+    [sqlstate, reason]: [&str; 2],
 ) -> String {
     let named = |(number, column): (usize, &ColumnDef)| format!("c{number} AS {}", quoted(&column.name));
     let columns: Vec<_> = schema.columns.iter().enumerate().map(named).collect();
     let (last, columns, name) = (last_name(table), columns.join(", "), literal(&schema.name));
     let (sink, sqlstate, reason) = (literal(sink), literal(sqlstate), literal(reason));
+    // The server's integers are signed; the bits are kept.
+    let epoch = epoch as i64;
     format!(
-        "INSERT INTO {at}tidegate_refused SELECT {sink}, {epoch}, {name}, to_jsonb(refused), {sqlstate}, {reason}, now() \
+        "INSERT INTO {at}tidegate_refused (sink, epoch, table_name, row, sqlstate, reason, refused_at) \
+         SELECT {sink}, {epoch}, {name}, to_jsonb(refused.*), {sqlstate}, {reason}, now() \
          FROM (SELECT {columns} FROM {last} WHERE n = {number}) AS refused"
     )
 }
@@ -165,11 +176,11 @@ fn staged_key(schema: &Schema) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-fn last_rows(table: usize, schema: &Schema, number: &str) -> String {
+fn last_rows(table: usize, schema: &Schema) -> String {
     let (staged, stage) = (staged(schema), stage_name(table));
     match staged_key(schema) {
-        None => format!("SELECT {staged}{number} FROM {stage} ORDER BY n"),
-        Some(by) => format!("SELECT DISTINCT ON ({by}) {staged}{number} FROM {stage} ORDER BY {by}, n DESC"),
+        None => format!("SELECT {staged} FROM {stage} ORDER BY n"),
+        Some(by) => format!("SELECT DISTINCT ON ({by}) {staged} FROM {stage} ORDER BY {by}, n DESC"),
     }
 }
 
