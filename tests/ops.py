@@ -125,6 +125,13 @@ def takes(name, service, example, binary):
     known = subprocess.run([binary, "run", "--help"], capture_output=True, text=True, env=bare, cwd=ROOT)
     names = re.search(r"possible values: ([^]]*)", known.stdout).group(1)
     check(pipeline is None or pipeline in re.split(r"[,\s]+", names), f"{name}: there is no pipeline {pipeline}")
+    if pipeline:
+        section = pipeline.split("-")[0]
+        default = merged(ROOT / "config/dev.yaml")[section]["sinks"]["tables"]
+        tables = variables.get(f"TIDEGATE_{section.upper()}_SINKS_TABLES", default).split(",")
+        for store, server in (("postgres", "postgres"), ("mongo", "mongodb")):
+            there = store not in map(str.strip, tables) or server in (service.get("depends_on") or {})
+            check(there, f"{name}: its tables go to {store}, and {server} is not waited for")
     validate = [binary, "validate", *(["--config", config[0]] if config else [])]
     ran = subprocess.run(validate, capture_output=True, text=True, env=bare | variables, cwd=ROOT)
     check(ran.returncode == 0, f"{name}: the settings are not valid: {ran.stderr[:1000]}")
