@@ -169,10 +169,10 @@ def dockerfile():
 
 
 def libraries(binary):
-    """What the program wants of the image: the C library, OpenSSL, and zlib, which the Dockerfile copies."""
+    """What the program wants of the image: the C library and OpenSSL."""
     ldd = subprocess.run(["ldd", binary], capture_output=True, text=True).stdout
     wanted = {line.split()[0].split("/")[-1].split(".so")[0] for line in ldd.splitlines() if line.strip()}
-    there = {"linux-vdso", "libz", "libssl", "libcrypto", "libgcc_s", "libm", "libc", "libpthread", "libdl", "librt", "ld-linux-x86-64"}
+    there = {"linux-vdso", "libssl", "libcrypto", "libgcc_s", "libm", "libc", "libpthread", "libdl", "librt", "ld-linux-x86-64"}
     check(wanted <= there, f"the image lacks {wanted - there}")
 
 

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
 use prost_reflect::prost_types::{
@@ -196,6 +197,17 @@ fn message_of_a_described_type_is_the_object_that_it_stands_for() {
     let long = [b"\n{".as_slice(), &[b'x'; 123], b"\x10\x01"].concat();
     assert_eq!(all(&config, &long)[0].2, Ok(1_000));
     assert_eq!(all(&config, b"\n{\"recordedAt\":4}")[0].2, Ok(4_000));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_message_or_a_dead_letter(bytes in prop::collection::vec(any::<u8>(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { message: Some(described(&dir)), ..Config::default() };
+        let seen = all(&config, &bytes);
+        prop_assert_eq!(seen.len(), 1);
+        prop_assert_eq!(&seen, &all(&config, &bytes));
+    }
 }
 
 #[test]
