@@ -193,7 +193,7 @@ fn message_of_a_described_type_is_the_object_that_it_stands_for() {
     assert_eq!(all(&config, b"hello")[0].2, Err(Reason::Schema));
     // Messages may begin as JSON does: a newline and a brace, with a vehicle of 123 bytes; a space and a brace, with a count of
     // 123. What is JSON stays it.
-    assert_eq!(all(&config, b"\x20\x7b")[0].2, Ok(5_000));
+    assert_eq!(all(&config, b"\x20\x7b")[0].2, Ok(5_000_000));
     let long = [b"\n{".as_slice(), &[b'x'; 123], b"\x10\x01"].concat();
     assert_eq!(all(&config, &long)[0].2, Ok(1_000));
     assert_eq!(all(&config, b"\n{\"recordedAt\":4}")[0].2, Ok(4_000));
