@@ -11,7 +11,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-import pyarrow.dataset
+import pyarrow
 import pyarrow.parquet
 
 import wall_clock
@@ -53,13 +53,20 @@ def topics(out, live):
 
 
 def lake(out, pipeline):
-    rows = []
-    for path in sorted((out / "lake" / pipeline).rglob("*.parquet")):
-        place = path.parent.name
-        for row in pyarrow.parquet.ParquetFile(path).read().to_pylist():
-            rows.append((place, sorted((name, repr(value)) for name, value in row.items() if value is not None)))
-    rows.sort()
-    return rows
+    """By folder, its rows as one table in an order of their own: how they were spread over files is not part of the answer."""
+    root, folders = out / "lake" / pipeline, {}
+    for path in sorted(root.rglob("*.parquet")):
+        folders.setdefault(str(path.parent.relative_to(root)), []).append(pyarrow.parquet.ParquetFile(path).read())
+    return {folder: in_order(tables) for folder, tables in folders.items()}
+
+
+def in_order(tables):
+    rows = pyarrow.concat_tables(tables, promote_options="default")
+    # A column that a file does not have is null in its rows; one that is null in all is none.
+    rows = rows.select(sorted(name for name in rows.column_names if rows[name].null_count < len(rows)))
+    first = [name for name in ("kafka_topic", "kafka_partition", "kafka_offset") if name in rows.column_names]
+    rest = [field.name for field in rows.schema if field.name not in first and not pyarrow.types.is_nested(field.type)]
+    return rows.sort_by([(name, "ascending") for name in first + rest]).combine_chunks()
 
 
 def main():

@@ -836,6 +836,9 @@ pub(crate) struct VerifyArgs {
     /// Audit the PostgreSQL database that the settings name for the pipeline.
     #[arg(long, group = "target")]
     pub(crate) postgres: bool,
+    /// The idle decisions of the live run that wrote them (its topics/<topic>.idle.jsonl); one file an input topic.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) idle: Vec<PathBuf>,
     /// One array of objects, a table each.
     #[arg(long)]
     pub(crate) json: bool,

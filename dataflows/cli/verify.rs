@@ -34,7 +34,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &VerifyArgs) -> Result<(), Fai
         pace: Pace::Max,
         batch: BATCH,
         interleave: Interleave::Aligned,
-        idle: Vec::new(),
+        idle: replay::idle_decisions(&args.idle)?,
         pipelines: settings.pipelines,
     };
     let signals = Signals::listen(ui, 1)?;
