@@ -2,7 +2,8 @@
 //!
 //! The promise is **same log, same answer**: the final results of a pipeline are a function of the
 //! Kafka log alone, bit for bit, whatever the number of workers, the interleaving of partitions or
-//! the size of batches. `ARCHITECTURE.md` says how; the modules below are in reading order.
+//! the size of batches. `ARCHITECTURE.md` says how, and in which order data flows through
+//! the modules below.
 
 pub mod aggregate;
 pub mod checkpoint;

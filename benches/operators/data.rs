@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use tidegate::aggregate::{Avg, Count, DistinctApprox, Finite, Max, Min, Sum};
+use tidegate::aggregate::{AnyValue, Avg, Count, DistinctApprox, Finite, Max, Min, Origin, StdDev, Sum};
 use tidegate::decode::{Reason, Rejected};
 use tidegate::ingest::{Decode, Edge, Front, Ledger, Place, Position, Verdict, Verdicts};
 use tidegate::keys::key_hash;
@@ -34,6 +34,13 @@ pub(crate) struct Event {
     pub(crate) user: u32,
     pub(crate) value: i64,
     pub(crate) mark: Mark,
+}
+
+impl Event {
+    /// Whether it is of the kind that a session counts beside all its events.
+    pub(crate) fn is_view(&self) -> bool {
+        self.mark == Mark::Join && self.value % 2 == 0
+    }
 }
 
 /// An hour of events, and names.
@@ -166,6 +173,23 @@ impl Measure<Ready> for Values {
     }
 }
 
+/// Mean, sample deviation and any of the values by page.
+pub(crate) struct Features;
+impl Measure<Ready> for Features {
+    type Aggregate = (Avg, StdDev, AnyValue<i64>);
+    #[inline(always)]
+    fn measure<'e>(
+        &self,
+        at: &Position<'_>,
+        event: &'e &Event,
+    ) -> Option<(&'e [u8], (Finite, Finite, (Origin, &'e i64)))> {
+        let value = Finite::new(event.value as f64)?;
+        let (partition, offset) = (at.place.rank.into(), at.record.offset);
+        let origin = Origin { event_time_us: at.time_us, partition, offset };
+        Some((DATA.pages[event.page as usize].as_bytes(), (value, value, (origin, &event.value))))
+    }
+}
+
 /// All users in one sketch.
 pub(crate) struct Sketch;
 impl Measure<Ready> for Sketch {
@@ -194,7 +218,7 @@ impl Front<Ready> for Users {
             rank: at.place.rank,
             offset: at.record.offset,
             mark: event.mark,
-            flagged: false,
+            flagged: event.is_view(),
         };
         let user = DATA.users[event.user as usize].as_bytes();
         let windows = (reach.class, self.spec.last_window(reach.pane));

@@ -63,6 +63,34 @@ where
     })
 }
 
+/// A value and, before it, where its record stands: time, partition, offset.
+pub(crate) type Placed = ((i64, u64, i64), i64);
+
+/// A quotient of integers: exact, and ordered as what is in a relation must be.
+pub(crate) type Quotient = (i64, i64);
+
+/// The `f64` nearest to a quotient of integers that `f64` has; 0 where there is nothing to divide by.
+pub(crate) fn nearest((over, under): Quotient) -> f64 {
+    if under == 0 { 0.0 } else { over as f64 / under as f64 }
+}
+
+/// Mean, sample variance, and the value that stands first.
+pub(crate) type Features = (Quotient, Quotient, i64);
+
+/// Mean, sample variance and the value that stands first by (window, key).
+pub(crate) fn features<'s, K>(values: Relation<'s, ((i64, K), Placed)>) -> Relation<'s, ((i64, K), Features)>
+where
+    K: ExchangeData + Hash,
+{
+    values.reduce(|_group, values, output| {
+        let of =
+            |power| values.iter().map(|((_, value), times)| value.pow(power) * *times as i64).sum::<i64>();
+        let (count, sum, squares) = (of(0), of(1), of(2));
+        let variance = (count * squares - sum * sum, count * (count - 1));
+        output.push((((sum, count), variance, values[0].0.1), 1));
+    })
+}
+
 /// The number of distinct keys by window.
 pub(crate) fn distinct<'s, K>(records: Relation<'s, (i64, K)>) -> Relation<'s, (i64, isize)>
 where
@@ -71,11 +99,12 @@ where
     records.distinct().map(|(window, _key)| window).count()
 }
 
-/// An event as sessions see it: time, partition, offset; whether it starts a session, whether it ends one.
-pub(crate) type Event = (i64, u32, i64, bool, bool);
+/// An event as sessions see it: time, partition, offset; whether it starts a session, whether it ends one, whether it
+/// is a view.
+pub(crate) type Event = (i64, u32, i64, bool, bool, bool);
 
-/// A session: start, number among those that start with it, end, the first letter of why it is over, events.
-pub(crate) type Session = (i64, u32, i64, char, u64);
+/// A session: start, number among those that start with it, end, the first letter of why it is over, events, views.
+pub(crate) type Session = (i64, u32, i64, char, u64, u64);
 
 /// Each key's sessions; those that nothing has ended are `open`, or over by `final_watermark`.
 pub(crate) fn sessions<K: ExchangeData + Hash>(
@@ -86,32 +115,35 @@ pub(crate) fn sessions<K: ExchangeData + Hash>(
     events.reduce(move |_key, events, output| {
         let (mut open, mut last_start) = (None::<Session>, (i64::MIN, 0));
         let mut close = |open: &mut Option<Session>, end: i64, why| {
-            if let Some((start, seq, _, _, count)) = open.take() {
-                output.push(((start, seq, end, why, count), 1));
+            if let Some((start, seq, _, _, count, views)) = open.take() {
+                output.push(((start, seq, end, why, count, views), 1));
             }
         };
         // The input of a reduction is sorted, so the events come in (time, partition, offset) order.
-        for ((time, _, _, starts, ends), _) in events {
-            if let Some((.., last, _, _)) = open.filter(|session| time - session.2 >= gap) {
+        for ((time, _, _, starts, ends, view), _) in events {
+            if let Some((_, _, last, ..)) = open.filter(|session| time - session.2 >= gap) {
                 close(&mut open, last, 't');
             }
-            if let Some((.., last, _, _)) = open.filter(|_| *starts) {
+            if let Some((_, _, last, ..)) = open.filter(|_| *starts) {
                 close(&mut open, last, 'r');
             }
+            let view = u64::from(*view);
             match &mut open {
-                Some((_, _, last, _, count)) => (*last, *count) = (*time, *count + 1),
+                Some((_, _, last, _, count, views)) => {
+                    (*last, *count, *views) = (*time, *count + 1, *views + view);
+                }
                 None if *ends => {}
                 None => {
                     let seq = if last_start.0 == *time { last_start.1 + 1 } else { 0 };
                     last_start = (*time, seq);
-                    open = Some((*time, seq, *time, ' ', 1));
+                    open = Some((*time, seq, *time, ' ', 1, view));
                 }
             }
             if *ends {
                 close(&mut open, *time, 'e');
             }
         }
-        if let Some((_, _, last, _, _)) = open {
+        if let Some((_, _, last, ..)) = open {
             close(&mut open, last, if final_watermark >= last + gap { 't' } else { 'o' });
         }
         output.sort();

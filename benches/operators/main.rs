@@ -21,7 +21,9 @@ use std::rc::Rc;
 
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use data::{DATA, EVENTS, Entries, MINUTE_US, Ready, Sketch, Users, Values, Views, feed, final_watermark_us};
+use data::{
+    DATA, EVENTS, Entries, Features, MINUTE_US, Ready, Sketch, Users, Values, Views, feed, final_watermark_us,
+};
 use tidegate::ingest::{Front, Ledger};
 use tidegate::operators::distinct::DistinctKeys;
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
@@ -142,7 +144,7 @@ fn windows(c: &mut Criterion) {
                         let rows = closed.values.iter().map(|(count, sum, _, least, largest)| {
                             let least = least.map_or(0.0, |least| least.get());
                             let largest = largest.map_or(0.0, |largest| largest.get());
-                            plain::fold(*count, sum.unwrap_or_default(), least, largest)
+                            plain::fold(*count, [sum.unwrap_or_default(), least, largest])
                         });
                         (closed.values.len() as u64, rows.fold(0, u64::wrapping_add))
                     })
@@ -156,11 +158,42 @@ fn windows(c: &mut Criterion) {
         |records| {
             let rows = differential::relation(records, differential::statistics);
             let fold = |&(_, (count, sum, least, largest)): &(_, differential::Statistics)| {
-                plain::fold(count as u64, sum as f64, least as f64, largest as f64)
+                plain::fold(count as u64, [sum as f64, least as f64, largest as f64])
             };
             (rows.len() as u64, rows.iter().map(fold).fold(0, u64::wrapping_add))
         },
         || plain::statistics(spec),
+    );
+    compare(
+        &mut c.benchmark_group("mean, deviation, any value by page, tumbling 1 min"),
+        || {
+            operator(
+                || window(spec, Features),
+                |blocks| {
+                    let closed = blocks.close_windows("Windows", spec, Mode::Final, &StateHub::none());
+                    closed.map(|closed| {
+                        let rows = closed.values.iter().map(|(mean, deviation, any)| {
+                            let more = [mean.unwrap_or_default(), deviation.unwrap_or_default()];
+                            plain::fold(any.unwrap_or_default() as u64, more)
+                        });
+                        (closed.values.len() as u64, rows.fold(0, u64::wrapping_add))
+                    })
+                },
+            )
+        },
+        by_window(spec, |event| (event.page, ((event.time_us, 0, event.offset), event.value)))
+            .into_iter()
+            .map(|(window, (page, placed))| ((window, page), placed))
+            .collect(),
+        |records| {
+            let rows = differential::relation(records, differential::features);
+            let fold = |&(_, (mean, variance, any)): &(_, differential::Features)| {
+                let deviation = differential::nearest(variance).sqrt();
+                plain::fold(any as u64, [differential::nearest(mean), deviation])
+            };
+            (rows.len() as u64, rows.iter().map(fold).fold(0, u64::wrapping_add))
+        },
+        || plain::features(spec),
     );
 }
 
@@ -208,7 +241,9 @@ fn distinct(c: &mut Criterion) {
 }
 
 fn of_session(session: &Session) -> Answer {
-    (1, (session.end_us as u64).wrapping_add(u64::from(session.seq)).wrapping_mul(session.events))
+    let Session { start_us, seq, end_us, reason, events, flagged } = *session;
+    let why = reason.as_str().chars().next().expect("a reason has a name");
+    plain::of_session(&(start_us, seq, end_us, why, events, flagged))
 }
 
 fn sessions(c: &mut Criterion) {

@@ -2,13 +2,16 @@
 //!
 //! No dataflow, no worker, no frontier, no second partition at a time: each partition is read to its end,
 //! windows are rows of an array, sessions are made by sorting at the end, which a stream cannot do. The
-//! records are judged by the project's own decoder, so that the same ones are refused.
+//! records are judged by the project's own decoder, so that the same ones are refused. That they are the same rows, digests tell,
+//! which are made beside what is timed.
 
-use memchr::memchr;
 use tidegate::decode::json::Limits;
+use tidegate::digest::Digest;
 use tidegate::ingest::Decode;
 use tidegate::keys::key_hash;
 use tidegate::record::{Headers, KafkaTime, Record, Value};
+use tidegate::rows::Cell;
+use tidegate::source::line_ends::LineEnds;
 use tidegate_dataflows::activity::{ActivityDecoder, EventType};
 
 const MINUTE_US: i64 = 60_000_000;
@@ -62,7 +65,7 @@ impl Interner {
             if id == u32::MAX {
                 return self.insert(hash, key);
             }
-            if known == hash && self.text(id) == key {
+            if known == hash && is_same(self.text(id), key) {
                 return id;
             }
             at = (at + 1) & mask;
@@ -94,6 +97,19 @@ impl Interner {
             at = (at + 1) & mask;
         }
         self.slots[at] = (hash, id);
+    }
+}
+
+/// Whether two texts are the same, most without a call: those of 16 to 32 bytes by their first and last 16.
+#[inline(always)]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        16..=32 => a.first_chunk::<16>() == b.first_chunk() && a.last_chunk::<16>() == b.last_chunk(),
+        8..16 => a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk(),
+        _ => a == b,
     }
 }
 
@@ -143,14 +159,17 @@ impl Minutes {
 #[inline(always)]
 fn lines(bytes: &[u8], mut each: impl FnMut(i64, i64, EventType, &[u8], &[u8])) -> u64 {
     let mut decoder = ActivityDecoder::new(Limits::default());
+    let mut ends = LineEnds::new();
     let (mut at, mut offset, mut refused) = (0, 0, 0);
     while at < bytes.len() {
-        let len = memchr(b'\n', &bytes[at..]).unwrap_or(bytes.len() - at);
+        let (base, some) = ends.of_lines(bytes, at);
+        let (end, found) = some.first().map_or((bytes.len(), 0), |end| (base + *end as usize, 1));
+        ends.pass(found);
         let record = Record {
             offset,
             kafka_time: KafkaTime::None,
             key: None,
-            value: Some(Value::within(&bytes[at..], len)),
+            value: Some(Value::within(&bytes[at..], end - at)),
             headers: Headers::default(),
         };
         match decoder.decode(&record) {
@@ -159,14 +178,39 @@ fn lines(bytes: &[u8], mut each: impl FnMut(i64, i64, EventType, &[u8], &[u8])) 
             }
             Err(_) => refused += 1,
         }
-        at += len + 1;
+        at = end + 1;
         offset += 1;
     }
     refused
 }
 
+/// Page views by page and minute, as they are when all is read.
+pub(crate) struct PageViews {
+    pages: Interner,
+    minutes: Minutes,
+}
+
+impl PageViews {
+    /// The digest of their rows, as `summary.json` has it. No part of what is timed.
+    pub(crate) fn digest(&self) -> Digest {
+        let mut digest = Digest::new();
+        for (row, minute) in self.minutes.rows.iter().zip(self.minutes.base..) {
+            let views = row.iter().enumerate().filter(|(_, count)| **count > 0);
+            for (page, &count) in views {
+                digest.add_row([
+                    Cell::Time(minute * MINUTE_US),
+                    Cell::Time((minute + 1) * MINUTE_US),
+                    Cell::Text(self.pages.text(page as u32)),
+                    Cell::Int(count as i64),
+                ]);
+            }
+        }
+        digest
+    }
+}
+
 /// Page views by page and minute.
-pub(crate) fn page_views(partitions: &[&[u8]]) -> Found {
+pub(crate) fn page_views(partitions: &[&[u8]]) -> (Found, PageViews) {
     let mut found = Found::default();
     let mut pages = Interner::new();
     let mut minutes = Minutes { base: 0, rows: Vec::new() };
@@ -189,7 +233,35 @@ pub(crate) fn page_views(partitions: &[&[u8]]) -> Found {
         found.late[0] += late;
     }
     (found.rows[0], found.views) = minutes.totals();
-    found
+    (found, PageViews { pages, minutes })
+}
+
+/// How many rows page views of windows of 5 minutes that slide by 1 second have. No limit: it marks every window of every record.
+pub(crate) fn sliding_rows(partitions: &[&[u8]]) -> u64 {
+    const SECOND_US: i64 = 1_000_000;
+    const WINDOW_S: i64 = 300;
+    let mut pages = Interner::new();
+    let mut windows = std::collections::BTreeMap::<i64, Vec<bool>>::new();
+    for bytes in partitions {
+        let mut watermark = i64::MIN;
+        lines(bytes, |_, time_us, kind, _, page| {
+            let before = watermark;
+            watermark = watermark.max(time_us - DELAY_US);
+            if kind != EventType::PageView {
+                return;
+            }
+            let page = pages.id(page) as usize;
+            let last = time_us.div_euclid(SECOND_US);
+            for start in last - WINDOW_S + 1..=last {
+                if (start + WINDOW_S) * SECOND_US > before {
+                    let marks = windows.entry(start).or_default();
+                    marks.resize(marks.len().max(page + 1), false);
+                    marks[page] = true;
+                }
+            }
+        });
+    }
+    windows.values().flatten().filter(|mark| **mark).count() as u64
 }
 
 /// One event of a user, as sessions need it: packed to 16 bytes, sorted by time, then by where it stands.
@@ -200,8 +272,39 @@ struct Step {
     place: u64,
 }
 
+/// What all three outputs are made of when all is read.
+pub(crate) struct AllThree {
+    views: PageViews,
+    active: ActiveUsers,
+    users: Interner,
+    /// The last session of each user.
+    sessions: Vec<Option<(i64, i64)>>,
+}
+
+impl AllThree {
+    /// The digests of their rows. No part of what is timed.
+    pub(crate) fn digests(&self) -> [Digest; 3] {
+        let mut active = Digest::new();
+        for (&count, minute) in self.active.counts.iter().zip(self.active.base..) {
+            if count > 0 {
+                let (start_us, end_us) = (minute * MINUTE_US, (minute + 5) * MINUTE_US);
+                active.add_row([Cell::Time(start_us), Cell::Time(end_us), Cell::Int(count as i64)]);
+            }
+        }
+        let mut sessions = Digest::new();
+        for (user, last) in self.sessions.iter().enumerate() {
+            if let &Some((start_us, end_us)) = last {
+                let seconds = (end_us - start_us) / 1_000_000;
+                let user = Cell::Text(self.users.text(user as u32));
+                sessions.add_row([user, Cell::Time(start_us), Cell::Time(end_us), Cell::Int(seconds)]);
+            }
+        }
+        [self.views.digest(), active, sessions]
+    }
+}
+
 /// Page views, exact active users and sessions.
-pub(crate) fn all_three(partitions: &[&[u8]]) -> Found {
+pub(crate) fn all_three(partitions: &[&[u8]]) -> (Found, AllThree) {
     let mut found = Found::default();
     let (mut pages, mut users) = (Interner::new(), Interner::new());
     let mut minutes = Minutes { base: 0, rows: Vec::new() };
@@ -242,16 +345,18 @@ pub(crate) fn all_three(partitions: &[&[u8]]) -> Found {
     }
     (found.rows[0], found.views) = minutes.totals();
     found.rows[1] = active.counts.iter().filter(|count| **count > 0).count() as u64;
-    for steps in &mut steps {
+    let mut last_of = |steps: &mut Vec<Step>| {
         steps.sort_unstable();
-        let last_us = last_session(steps);
-        found.rows[2] += u64::from(std::hint::black_box(last_us).is_some());
-    }
-    found
+        let last = last_session(steps);
+        found.rows[2] += u64::from(last.is_some());
+        last
+    };
+    let sessions = steps.iter_mut().map(&mut last_of).collect();
+    (found, AllThree { views: PageViews { pages, minutes }, active, users, sessions })
 }
 
-/// The duration of a user's last session.
-fn last_session(steps: &[Step]) -> Option<i64> {
+/// A user's last session: its start and its end.
+fn last_session(steps: &[Step]) -> Option<(i64, i64)> {
     let mut open: Option<(i64, i64)> = None;
     let mut last = None;
     for step in steps {
@@ -259,24 +364,24 @@ fn last_session(steps: &[Step]) -> Option<i64> {
         if let Some((start, end)) = open
             && now - end >= GAP_US
         {
-            last = Some(end - start);
+            last = Some((start, end));
             open = None;
         }
         match (step.place & 3, open) {
             (0 | 1, Some((start, _))) => open = Some((start, now)),
             (2, Some((start, end))) => {
-                last = Some(end - start);
+                last = Some((start, end));
                 open = Some((now, now));
             }
             (0..=2, None) => open = Some((now, now)),
             (_, Some((start, _))) => {
-                last = Some(now - start);
+                last = Some((start, now));
                 open = None;
             }
             (_, None) => {}
         }
     }
-    open.map_or(last, |(start, end)| Some(end - start))
+    open.or(last)
 }
 
 /// A bit for each user and window of 5 minutes; a new bit adds one to its window.

@@ -8,14 +8,16 @@ use std::time::Instant;
 
 use cpu_time::ProcessTime;
 use tidegate::aggregate::{Aggregate, Count};
+use tidegate::delivery::Tallies;
+use tidegate::digest::Digest;
 use tidegate::ingest::{Interleave, Ledger, Verdict};
-use tidegate::keys::key_hash;
+use tidegate::keys::{KeyColumn, key_hash};
 use tidegate::record::{Headers, KafkaTime, Partition, Record, Value};
 use tidegate::runtime::{Cluster, Pace, Run, SystemClock};
 use tidegate::source::Source;
 use tidegate::source::fixture::{Codec, FixtureSource, SegmentWriter};
 use tidegate::source::memory::NdjsonSource;
-use tidegate::window::{PaneStore, WindowSpec};
+use tidegate::window::{PaneBlock, PaneStore, WindowCloser, WindowSpec};
 use tidegate_dataflows::activity::{Config, OUTPUTS, Selection};
 use tidegate_dataflows::outputs::{Outputs, Plan};
 use tidegate_dataflows::pipeline::{Pipeline, execute};
@@ -139,53 +141,66 @@ impl Engine {
         Engine { source: Arc::new(open(dir.path())), _dir: Some(dir) }
     }
 
-    fn measure(&self, workers: usize, batch: usize, config: Config, count_only: bool) -> Timed {
+    fn measure(&self, workers: usize, batch: usize, config: Config) -> Timed {
+        self.execute(workers, batch, config, true).0
+    }
+
+    /// The digests of the rows of the selected outputs, which are not made where only counted.
+    pub(crate) fn digests(&self, workers: usize, outputs: Selection) -> [Digest; 3] {
+        let config = Config { outputs, ..Config::default() };
+        let tallies = self.execute(workers, BATCH, config, false).1.read();
+        std::array::from_fn(|output| tallies[output].digest)
+    }
+
+    fn execute(
+        &self,
+        workers: usize,
+        batch: usize,
+        config: Config,
+        count_only: bool,
+    ) -> (Timed, Arc<Tallies>) {
         let run = Arc::new(Run::new(Arc::clone(&self.source), Arc::new(SystemClock), Pace::Max));
         let outputs = Outputs::counted(OUTPUTS.len());
         let tallies = Arc::clone(&outputs.tallies);
+        let counted = Arc::clone(&tallies);
         let pipeline: Arc<dyn Pipeline> = Arc::new(config);
         let plan =
             Plan { cluster: Cluster::threads(workers), batch, interleave: Interleave::Aligned, count_only };
-        Timed::of(|| {
+        let timed = Timed::of(|| {
             let counts = execute(&pipeline, &plan, &run, outputs).expect("workers start");
             let counts = counts.expect("worker 0 is here").expect("every process is well");
-            let rows = tallies.read();
+            let rows = counted.read();
             Found {
                 rejected: counts.rejected.iter().sum(),
                 late: std::array::from_fn(|output| counts.outputs[output].late),
                 rows: std::array::from_fn(|output| rows[output].rows),
                 views: counts.outputs[0].counted,
             }
-        })
+        });
+        (timed, tallies)
     }
 
     /// The selected outputs: results are counted when they leave their windows, late and unusable records in
     /// the ledger, as in the limit; nothing is written.
     pub(crate) fn run(&self, workers: usize, outputs: Selection) -> Timed {
-        self.measure(workers, BATCH, Config { outputs, ..Config::default() }, true)
+        self.measure(workers, BATCH, Config { outputs, ..Config::default() })
     }
 
     /// Page views in windows of 5 minutes that slide by 1 second.
     pub(crate) fn run_sliding(&self, workers: usize) -> Timed {
         let windows = WindowSpec::sliding(300_000_000, 1_000_000).expect("a window");
         let outputs = Selection { page_views: true, ..Engine::NOTHING };
-        self.measure(
-            workers,
-            BATCH,
-            Config { outputs, page_view_windows: windows, ..Config::default() },
-            true,
-        )
+        self.measure(workers, BATCH, Config { outputs, page_view_windows: windows, ..Config::default() })
     }
 
-    /// The share of the time that progress tracking and the ledger take, activations and all that they cost: what batches 16 times
-    /// smaller cost more, which is 15 times what those of the usual size cost, and the ledger's own time for as many records.
+    /// The share of the time that progress tracking and the ledger take: an estimate, since the engine cannot run without them. It is
+    /// what batches 16 times smaller cost more, which is 15 times what activations of the usual size cost, and the ledger's own time for
+    /// as many records.
     pub(crate) fn overhead(&self, outputs: Selection, records: u64, rounds: usize) -> f64 {
         let config = || Config { outputs, ..Config::default() };
         let [usual, finer] = in_turns(
             rounds,
-            [&mut || self.measure(1, BATCH, config(), true), &mut || {
-                self.measure(1, BATCH / FINER, config(), true)
-            }],
+            [&mut || self.measure(1, BATCH, config()), &mut || self.measure(1, BATCH / FINER, config())],
         );
         let more = finer.paired(&usual, |finer, usual| finer.cpu - usual.cpu).max(0.0);
         let progress = more / (FINER - 1) as f64;
@@ -231,18 +246,30 @@ fn open(dir: &Path) -> FixtureSource {
     FixtureSource::open(dir, &|topic| topic == TOPIC).expect("the segments can be read")
 }
 
-/// Bytes for each open (key, window): 10 open minutes with 100,000 pages each, keys of 40 bytes.
+/// Bytes for each open (key, window), where both stages hold it: the one that accumulates before the exchange, and the one behind it
+/// that closes windows. 10 open minutes with 100,000 pages each, keys of 40 bytes.
 pub(crate) fn bytes_per_open_entry() -> f64 {
     let minute = WindowSpec::tumbling(60_000_000).expect("a minute is a window");
     let mut store = PaneStore::<Count>::new(minute);
+    let mut closer = WindowCloser::<Count>::new(minute, false);
     for window in 0..10 {
+        let time_us = window * 60_000_000;
+        let mut keys = KeyColumn::default();
+        let mut partials = Vec::new();
         for page in 0..100_000 {
             let key = format!("https://example.com/catalogue/page/{page:05}");
-            let slot = store.reach(window * 60_000_000, i64::MIN).expect("nothing is late");
+            let slot = store.reach(time_us, i64::MIN).expect("nothing is late");
             store.update(slot, || key_hash(key.as_bytes()), key.as_bytes(), |count| count.add(()));
+            keys.push(key_hash(key.as_bytes()), key.as_bytes());
+            let mut count = Count::default();
+            count.add(());
+            partials.push(count);
         }
+        let at = minute.eligible(time_us, i64::MIN).expect("nothing is late");
+        closer.merge(&PaneBlock { target: 0, at, keys, partials });
     }
-    store.heap_bytes() as f64 / store.entries() as f64
+    assert_eq!((store.entries(), closer.entries()), (1_000_000, 1_000_000));
+    (store.heap_bytes() + closer.heap_bytes()) as f64 / 1e6
 }
 
 /// The table of results.

@@ -25,6 +25,12 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate -w 8                                replay fixtures/ with 8 workers; results in out/
   tidegate replay activity --fixture DIR --out OUT -w 2
+  tidegate run activity --fixture fixtures/activity --out live
+                                               with checkpoints: killed and started again, it goes on
+  tidegate cluster 2 run activity --fixture fixtures/activity --out live
+                                               the same by two processes, started again when one dies
+  tidegate record --topic user_activity --out recorded
+                                               what Kafka holds now, as a fixture to replay
   tidegate generate activity --fixture demo --records 1000000
   tidegate prove activity --fixture demo --quick
   tidegate validate --config my.yaml           every fault of a configuration at once

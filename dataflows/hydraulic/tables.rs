@@ -236,6 +236,23 @@ mod tests {
     }
 
     #[test]
+    fn directories_of_the_first_and_last_second_and_of_those_around_the_epoch_are_theirs() {
+        let columns =
+            [PartitionColumn::Year, PartitionColumn::Month, PartitionColumn::Day, PartitionColumn::Second];
+        for (start_us, expected) in [
+            (time::MIN_US, "year=0001/month=01/day=01/second=00"),
+            (-1_000_000, "year=1969/month=12/day=31/second=59"),
+            (0, "year=1970/month=01/day=01/second=00"),
+            (time::MAX_US + 1 - 1_000_000, "year=9999/month=12/day=31/second=59"),
+        ] {
+            let stats = [None; SENSOR_COUNT];
+            let end_us = start_us + 1_000_000;
+            let row = SyncRow { start_us, end_us, cycle: 0, stats, present: SensorSet::default() };
+            assert_eq!(directory(&columns, &row), expected);
+        }
+    }
+
+    #[test]
     fn rows_fit_their_schemas() {
         let [_, synchronized, _] = table_schemas();
         assert_eq!(synchronized.columns.len(), 3 + 17 * 5 + 1 + 7);

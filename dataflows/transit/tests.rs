@@ -6,9 +6,12 @@ use prost_reflect::prost_types::{
 };
 use tidegate::decode::Reason;
 use tidegate::decode::protobuf::described::DescribedType;
+use tidegate::decode::protobuf::wire::{self, Fields, Raw};
+use tidegate::decode::protobuf::{Unknown, json};
 use tidegate::ingest::Decode;
 use tidegate::record::{Headers, KafkaTime, Record, Value};
 
+use super::gtfs::{ENTITY, HEADER};
 use super::*;
 
 /// What came of an event: its id, the letter's payload, its time or why not.
@@ -210,6 +213,61 @@ proptest! {
     }
 }
 
+/// A header, two vehicles and a trip, as a feed has them.
+const FEED: &[u8] = include_bytes!("../../fuzz/corpus/protobuf/feed.pb");
+
+/// A feed on the wire as the JSON that stands for it; none where a part of it is no message.
+fn as_json(feed: &[u8]) -> Option<Vec<u8>> {
+    let (mut header, mut entities) = (None, Vec::new());
+    for field in Fields::of(feed) {
+        let (of, bytes) = match field.ok()? {
+            (1, Raw::Bytes(bytes)) => (&HEADER, bytes),
+            (2, Raw::Bytes(bytes)) => (&ENTITY, bytes),
+            _ => continue,
+        };
+        let mut text = String::new();
+        json::write(of, &wire::read(of, bytes, &mut Unknown::default()).ok()?, &mut text);
+        if of.name == HEADER.name { header = Some(text) } else { entities.push(text) }
+    }
+    Some(format!(r#"{{"header":{},"entity":[{}]}}"#, header?, entities.join(",")).into_bytes())
+}
+
+fn ids_and_times(config: &Config, payload: &[u8]) -> Vec<(Option<String>, Result<i64, Reason>)> {
+    all(config, payload).into_iter().map(|(id, _, time)| (id, time)).collect()
+}
+
+#[test]
+fn a_real_feed_and_its_json_have_the_same_entities() {
+    let seen = ids_and_times(&Config::default(), FEED);
+    let vehicles_and_a_trip = ["v0", "v2", "t0"].map(|id| Some(id.to_owned()));
+    assert!(seen.iter().map(|(id, _)| id.clone()).eq(vehicles_and_a_trip), "{seen:?}");
+    assert!(seen.iter().all(|(_, time)| time.is_ok()), "{seen:?}");
+    assert_eq!(ids_and_times(&Config::default(), &as_json(FEED).unwrap()), seen);
+}
+
+proptest! {
+    #[test]
+    fn a_feed_with_some_bytes_changed_is_judged_entity_by_entity_in_either_form(
+        changes in prop::collection::vec((0..FEED.len(), any::<u8>()), 1..4),
+    ) {
+        let mut feed = FEED.to_vec();
+        for (at, byte) in changes {
+            feed[at] = byte;
+        }
+        let as_wire = Config { format: Format::Protobuf, ..Config::default() };
+        for (id, alone, time) in all(&as_wire, &feed) {
+            // In a record of its own an entity is what it was among others.
+            if let Some(alone) = alone {
+                prop_assert_eq!(all(&as_wire, &alone), [(id, None, time)]);
+            }
+        }
+        if let Some(text) = as_json(&feed) {
+            let as_text = Config { format: Format::Json, ..Config::default() };
+            prop_assert_eq!(ids_and_times(&as_text, &text), ids_and_times(&as_wire, &feed));
+        }
+    }
+}
+
 #[test]
 fn file_that_does_not_describe_the_type_is_told_with_what_it_has() {
     let dir = tempfile::tempdir().unwrap();
@@ -235,6 +293,37 @@ fn records_that_are_no_feed_are_refused_with_the_first_reason() {
     ] {
         assert_eq!(times(payload), [Err(reason)], "{payload:?}");
     }
+}
+
+#[test]
+fn a_feed_behind_the_magic_byte_and_id_of_a_schema_registry_is_refused() {
+    assert!(times(FEED).iter().all(Result::is_ok));
+    for id in [0_u32, 7, u32::MAX] {
+        let framed = [&[0], &id.to_be_bytes()[..], &[0], FEED].concat();
+        assert_eq!(times(&framed), [Err(Reason::Schema)], "{id}");
+    }
+}
+
+#[test]
+fn a_text_with_nul_and_an_id_that_is_too_long_are_refused() {
+    let of =
+        |entity: &str| times(format!(r#"{{"header":{{"timestamp":7}},"entity":[{entity}]}}"#).as_bytes());
+    let alert = |text: &str| {
+        of(&format!(r#"{{"id":"a","alert":{{"header_text":{{"translation":[{{"text":"{text}"}}]}}}}}}"#))
+    };
+    let (longest, too_long) = ("x".repeat(2048), "x".repeat(2049));
+    for (entity, verdict) in [
+        (r#"{"id":"a\u0000"}"#.to_owned(), Err(Reason::Schema)),
+        (r#"{"id":"a","vehicle":{"trip":{"route_id":"\u0000"}}}"#.to_owned(), Err(Reason::Schema)),
+        (format!(r#"{{"id":"{longest}"}}"#), Ok(7_000_000)),
+        (format!(r#"{{"id":"{too_long}"}}"#), Err(Reason::Schema)),
+        (format!(r#"{{"id":"a","vehicle":{{"trip":{{"route_id":"{too_long}"}}}}}}"#), Err(Reason::Schema)),
+    ] {
+        assert_eq!(of(&entity), [verdict], "{entity}");
+    }
+    // What an alert says is no key, and may be long; a table of PostgreSQL could not hold its U+0000 either.
+    assert_eq!(alert(&too_long), [Ok(7_000_000)]);
+    assert_eq!(alert("\\u0000"), [Err(Reason::Schema)]);
 }
 
 #[test]

@@ -12,8 +12,8 @@ const KEPT: usize = 64;
 /// so it is little, and often.
 const WINDOW: usize = 2 << 10;
 
-/// The ends of the lines that come next.
-pub(super) struct LineEnds {
+/// The ends of the lines that come next, for whoever reads lines one after the other.
+pub struct LineEnds {
     level: Level,
     /// Positions of newlines, from where the search began.
     ends: [u32; KEPT],
@@ -23,15 +23,22 @@ pub(super) struct LineEnds {
     base: usize,
 }
 
+impl Default for LineEnds {
+    fn default() -> Self {
+        LineEnds::new()
+    }
+}
+
 impl LineEnds {
-    pub(super) fn new() -> Self {
+    /// Nothing has been searched.
+    pub fn new() -> Self {
         LineEnds { level: Level::detect(), ends: [0; KEPT], found: 0, next: 0, base: 0 }
     }
 
     /// Newlines at or behind `at`, the beginning of a line, in their order, less a number that is given too; none when there is
     /// none. They are given again until they are [`passed`](Self::pass).
     #[inline(always)]
-    pub(super) fn of_lines(&mut self, bytes: &[u8], at: usize) -> (usize, &[u32]) {
+    pub fn of_lines(&mut self, bytes: &[u8], at: usize) -> (usize, &[u32]) {
         if self.next == self.found {
             self.search(bytes, at);
         }
@@ -40,7 +47,7 @@ impl LineEnds {
 
     /// Goes on to a later line.
     #[inline(always)]
-    pub(super) fn pass(&mut self, lines: usize) {
+    pub fn pass(&mut self, lines: usize) {
         self.next += lines;
     }
 

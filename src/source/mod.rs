@@ -16,7 +16,7 @@ pub mod fixture;
 pub mod growing;
 #[cfg(feature = "kafka")]
 pub mod kafka;
-mod line_ends;
+pub mod line_ends;
 pub mod memory;
 mod slab;
 

@@ -145,6 +145,7 @@ fn gcd(a: i64, b: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::{MAX_US, MIN_US};
     use proptest::prelude::*;
 
     #[test]
@@ -170,7 +171,80 @@ mod tests {
         assert!(minute.eligible(60, 60).is_some());
     }
 
+    #[test]
+    fn the_first_and_the_last_instant_of_the_calendar_have_their_windows() {
+        const MINUTE: i64 = 60_000_000;
+        let minute = WindowSpec::tumbling(MINUTE).expect("valid");
+        // Both ends of the calendar are whole minutes from the epoch.
+        for (time, start) in [(MIN_US, MIN_US), (MAX_US, MAX_US + 1 - MINUTE), (-1, -MINUTE), (0, 0)] {
+            let at = minute.eligible(time, i64::MIN).expect("no watermark");
+            assert_eq!((minute.start(at.class), minute.end(at.class)), (start, start + MINUTE), "{time}");
+            assert_eq!(
+                (minute.pane_start(at.pane), at.class),
+                (start, minute.last_window(at.pane)),
+                "{time}"
+            );
+        }
+        // The longest windows reach beyond the calendar, and are numbered all the same.
+        let longest = WindowSpec::tumbling(LONGEST_US).expect("valid");
+        for time in [MIN_US, -1, 0, MAX_US] {
+            let at = longest.eligible(time, i64::MIN).expect("no watermark");
+            assert!((longest.start(at.class)..longest.end(at.class)).contains(&time), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_watermark_at_the_other_end_of_the_calendar_closes_all_windows_or_none() {
+        for (size, slide) in [(60_000_000, 60_000_000), (300_000_000, 60_000_000), (7, 3)] {
+            let spec = WindowSpec::sliding(size, slide).expect("valid");
+            assert_eq!(spec.eligible(MIN_US, MAX_US), None);
+            let of_first = spec.eligible(MAX_US, i64::MIN);
+            assert_eq!(spec.eligible(MAX_US, MIN_US), of_first);
+            assert!(of_first.is_some_and(|at| spec.end(at.class) > MAX_US));
+        }
+    }
+
+    /// An instant of the calendar, often near one of its ends or the epoch.
+    fn any_instant() -> impl Strategy<Value = i64> {
+        prop_oneof![
+            MIN_US..=MAX_US,
+            (0..200_i64).prop_map(|us| MIN_US + us),
+            (0..200_i64).prop_map(|us| MAX_US - us),
+            -200..200_i64,
+        ]
+    }
+
+    /// A size and a slide of which `most` slides at most make a size.
+    fn any_window(most: i64) -> impl Strategy<Value = (i64, i64)> {
+        let size = prop_oneof![1..200_i64, 1..LONGEST_US, Just(LONGEST_US)];
+        size.prop_flat_map(move |size| (Just(size), (size + most - 1) / most..=size))
+    }
+
     proptest! {
+        /// The definition in wider integers is the oracle, from the year 1 to the year 9999.
+        #[test]
+        fn windows_anywhere_in_the_calendar_agree_with_the_definition(
+            (size, slide) in any_window(50), time in any_instant(), watermark in any_instant(), lag in -200..200_i64, near: bool,
+        ) {
+            let spec = WindowSpec::sliding(size, slide).expect("valid");
+            let watermark = if near { time.saturating_add(lag) } else { watermark };
+            let (wide_size, wide_slide) = (i128::from(size), i128::from(slide));
+            let (time_wide, watermark_wide) = (i128::from(time), i128::from(watermark));
+            let mut on_time = Vec::new();
+            let mut window = time_wide.div_euclid(wide_slide);
+            while window * wide_slide + wide_size > time_wide {
+                if window * wide_slide + wide_size > watermark_wide {
+                    on_time.push(window);
+                }
+                window -= 1;
+            }
+            let found = spec.eligible(time, watermark).map(|Eligible { class, pane }| {
+                (i128::from(class), i128::from(spec.last_window(pane)))
+            });
+            // They were found from the last one on.
+            prop_assert_eq!(found, on_time.last().copied().zip(on_time.first().copied()));
+        }
+
         /// The definition, window by window, is the oracle.
         #[test]
         fn classes_and_panes_agree_with_the_definition(

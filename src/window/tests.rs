@@ -26,7 +26,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         Origin { event_time_us: self.time, partition: self.partition, offset: self.offset }
     }
 
@@ -95,17 +95,30 @@ pub(crate) fn naive_table<'e>(events: impl IntoIterator<Item = &'e Event>, size:
     groups.into_iter().map(|(group, events)| (group, naive_row(&events))).collect()
 }
 
+/// Adds an event to all of them.
+pub(crate) fn add_all(partial: &mut All, event: &Event) {
+    let value = Finite::new(event.value.into()).expect("finite");
+    let word = event.word();
+    partial.add(((), value, value, value, (event.origin(), &word), word.as_bytes()));
+}
+
 /// The blocks that carry `events`, which a source worker sends together.
 pub(crate) fn blocks(spec: &WindowSpec, events: &[Event]) -> Vec<PaneBlock<All>> {
-    let mut partials = BTreeMap::<Eligible, BTreeMap<u8, All>>::new();
+    blocks_of(spec, events, add_all)
+}
+
+/// The same for any aggregate, to which `add` adds an event.
+pub(crate) fn blocks_of<A: Aggregate>(
+    spec: &WindowSpec,
+    events: &[Event],
+    add: impl Fn(&mut A, &Event),
+) -> Vec<PaneBlock<A>> {
+    let mut partials = BTreeMap::<Eligible, BTreeMap<u8, A>>::new();
     for event in events {
         let Some(at) = spec.eligible(event.time, event.watermark) else { continue };
-        let value = Finite::new(event.value.into()).expect("finite");
-        let word = event.word();
-        let partial = partials.entry(at).or_default().entry(event.key).or_default();
-        partial.add(((), value, value, value, (event.origin(), &word), word.as_bytes()));
+        add(partials.entry(at).or_default().entry(event.key).or_default(), event);
     }
-    let block = |(at, partials): (Eligible, BTreeMap<u8, All>)| {
+    let block = |(at, partials): (Eligible, BTreeMap<u8, A>)| {
         let mut keys = KeyColumn::default();
         partials.keys().for_each(|key| keys.push(key_hash(&[*key]), &[*key]));
         PaneBlock { target: 0, at, keys, partials: partials.into_values().collect() }
@@ -113,7 +126,7 @@ pub(crate) fn blocks(spec: &WindowSpec, events: &[Event]) -> Vec<PaneBlock<All>>
     partials.into_iter().map(block).collect()
 }
 
-pub(crate) fn rows(closed: ClosedWindow<Row>, spec: &WindowSpec) -> Vec<((i64, u8), Row)> {
+pub(crate) fn rows<V: Clone>(closed: ClosedWindow<V>, spec: &WindowSpec) -> Vec<((i64, u8), V)> {
     assert_eq!(closed.end_us - closed.start_us, spec.size_us());
     assert_eq!(closed.keys.len(), closed.values.len());
     let key = |(hash, key): (u64, &[u8])| {
@@ -124,7 +137,7 @@ pub(crate) fn rows(closed: ClosedWindow<Row>, spec: &WindowSpec) -> Vec<((i64, u
 }
 
 /// Adds rows to a table that must not have them yet.
-pub(crate) fn insert_new(table: &mut Table, rows: Vec<((i64, u8), Row)>) {
+pub(crate) fn insert_new<V>(table: &mut BTreeMap<(i64, u8), V>, rows: Vec<((i64, u8), V)>) {
     for (at, row) in rows {
         assert!(table.insert(at, row).is_none(), "{at:?} is given twice");
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidegate::decode::json::fuzz_decode;
+use tidegate::decode::protobuf::fuzz_protobuf;
 use tidegate::source::fixture::{fuzz_kcat, fuzz_packed_kcat, fuzz_segment};
 use tidegate::time::fuzz_time;
 
@@ -26,10 +27,11 @@ type Survives = fn(&[u8]);
 #[test]
 fn every_seed_of_every_fuzz_target_is_survived() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
-    let functions: [(&str, Survives); 5] = [
+    let functions: [(&str, Survives); 6] = [
         ("decode", fuzz_decode),
         ("kcat", fuzz_kcat),
         ("packed_kcat", fuzz_packed_kcat),
+        ("protobuf", fuzz_protobuf),
         ("segment", fuzz_segment),
         ("time", fuzz_time),
     ];

@@ -7,7 +7,7 @@
 //! | [`logs`] | what offsets, keys, headers and timestamps of records do |
 //! | [`lateness`] | windows, watermarks and clocks that are wrong |
 //! | [`sessions`] | sessions whose markers are missing or repeated |
-//! | [`hydraulic`] | sensors that repeat a record or a value |
+//! | [`hydraulic`] | sensors that repeat themselves, that are missing or silent |
 //! | [`distinct`] | that approximate users are reproducible, and near the exact ones |
 //! | [`same_answer`] | that workers, interleaving and batch size change nothing |
 //! | [`fixtures`] | recordings on disk: golden, in all codecs, hostile, and damaged |

@@ -81,15 +81,19 @@ impl DescribedType {
         if name.starts_with("google.protobuf.") {
             return Err(DescriptorError::WellKnown { name: name.to_owned() });
         }
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(cause) => return Err(DescriptorError::Unreadable { path, cause }),
-        };
-        let pool = match DescriptorPool::decode(&*bytes) {
+        match std::fs::read(&path) {
+            Ok(set) => Self::of_set(path, &set, name),
+            Err(cause) => Err(DescriptorError::Unreadable { path, cause }),
+        }
+    }
+
+    /// The type `name` of the descriptor set that the file at `path` holds.
+    pub(super) fn of_set(path: PathBuf, set: &[u8], name: &str) -> Result<Self, DescriptorError> {
+        let pool = match DescriptorPool::decode(set) {
             Ok(pool) => pool,
             Err(cause) => return Err(DescriptorError::NoSet { path, cause: cause.to_string() }),
         };
-        let crc32 = crc32fast::hash(&bytes);
+        let crc32 = crc32fast::hash(set);
         let found = pool.get_message_by_name(name).map(|descriptor| DescribedType { descriptor, crc32 });
         found.ok_or_else(|| {
             let known = pool.all_messages().filter(|of| !of.is_map_entry());

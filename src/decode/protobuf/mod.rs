@@ -14,6 +14,7 @@
 
 #[cfg(feature = "descriptors")]
 pub mod described;
+mod fuzz;
 pub mod json;
 pub mod wire;
 
@@ -21,6 +22,8 @@ pub mod wire;
 mod tests;
 
 use std::borrow::Cow;
+
+pub use self::fuzz::fuzz_protobuf;
 
 /// The type of a message.
 #[derive(Debug, PartialEq, Eq)]

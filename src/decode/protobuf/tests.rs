@@ -1,5 +1,7 @@
+use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::fuzz::{fuzz_protobuf, read, written};
 use super::*;
 
 const COLOUR: Enumeration = Enumeration { name: "Colour", values: &[(0, "RED"), (1, "BLUE")] };
@@ -93,6 +95,76 @@ fn wrong_types_in_json_name_the_member() {
 }
 
 #[test]
+fn a_field_of_another_wire_type_is_one_that_nobody_knows() {
+    // A text, an integer, an enum, a message and a truth value, each as what it is not.
+    for bytes in
+        [&b"\x08\x07"[..], b"\x12\x017", b"\x25\x01\x00\x00\x00", b"\x30\x01", b"\x39\x01\0\0\0\0\0\0\0"]
+    {
+        let (message, unknown) = of_wire(bytes);
+        assert_eq!(message, Ok(Message::default()), "{bytes:?}");
+        assert_eq!(unknown, Unknown { fields: 1, symbols: 0 }, "{bytes:?}");
+        // It takes nothing of a good one before it.
+        let both = [b"\x0a\x01x\x10\x07\x20\x01\x38\x01", bytes].concat();
+        let message = of_wire(&both).0.unwrap();
+        let found = (message.text(1), message.int(2), message.text(4), message.int(7));
+        assert_eq!(found, (Some("x"), Some(7), Some("BLUE"), Some(1)), "{bytes:?}");
+    }
+}
+
+#[test]
+fn numbers_that_are_none_are_read_and_are_no_value() {
+    for text in ["NaN", "Infinity", "-Infinity"] {
+        let (message, _) = of_json(&format!(r#"{{"inner":[{{"short_name":"a","speed":"{text}"}}]}}"#));
+        let message = message.unwrap();
+        let inner = message.messages(5).next().unwrap();
+        assert!(matches!(inner.get(2), Some(Value::Float(value)) if !value.is_finite()), "{text}");
+        assert_eq!((inner.text(1), inner.float(2)), (Some("a"), None), "{text}");
+    }
+    for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let bytes = [b"\x32\x08\x0a\x01a\x15".as_slice(), &value.to_le_bytes()].concat();
+        let message = of_wire(&bytes).0.unwrap();
+        let inner = message.message(6).unwrap();
+        assert_eq!((inner.text(1), inner.float(2)), (Some("a"), None), "{value}");
+    }
+}
+
+#[test]
+fn texts_that_are_no_numbers_of_the_mapping_are_refused() {
+    for text in [
+        "nan",
+        "-NaN",
+        "+NaN",
+        "+Infinity",
+        "infinity",
+        "inf",
+        "INF",
+        "1.#INF",
+        "+1",
+        ".5",
+        "5.",
+        "01",
+        "0x1",
+        "1_0",
+        "1e400",
+        "1e",
+        " 1",
+        "1 ",
+        "",
+        "-",
+        "\u{661}",
+    ] {
+        let of_float = of_json(&format!(r#"{{"inner":[{{"speed":"{text}"}}]}}"#)).0;
+        assert_eq!(of_float.unwrap_err().member, "speed", "{text:?}");
+    }
+    for text in ["NaN", "Infinity", "-Infinity", "+1", "01", "0x1", "1e400", "1.5", " 1", ""] {
+        for member in ["delay", "at_time"] {
+            let of_integer = of_json(&format!(r#"{{"{member}":"{text}"}}"#)).0;
+            assert_eq!(of_integer.unwrap_err().member, member, "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn broken_wire_is_an_error() {
     for bytes in [
         &b"\x0a"[..],
@@ -109,9 +181,106 @@ fn broken_wire_is_an_error() {
     }
 }
 
+/// A feed with a field of every kind; one that nobody knows and a group in its header.
+const FEED: &[u8] = b"\x0a\x1a\x0a\x032.0\x10\xf9\xff\xff\xff\xff\xff\xff\xff\xff\x01\x18\x07\x4a\x02hi\x5b\x08\x01\x5c\
+    \x12\x42\x0a\x01a\x10\x01\x1a\x1d\x12\x0e\x08\x05\x12\x04\x08\x03\x10\x09\x22\x02s1\x28c\x20\x0b\x28\
+    \xfd\xff\xff\xff\xff\xff\xff\xff\xff\x01\x22\x17\x12\x13\x0d\x00\x00\x48\x42\x15\x00\x00\xc0\x7f\x21\x00\x00\x00\
+    \x00\x00\x00\xf8\x3f\x28\x092\x01\xff\x3a\x00";
+
+#[test]
+fn a_feed_of_every_kind_survives_what_is_asserted_of_any_bytes() {
+    fuzz_protobuf(FEED);
+    let (feed, unknown) = read(FEED).unwrap();
+    assert_eq!(unknown, Unknown { fields: 2, symbols: 1 });
+    let text = concat!(
+        r#"{"header":{"version":"2.0","extent":"NOTHING","made_at":7},"entity":[{"id":"a","is_deleted":true,"#,
+        r#""trip_update":{"stop_time":[{"sequence":5,"arrival":{"delay_s":3,"time":9},"id":"s1","extent":"99"}],"#,
+        r#""made_at":11,"delay_s":-3},"#,
+        r#""vehicle":{"position":{"latitude":50.0,"longitude":null,"odometer_m":1.5},"made_at":9},"caused_by":{}}]}"#,
+    );
+    assert_eq!(written(&feed), text);
+    fuzz_protobuf(text.as_bytes());
+}
+
+#[cfg(feature = "descriptors")]
+#[test]
+fn what_the_second_reader_says_is_compared() {
+    let (text, unknown) = fuzz::second::described(FEED).unwrap();
+    assert!(text.starts_with(br#"{"header":{"version":"2.0","extent":"NOTHING","madeAt":7}"#));
+    assert_eq!(unknown, 2);
+    // A varint where a message stands: refused there, a field that nobody knows here.
+    assert!(fuzz::second::described(b"\x08\x07").is_err());
+    assert_eq!(read(b"\x08\x07").unwrap().1.fields, 1);
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn delimited(bytes: &[u8]) -> Vec<u8> {
+    [&varint(bytes.len() as u64), bytes].concat()
+}
+
+/// Bytes that are fields, mostly of a feed: any number of a small range, with any value, others nested in them.
+fn any_message() -> impl Strategy<Value = Vec<u8>> {
+    let number = prop_oneof![40 => 1..8_u64, 1 => Just(2047_u64), 1 => Just((1 << 29) - 1)];
+    let integer = prop_oneof![any::<u64>(), 0..4_u64, (0..4_u64).prop_map(|value| value.wrapping_neg())];
+    let text =
+        prop_oneof![4 => "[a-z\"\\\\\u{e9}]{0,3}".prop_map(String::into_bytes), 1 => vec(any::<u8>(), 0..3)];
+    let single = prop_oneof![any::<f32>(), Just(f32::NAN), Just(-0.0), Just(f32::MAX)];
+    let scalar = prop_oneof![
+        integer.prop_map(|value| (0, varint(value))),
+        any::<f64>().prop_map(|value| (1, value.to_le_bytes().to_vec())),
+        text.prop_map(|text| (2, delimited(&text))),
+        single.prop_map(|value| (5, value.to_le_bytes().to_vec())),
+    ];
+    let field = move |value: BoxedStrategy<(u64, Vec<u8>)>| {
+        (number.clone(), value).prop_map(|(number, (wire, value))| {
+            // A group ends as it began.
+            let end = if wire == 3 { varint(number << 3 | 4) } else { Vec::new() };
+            [varint(number << 3 | wire), value, end].concat()
+        })
+    };
+    let leaf = vec(field(scalar.clone().boxed()), 0..5).prop_map(|fields| fields.concat());
+    leaf.prop_recursive(6, 60, 5, move |inner| {
+        let nested = prop_oneof![
+            8 => inner.clone().prop_map(|message| (2, delimited(&message))),
+            1 => inner.prop_map(|message| (3, message)),
+        ];
+        let value = prop_oneof![2 => nested, 1 => scalar.clone()];
+        vec(field(value.boxed()), 0..5).prop_map(|fields| fields.concat())
+    })
+}
+
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn any_bytes_are_a_message_to_both_readers_or_refused(bytes in vec(any::<u8>(), 0..80)) {
         drop(of_wire(&bytes));
+        fuzz_protobuf(&bytes);
+    }
+
+    #[test]
+    fn any_fields_are_a_message_to_both_readers_or_refused(bytes in any_message()) {
+        fuzz_protobuf(&bytes);
+    }
+
+    #[test]
+    fn a_feed_with_some_bytes_changed_is_one_to_both_readers_or_refused(
+        changes in vec((0..FEED.len(), any::<u8>()), 1..4),
+        cut in 0..FEED.len(),
+    ) {
+        let mut bytes = FEED.to_vec();
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        fuzz_protobuf(&bytes);
+        bytes.remove(cut);
+        fuzz_protobuf(&bytes);
     }
 }

@@ -60,6 +60,11 @@ impl<'a> Fields<'a> {
         Fields { rest: bytes, last: 0 }
     }
 
+    /// How many bytes stand behind the fields that were given.
+    pub(super) fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0_u64;
         for (i, &byte) in self.rest.iter().enumerate().take(10) {

@@ -2,12 +2,14 @@
 
 mod baseline;
 mod distinct;
+mod keyed;
 mod keyed_window;
 mod latest;
 mod pivot;
 mod restore;
 mod second_opinion;
 mod sessions;
+mod totals;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -11,19 +11,18 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use timely::dataflow::operators::vec::Map;
 
-use self::differential::Relation;
-use super::{Pace, Step, distinct, pace, run, script, sessions};
-use crate::aggregate::{Aggregate, AnyValue, Avg, Count, Finite, Max, Min, Origin, StdDev, Sum};
-use crate::keys::{KeyColumn, key_hash, key_owner};
+use super::keyed_window::closed_by;
+use super::{distinct, pace, run, sessions};
+use crate::aggregate::{Aggregate, AnyValue, Avg, Count, Finite, Max, Min, StdDev, Sum};
 use crate::operators::distinct::DistinctKeys;
 use crate::operators::keyed::ToOwners;
-use crate::operators::keyed_window::{CloseWindows, Mode};
+use crate::operators::keyed_window::Mode;
 use crate::operators::latest::LatestByKey;
 use crate::operators::net_changes::NetChanges;
-use crate::operators::session::{Mark, Sessions};
+use crate::operators::session::{Mark, Session, SessionEvent, Sessions};
 use crate::state::StateHub;
-use crate::window::tests::{Event, limit, log, windows};
-use crate::window::{Eligible, PaneBlock, WindowSpec};
+use crate::window::WindowSpec;
+use crate::window::tests::{Event, log, windows};
 
 type Statistics = (Count, Sum, Avg, Min<Finite>, Max<Finite>, StdDev, AnyValue<i64>);
 type Row = <Statistics as Aggregate>::Output;
@@ -34,47 +33,9 @@ fn finite(value: i64) -> Finite {
     Finite::new(value as f64).expect("a small integer is finite")
 }
 
-fn pack(spec: &WindowSpec, events: &[Event]) -> Vec<PaneBlock<Statistics>> {
-    let mut partials = BTreeMap::<(Eligible, u32), BTreeMap<u8, Statistics>>::new();
-    for event in events {
-        let Some(at) = spec.eligible(event.time, event.watermark) else { continue };
-        let (value, any) = (finite(event.value.into()), i64::from(event.value));
-        let Event { time: event_time_us, partition, offset, .. } = *event;
-        let origin = Origin { event_time_us, partition, offset };
-        let target = key_owner(key_hash(&[event.key]), PEERS) as u32;
-        let partial = partials.entry((at, target)).or_default().entry(event.key).or_default();
-        partial.add(((), value, value, value, value, value, (origin, &any)));
-    }
-    let block = |((at, target), partials): (_, BTreeMap<u8, Statistics>)| {
-        let mut keys = KeyColumn::default();
-        partials.keys().for_each(|key| keys.push(key_hash(&[*key]), &[*key]));
-        PaneBlock { target, at, keys, partials: partials.into_values().collect() }
-    };
-    partials.into_iter().map(block).collect()
-}
-
-fn closed_by_the_operator(
-    events: &[Event],
-    (size, slide): (i64, i64),
-    pace: &Pace,
-) -> BTreeMap<(i64, u8), Row> {
-    let spec = WindowSpec::sliding(size, slide).expect("valid");
-    let worker = |index| -> Vec<Step<PaneBlock<Statistics>>> {
-        let mine: Vec<_> =
-            events.iter().filter(|event| event.partition as usize % PEERS == index).cloned().collect();
-        let may = |pending: &[Event]| (!pending.is_empty()).then(|| limit(pending, size, slide));
-        script(&mine, pace, |events| pack(&spec, events), may)
-    };
-    let (given, _) = run(&[worker(0), worker(1)], move |blocks, _ledger| {
-        blocks.close_windows("Windows", spec, Mode::Final, &StateHub::none())
-    });
-    let mut table = BTreeMap::new();
-    for closed in given.into_iter().map(|given| given.item) {
-        for ((_, key), row) in closed.keys.iter().zip(closed.values.clone()) {
-            assert!(table.insert((closed.start_us, key[0]), row).is_none(), "a row is given twice");
-        }
-    }
-    table
+fn add(partial: &mut Statistics, event: &Event) {
+    let (value, any) = (finite(event.value.into()), i64::from(event.value));
+    partial.add(((), value, value, value, value, value, (event.origin(), &any)));
 }
 
 /// A window's start, and a key.
@@ -93,22 +54,21 @@ fn by_window<T: Copy>(
     events.iter().flat_map(each).collect()
 }
 
-/// n·Σx² − (Σx)² and n·(n − 1), whose quotient is the sample variance.
-fn variance(values: Relation<'_, (Group, i64)>) -> Relation<'_, (Group, (i64, i64))> {
-    values.reduce(|_group, values, output| {
-        let count: i64 = values.iter().map(|(_, times)| *times as i64).sum();
-        let sum: i64 = values.iter().map(|(value, times)| **value * *times as i64).sum();
-        let squares: i64 = values.iter().map(|(value, times)| **value * **value * *times as i64).sum();
-        output.push(((count * squares - sum * sum, count * (count - 1)), 1));
-    })
+/// An operator's session as differential has it.
+fn session(user: u8, session: Session) -> (u8, differential::Session) {
+    let Session { start_us, seq, end_us, reason, events, flagged } = session;
+    let why = reason.as_str().chars().next().expect("a reason has a name");
+    (user, (start_us, seq, end_us, why, events, flagged))
 }
 
-/// A value and, before it, where its record stands: event time, partition, offset.
-type Placed = ((i64, u64, i64), i64);
-
-/// The value that stands first.
-fn any_value(values: Relation<'_, (Group, Placed)>) -> Relation<'_, (Group, i64)> {
-    values.reduce(|_group, values, output| output.push((values[0].0.1, 1)))
+/// What differential is given of a log: each user's events that are not late.
+fn by_user(events: &[sessions::Event]) -> Vec<(u8, differential::Event)> {
+    let on_time = events.iter().filter(|event| event.what.time_us >= event.watermark);
+    let of = |event: &sessions::Event| {
+        let SessionEvent { time_us, rank, offset, mark, flagged } = event.what;
+        (event.user, (time_us, rank, offset, mark == Mark::Start, mark == Mark::End, flagged))
+    };
+    on_time.map(of).collect()
 }
 
 proptest! {
@@ -116,31 +76,29 @@ proptest! {
 
     #[test]
     fn windows_agree_with_counts_and_reductions(events in log(), windows in windows(), pace in pace()) {
-        let table = closed_by_the_operator(&events, windows, &pace);
+        let table = closed_by(&events, PEERS, windows, &pace, add);
         let records = by_window(&events, windows, |event| i64::from(event.value));
         let counts = differential::relation(
             records.iter().map(|(group, _)| *group).collect(), differential::counts,
         );
         let counted: Vec<_> = table.iter().map(|(group, row)| (*group, row.0 as isize)).collect();
         prop_assert_eq!(counted, counts);
-        let variances = differential::relation(records.clone(), variance);
-        let variances: BTreeMap<_, _> = variances.into_iter().collect();
         let placed = by_window(&events, windows, |event| {
             ((event.time, event.partition, event.offset), i64::from(event.value))
         });
-        let any: BTreeMap<_, _> = differential::relation(placed, any_value).into_iter().collect();
+        let features = differential::relation(placed, differential::features);
         let statistics = differential::relation(records, differential::statistics);
         let expected: BTreeMap<Group, Row> = statistics
             .into_iter()
-            .map(|(group, (count, sum, least, largest))| {
+            .zip(features)
+            .map(|((group, (count, sum, least, largest)), (of, (mean, variance, any)))| {
+                assert_eq!(of, group, "both have the same groups");
                 // Integers this small are exact in f64, and a quotient is rounded once: to the nearest mean,
                 // and to the nearest variance.
-                let (total, mean) = (sum as f64, sum as f64 / count as f64);
-                let (over, under) = variances[&group];
-                let deviation = if under == 0 { 0.0 } else { (over as f64 / under as f64).sqrt() };
+                let (mean, deviation) = (differential::nearest(mean), differential::nearest(variance).sqrt());
                 let (least, largest) = (Some(finite(least)), Some(finite(largest)));
-                let any = any.get(&group).copied();
-                (group, (count as u64, Some(total), Some(mean), least, largest, Some(deviation), any))
+                let total = Some(sum as f64);
+                (group, (count as u64, total, Some(mean), least, largest, Some(deviation), Some(any)))
             })
             .collect();
         prop_assert_eq!(table, expected);
@@ -159,6 +117,30 @@ proptest! {
         counts.sort_unstable();
         let records = by_window(&events, windows, |_| ()).into_iter().map(|(group, _)| group).collect();
         prop_assert_eq!(counts, differential::relation(records, differential::distinct));
+    }
+
+    /// Every session that there ever was, and every event: in one of them, or an end marker that found none open.
+    #[test]
+    fn the_history_of_sessions_agrees_with_a_reduction((events, delay) in sessions::log(), pace in pace()) {
+        let scripts = sessions::scripts(&events, delay, PEERS, &pace);
+        let (given, counts) = run(&scripts, |blocks, ledger| {
+            let ledger = ledger.clone();
+            blocks.to_owners().sessions("Sessions", sessions::GAP, ledger, 0, &StateHub::none(), |event| Some(*event))
+        });
+        let mut history = Vec::new();
+        for block in given.into_iter().map(|given| given.item) {
+            history.extend(block.keys.iter().zip(block.sessions).map(|((_, key), of)| session(key[0], of)));
+        }
+        history.sort_unstable();
+
+        let (records, final_watermark) = (by_user(&events), sessions::final_watermark(&events, delay));
+        let on_time = records.len() as u64;
+        let second = differential::relation(records, move |events| {
+            differential::sessions(events, sessions::GAP, final_watermark)
+        });
+        let in_sessions: u64 = second.iter().map(|(_, session)| session.4).sum();
+        prop_assert_eq!(history, second);
+        prop_assert_eq!(counts.outputs[0].filtered, on_time - in_sessions);
     }
 
     #[test]
@@ -182,22 +164,11 @@ proptest! {
         let latest: BTreeMap<u8, _> = changes
             .into_iter()
             .filter(|(_, (_, diff))| *diff > 0)
-            .map(|(_, ((user, s), _))| {
-                let why = s.reason.as_str().chars().next().expect("a reason has a name");
-                (user, (s.start_us, s.seq, s.end_us, why, s.events))
-            })
+            .map(|(_, ((user, of), _))| session(user, of))
             .collect();
 
-        let on_time = events.iter().filter(|event| event.what.time_us >= event.watermark);
-        let records = on_time
-            .map(|event| {
-                let what = event.what;
-                let (starts, ends) = (what.mark == Mark::Start, what.mark == Mark::End);
-                (event.user, (what.time_us, what.rank, what.offset, starts, ends))
-            })
-            .collect();
         let final_watermark = sessions::final_watermark(&events, delay);
-        let second = differential::relation(records, move |events| {
+        let second = differential::relation(by_user(&events), move |events| {
             differential::latest(differential::sessions(events, sessions::GAP, final_watermark))
         });
         prop_assert_eq!(latest.into_iter().collect::<Vec<_>>(), second);

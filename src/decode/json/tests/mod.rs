@@ -2,13 +2,13 @@
 
 mod properties;
 
-use super::fuzz::{ACTIVITY, Answer, READING, agree, ask};
+use super::fuzz::{Answer, EVENT, READING, agree, ask};
 use super::*;
 
 /// The answer to a value, the same from tokenizer and scanner.
-fn activity(json: &str) -> Result<Answer, Rejected> {
-    agree(ACTIVITY, Limits::default(), json.as_bytes(), &[]);
-    ask(&mut JsonDecoder::new(ACTIVITY, Limits::default()), Some(Value::exact(json.as_bytes())))
+fn event(json: &str) -> Result<Answer, Rejected> {
+    agree(EVENT, Limits::default(), json.as_bytes(), &[]);
+    ask(&mut JsonDecoder::new(EVENT, Limits::default()), Some(Value::exact(json.as_bytes())))
 }
 
 fn reading(json: &str) -> Result<Answer, Rejected> {
@@ -33,7 +33,7 @@ fn why(member: &str, value: &str) -> Option<(Reason, String)> {
 }
 
 fn reason_of(json: &str) -> Option<Reason> {
-    activity(json).err().map(|rejected| rejected.reason)
+    event(json).err().map(|rejected| rejected.reason)
 }
 
 const GOOD: &str = r#"{"event_time":"2024-01-28T12:00:00.123Z","user_id":"u1","page_url":"/home","event_type":"session_end"}"#;
@@ -45,7 +45,7 @@ fn with(member: &str) -> String {
 
 #[test]
 fn declared_members_are_read() {
-    let answer = activity(GOOD).unwrap();
+    let answer = event(GOOD).unwrap();
     assert_eq!(answer.event_time_us, 1_706_443_200_123_000);
     assert_eq!(answer.members[1].0, b"u1");
     assert_eq!(answer.members[2].0, b"/home");
@@ -55,15 +55,15 @@ fn declared_members_are_read() {
 
 #[test]
 fn order_white_space_and_escapes_do_not_matter() {
-    let expected = activity(GOOD).unwrap();
+    let expected = event(GOOD).unwrap();
     let spaced = "\r\n{ \"event_type\"\t:\n\"session_end\" , \"page_url\" : \"\\/h\\u006fme\",\n\"us\\u0065r_id\":\"u1\", \
                   \"event_time\":\"2024-01-28T12:00:00.123\\u005a\"}\n ";
-    assert_eq!(activity(spaced).unwrap(), expected);
-    let answer = activity(&GOOD.replace("/home", "\\ud83d\\ude00 \\\" \\\\ \\b\\f\\n\\r\\t \u{e9}")).unwrap();
+    assert_eq!(event(spaced).unwrap(), expected);
+    let answer = event(&GOOD.replace("/home", "\\ud83d\\ude00 \\\" \\\\ \\b\\f\\n\\r\\t \u{e9}")).unwrap();
     assert_eq!(answer.members[2].0, "\u{1f600} \" \\ \u{8}\u{c}\n\r\t \u{e9}".as_bytes());
     assert_eq!(answer.members[1].0, b"u1");
     assert_eq!(
-        activity(&GOOD.replace("\"2024-01-28T12:00:00.123Z\"", "1706443200123")).unwrap().event_time_us,
+        event(&GOOD.replace("\"2024-01-28T12:00:00.123Z\"", "1706443200123")).unwrap().event_time_us,
         1_706_443_200_123_000
     );
 }
@@ -71,7 +71,7 @@ fn order_white_space_and_escapes_do_not_matter() {
 #[test]
 fn other_members_are_kept_as_they_are_written() {
     let json = with(r#""a\u0062":{ "x" : [1, "\u00e9"] },"c":"d","e":null,"f":-0.50,"":true"#);
-    let others: Vec<_> = activity(&json).unwrap().others;
+    let others: Vec<_> = event(&json).unwrap().others;
     let expected: [(&str, &str); 5] =
         [("ab", r#"{ "x" : [1, "\u00e9"] }"#), ("c", "\"d\""), ("e", "null"), ("f", "-0.50"), ("", "true")];
     let expected: Vec<_> = expected.map(|(a, b)| (a.as_bytes().to_vec(), b.as_bytes().to_vec())).into();
@@ -98,7 +98,7 @@ fn numbers_are_read() {
 
 #[test]
 fn nothing_is_a_tombstone() {
-    let mut decoder = JsonDecoder::new(ACTIVITY, Limits::default());
+    let mut decoder = JsonDecoder::new(EVENT, Limits::default());
     assert_eq!(decoder.decode(None).unwrap_err().reason, Reason::Tombstone);
     assert_eq!(decoder.decode(Some(Value::exact(b""))).unwrap_err().reason, Reason::Tombstone);
     assert_eq!(
@@ -111,8 +111,8 @@ fn nothing_is_a_tombstone() {
 fn reasons_come_in_their_order() {
     let limits = Limits { max_record_bytes: 200, max_string_bytes: 10 };
     let judge = |bytes: &[u8]| {
-        agree(ACTIVITY, limits, bytes, &[GOOD.as_bytes()]);
-        JsonDecoder::new(ACTIVITY, limits)
+        agree(EVENT, limits, bytes, &[GOOD.as_bytes()]);
+        JsonDecoder::new(EVENT, limits)
             .decode(Some(Value::exact(bytes)))
             .err()
             .map(|rejected| rejected.reason)
@@ -324,9 +324,77 @@ fn each_type_refuses_what_it_should() {
     }
 }
 
+/// What other languages and people write for numbers, and JSON does not.
+const NO_NUMBERS: [&str; 35] = [
+    "NaN",
+    "nan",
+    "-NaN",
+    "+NaN",
+    "Infinity",
+    "-Infinity",
+    "+Infinity",
+    "infinity",
+    "INF",
+    "inf",
+    "-inf",
+    "1.#INF",
+    "1.#QNAN",
+    "+1",
+    "+1.5",
+    "+0",
+    "--1",
+    "-+1",
+    "-",
+    ".5",
+    "-.5",
+    "5.",
+    "1.e3",
+    "1e",
+    "1e+",
+    "004",
+    "01",
+    "-01",
+    "0x1F",
+    "0b1",
+    "1_000",
+    "1f",
+    "1e400",
+    "\u{661}",
+    "\u{ff11}",
+];
+
+#[test]
+fn words_and_spellings_that_json_does_not_have_are_no_numbers_of_any_member() {
+    for bare in NO_NUMBERS {
+        for member in ["value", "cycle", "timestamp", "sensor", "place"] {
+            let (reason, _) = why(member, bare).unwrap_or_else(|| panic!("{member} {bare} was accepted"));
+            assert_eq!(reason, Reason::NotJson, "{member} {bare}");
+        }
+    }
+}
+
+#[test]
+fn a_number_in_a_text_is_a_text_however_it_is_written() {
+    let proper = ["0", "-0.0", "1", "-1", "20.5", "1e3", "9223372036854775808", ""];
+    for text in NO_NUMBERS.into_iter().chain(proper) {
+        let text = format!("\"{text}\"");
+        for (member, expected) in
+            [("value", Reason::Schema), ("cycle", Reason::Schema), ("timestamp", Reason::Time)]
+        {
+            let (reason, detail) =
+                why(member, &text).unwrap_or_else(|| panic!("{member} {text} was accepted"));
+            assert_eq!(reason, expected, "{member} {text}");
+            assert!(detail.contains(&format!("{member:?}")), "{detail}");
+        }
+        if text != "\"\"" {
+            assert_eq!(why("place", &text), None, "{text}");
+        }
+    }
+}
+
 #[test]
 fn the_detail_names_the_first_member_declared() {
-    let detail = |json: &str| activity(json).unwrap_err().detail.into_owned();
+    let detail = |json: &str| event(json).unwrap_err().detail.into_owned();
     assert_eq!(detail("{}"), "member \"event_time\" is missing");
     assert_eq!(detail(r#"{"event_type":1,"event_time":1}"#), "member \"user_id\" is missing");
     assert_eq!(detail(r#"{"page_url":1,"user_id":null,"event_time":1}"#), "member \"user_id\" is null");
@@ -355,7 +423,7 @@ fn changing_layouts_stay_on_the_fast_path() {
         GOOD.replace(":\"", ": \""),
         r#"{"user_id":"u1","page_url":"/home","event_type":"click","event_time":1706443200123}"#.to_owned(),
     ];
-    let mut decoder = JsonDecoder::new(ACTIVITY, Limits::default());
+    let mut decoder = JsonDecoder::new(EVENT, Limits::default());
     for shape in &shapes {
         decoder.decode(Some(Value::exact(shape.as_bytes()))).unwrap();
     }
@@ -370,7 +438,7 @@ fn changing_layouts_stay_on_the_fast_path() {
 
 #[test]
 fn text_that_is_not_ascii_stays_on_the_fast_path() {
-    let mut decoder = JsonDecoder::new(ACTIVITY, Limits::default());
+    let mut decoder = JsonDecoder::new(EVENT, Limits::default());
     decoder.decode(Some(Value::exact(GOOD.as_bytes()))).unwrap();
     let json = GOOD.replace("/home", "/h\u{f6}me/\u{4f60}\u{597d}");
     assert!(decoder.scan(Value::exact(json.as_bytes())).is_some());
@@ -383,8 +451,8 @@ fn text_that_is_not_ascii_stays_on_the_fast_path() {
 fn a_known_shape_excuses_nothing() {
     let limits = Limits { max_record_bytes: 400, max_string_bytes: 250 };
     let judge = |json: &[u8]| {
-        agree(ACTIVITY, limits, json, &[GOOD.as_bytes()]);
-        let mut decoder = JsonDecoder::new(ACTIVITY, limits);
+        agree(EVENT, limits, json, &[GOOD.as_bytes()]);
+        let mut decoder = JsonDecoder::new(EVENT, limits);
         decoder.decode(Some(Value::exact(GOOD.as_bytes()))).unwrap();
         decoder.decode(Some(Value::exact(json))).err().map(|rejected| rejected.reason)
     };
@@ -406,7 +474,7 @@ fn a_known_shape_excuses_nothing() {
 
 #[test]
 fn shapes_that_never_repeat_are_soon_let_be() {
-    let mut decoder = JsonDecoder::new(ACTIVITY, Limits::default());
+    let mut decoder = JsonDecoder::new(EVENT, Limits::default());
     for i in 0..10_000 {
         let json = with(&format!("\"m{i}\":1"));
         assert_eq!(ask(&mut decoder, Some(Value::exact(json.as_bytes()))).unwrap().others.len(), 1);
@@ -435,10 +503,10 @@ fn every_changed_byte_is_judged_alike() {
             for byte in *b"\"\\{}[]:, \n\t09.-+eEtZ/x\x00\x1f\x7f\x80\xc3\xe2\xff" {
                 let mut changed = json.clone().into_bytes();
                 changed[at] = byte;
-                changed_alike(ACTIVITY, &json, &changed);
+                changed_alike(EVENT, &json, &changed);
                 changed_alike(READING, &json, &changed);
             }
-            changed_alike(ACTIVITY, &json, &json.as_bytes()[..at]);
+            changed_alike(EVENT, &json, &json.as_bytes()[..at]);
             changed_alike(READING, &json, &json.as_bytes()[..at]);
         }
     }
