@@ -14,7 +14,6 @@ log=$work/run.log
 run() { # ARGUMENTS...: in the background
     "${bare[@]}" "$binary" run activity --epoch 100ms -w 2 "$@" >>"$log" 2>&1 &
     runner=$!
-    running+=("$runner")
 }
 fail() { tail -n 40 "$log" >&2; die "$*"; }
 until_true() { # SECONDS WHAT COMMAND...
@@ -42,7 +41,6 @@ keep_writing() {
 tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --partitions 3 --records 100000 --start 2026-01-01T00:00:00Z
 keep_writing >"$work/generate.log" 2>&1 &
 writer=$!
-running+=("$writer")
 run
 until_true 60 'rows in PostgreSQL' more_rows 0
 

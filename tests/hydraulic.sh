@@ -18,9 +18,8 @@ HDFS_HTTP_PORT=$(free_port 19870) HDFS_DN_PORT=$(free_port 19900) HDFS_DN_HTTP_P
 export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
 S3_PORT=$(free_port 18333) SEAWEEDFS_MASTER_PORT=$(free_port 19333) SEAWEEDFS_VOLUME_PORT=$(free_port 18580) SEAWEEDFS_FILER_PORT=$(free_port 18888)
 serve() { TIDEGATE_SERVICES_DIR=$services TIDEGATE_CACHE=$cache bash "tests/services/$1.sh" "${@:2}"; }
-running=()
 finish() {
-    for pid in "${running[@]:-}"; do [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || :; done
+    kill_jobs
     serve hdfs kill || :
     serve seaweedfs kill || :
     rm -rf "$services" "$place"
@@ -76,7 +75,6 @@ until_the_end() { # NAME LAKE CHECKPOINT
         workers=$((1 + RANDOM % 3))
         run "$@" -w "$workers" --speed 60x &
         pid=$!
-        running+=("$pid")
         if [ "$hits" -lt "$kills" ]; then
             sleep "0.$((RANDOM % 8 + 2))"
             [ $((RANDOM % 2)) = 0 ] || sleep 0.7
@@ -121,7 +119,6 @@ run hdfs-away "${hdfs%/*}/away" "$place/hdfs-away.checkpoint" --speed 30x &
 to_hdfs=$!
 run s3-away "${s3%/*}/away" "$place/s3-away.checkpoint" --speed 30x &
 to_s3=$!
-running+=("$to_hdfs" "$to_s3")
 sleep 1
 serve hdfs kill
 serve seaweedfs stop

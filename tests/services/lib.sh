@@ -75,6 +75,12 @@ spawn() { # PIDFILE LOGFILE COMMAND...: in the background, in a session of its o
     setsid "$@" </dev/null >>"$log" 2>&1 &
     printf '%s %s\n' "$!" "$(start_time_of "$!")" >"$pid_file"
 }
+# Kills the background jobs of this shell that still run or stand still. No pid that was kept: there are few, and by then it may be
+# that of somebody else.
+kill_jobs() {
+    local pid
+    for pid in $(jobs -pr) $(jobs -ps); do kill -9 "$pid" 2>/dev/null || :; done
+}
 stop_pid() { # PIDFILE SIGNAL SECONDS: then SIGKILL
     local pid tenths=$(($3 * 10))
     if pid=$(pid_of "$1"); then

@@ -17,14 +17,13 @@ own_place() { # NAME
     mkdir -p "$TIDEGATE_SERVICES_DIR"
 }
 
-# A broker and a PostgreSQL, and where they are in the environment of the program. On exit the processes of `running` are killed
+# A broker and a PostgreSQL, and where they are in the environment of the program. On exit what still runs in the background is killed
 # and all is removed. Also `servers`, flags; `psql`; `python`.
 broker_and_postgres() { # NAME KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT: the first free ones from there
     python=$(python_venv)
     own_place "$1"
     KAFKA_PORT=$(free_port "$2") && KAFKA_CONTROLLER_PORT=$(free_port "$3") && PG_PORT=$(free_port "$4")
     export KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT
-    running=()
     trap end_broker_and_postgres EXIT
     tests/services/kafka.sh start
     tests/services/postgres.sh start
@@ -35,8 +34,7 @@ broker_and_postgres() { # NAME KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT: the fir
     psql() { PSQLRC=/dev/null tests/services/postgres.sh psql -qAt "$@"; }
 }
 end_broker_and_postgres() {
-    local pid
-    for pid in "${running[@]:-}"; do [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || :; done
+    kill_jobs
     tests/services/kafka.sh wipe || :
     tests/services/postgres.sh wipe || :
     rm -rf "$work"
