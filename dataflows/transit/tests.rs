@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
@@ -214,7 +216,9 @@ proptest! {
 }
 
 /// A header, two vehicles and a trip, as a feed has them.
-const FEED: &[u8] = include_bytes!("../../fuzz/corpus/protobuf/feed.pb");
+static FEED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/protobuf/feed.pb")).unwrap()
+});
 
 /// A feed on the wire as the JSON that stands for it; none where a part of it is no message.
 fn as_json(feed: &[u8]) -> Option<Vec<u8>> {
@@ -238,11 +242,11 @@ fn ids_and_times(config: &Config, payload: &[u8]) -> Vec<(Option<String>, Result
 
 #[test]
 fn a_real_feed_and_its_json_have_the_same_entities() {
-    let seen = ids_and_times(&Config::default(), FEED);
+    let seen = ids_and_times(&Config::default(), &FEED);
     let vehicles_and_a_trip = ["v0", "v2", "t0"].map(|id| Some(id.to_owned()));
     assert!(seen.iter().map(|(id, _)| id.clone()).eq(vehicles_and_a_trip), "{seen:?}");
     assert!(seen.iter().all(|(_, time)| time.is_ok()), "{seen:?}");
-    assert_eq!(ids_and_times(&Config::default(), &as_json(FEED).unwrap()), seen);
+    assert_eq!(ids_and_times(&Config::default(), &as_json(&FEED).unwrap()), seen);
 }
 
 proptest! {
@@ -297,9 +301,9 @@ fn records_that_are_no_feed_are_refused_with_the_first_reason() {
 
 #[test]
 fn a_feed_behind_the_magic_byte_and_id_of_a_schema_registry_is_refused() {
-    assert!(times(FEED).iter().all(Result::is_ok));
+    assert!(times(&FEED).iter().all(Result::is_ok));
     for id in [0_u32, 7, u32::MAX] {
-        let framed = [&[0], &id.to_be_bytes()[..], &[0], FEED].concat();
+        let framed = [&[0], &id.to_be_bytes()[..], &[0], &FEED[..]].concat();
         assert_eq!(times(&framed), [Err(Reason::Schema)], "{id}");
     }
 }
