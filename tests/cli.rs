@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 mod place;
-use place::{Place, Ran, tidegate};
+use place::{Place, Ran, free_address, tidegate};
 
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_to_do() {
@@ -424,8 +424,7 @@ fn two_processes_make_one_run() {
     let place = Place::new();
     place.fixture("f", "");
     place.run("replay --fixture f --out one").is(0);
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-    place.write("hosts", format!("{}\n{}\n", free(), free()));
+    place.write("hosts", format!("{}\n{}\n", free_address(), free_address()));
     let line = "replay --fixture f --out two -h hosts -n 2 -w 2";
     let mut other = place.command(tidegate(), &format!("{line} -p 1"));
     let other = other.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
@@ -440,8 +439,7 @@ fn two_processes_make_one_run() {
 fn one_process_of_two_that_is_told_to_stop_ends_both() {
     let place = Place::new();
     place.fixture("f", "");
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-    place.write("hosts", format!("{}\n{}\n", free(), free()));
+    place.write("hosts", format!("{}\n{}\n", free_address(), free_address()));
     let start = |process: usize| {
         let line = format!("replay --fixture f --speed 1x -h hosts -n 2 -p {process}");
         let mut command = place.command(tidegate(), &line);

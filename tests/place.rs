@@ -2,8 +2,10 @@
 //! environment.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -71,6 +73,17 @@ impl Place {
         activity.as_object_mut().expect("an object").remove("seconds");
         activity
     }
+}
+
+/// An address of this machine that nobody listens on. Its port is below those that the system gives to connections, so that no
+/// connection of another test takes it before it is used; each call begins behind the port of the last.
+pub(crate) fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 23_000 + (std::process::id() % 20) as u16 * 100;
+    (0..100)
+        .map(|_| SocketAddr::from(([127, 0, 0, 1], first + NEXT.fetch_add(1, Ordering::Relaxed) % 100)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .expect("one port of a hundred is free")
 }
 
 impl Ran {

@@ -48,8 +48,9 @@ def main():
     wanted, got = lines(expected / "topics"), lines(recorded)
     if not wanted:
         sys.exit(f"there is no topic in {expected}")
-    for topic, records in wanted.items():
-        missing, more = records - got.get(topic, Counter()), got.get(topic, Counter()) - records
+    for topic in sorted(wanted.keys() | got.keys()):
+        before, after = wanted.get(topic, Counter()), got.get(topic, Counter())
+        missing, more = before - after, after - before
         if missing or more:
             shown = [*missing][:2] + [*more][:2]
             sys.exit(f"{topic}: {missing.total()} records missing, {more.total()} too many: {shown}")

@@ -6,21 +6,9 @@ cd "$(dirname "$0")/.."
 . tests/services/live.sh
 own_place spark
 trap 'rm -rf "$work"' EXIT
-apt_for java default-jre-headless mvn maven
 delta=4.0.0
-jars=$TIDEGATE_CACHE/delta-spark-$delta
-if [ ! -e "$jars/.whole" ]; then
-    mkdir -p "$jars"
-    cat >"$jars/pom.xml" <<X
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>tidegate</groupId><artifactId>delta-spark</artifactId><version>1</version><dependencies><dependency>
-<groupId>io.delta</groupId><artifactId>delta-spark_2.13</artifactId><version>$delta</version></dependency></dependencies></project>
-X
-    mvn -q -B -f "$jars/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$jars" >"$jars/mvn.log" 2>&1 ||
-        { tail -n 20 "$jars/mvn.log" >&2; die "maven could not fetch Delta $delta for Spark"; }
-    touch "$jars/.whole"
-fi
+jars=$TIDEGATE_CACHE/delta-spark-$delta/libs
+maven_jars "$jars" "io.delta:delta-spark_2.13:$delta"
 # Spark has Scala's library itself.
 list=$(printf '%s,' "$jars"/delta-*.jar "$jars"/antlr4-*.jar)
 python=$(venv spark pyspark==4.0.1 deltalake pyarrow)/bin/python
@@ -30,13 +18,10 @@ tidegate run transit --fixture "$work/transit" --out "$work/out" --epoch 500ms -
 read_back() { "$python" tests/spark_read.py "${list%,}" "$@"; }
 read_back "$work/out" 4
 say 'once small files are merged'
-for table in vehicle_positions trip_updates; do
-    merged=$(tidegate delta optimize "$work/out/delta/$table")
-    grep -qE '^version [0-9]+: [0-9]+ files became [12],' <<<"$merged" || die "$table: $merged"
-done
+merge_once "$work/out/delta"
 read_back "$work/out" 5
 say 'what the first command writes'
-mkdir "$work/first" && ln -s "$PWD/fixtures" "$work/first/fixtures"
+beside_fixtures "$work/first"
 (cd "$work/first" && tidegate -w 2 >/dev/null)
 read_back "$work/first/out" 1
 say 'Spark reads it all'

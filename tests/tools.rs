@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 mod place;
-use place::{Place, tidegate};
+use place::{Place, free_address, tidegate};
 
 /// A replay of 5,000 events, some of them late, and some lines that are no events.
 fn replayed(place: &Place) {
@@ -102,9 +102,7 @@ fn doctor_finds_what_is_in_the_way() {
 fn services_that_are_away_are_told_without_passwords() {
     let place = Place::new();
     let mut command = place.command(tidegate(), "validate --connect activity");
-    // A port that nobody listens on: it was free a moment ago.
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-    let (database, mongo) = (free(), free());
+    let (database, mongo) = (free_address(), free_address());
     command
         .env("DB_HOST", "127.0.0.1")
         .env("DB_PORT", database.port().to_string())

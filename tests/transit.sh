@@ -56,13 +56,8 @@ done
 (into_s3 -w 2) || { tail -n 20 "$work/s3.log" >&2; die "exit code $?"; }
 "$python" tests/transit_delta.py "$work/whole" s3://tidegate/delta || die "the Delta tables in S3 differ"
 # Small files merged, there and in a directory: the same rows, and fewer files.
-for tables in s3://tidegate/delta "$work/epochs/delta"; do
-    for table in vehicle_positions trip_updates; do
-        merged=$(tidegate delta optimize "$tables/$table")
-        grep -qE '^version [0-9]+: [0-9]+ files became [12],' <<<"$merged" || die "$tables/$table: $merged"
-        [ "$(tidegate delta optimize "$tables/$table")" = 'nothing to merge' ] || die "$tables/$table is merged twice"
-    done
-done
+merge_once s3://tidegate/delta
+merge_once "$work/epochs/delta"
 "$python" tests/transit_delta.py "$work/whole" s3://tidegate/delta || die "the Delta tables in S3 differ once they are merged"
 "$python" tests/transit_delta.py "$work/whole" "$work/epochs" || die "the Delta tables differ once they are merged"
 tidegate delta history s3://tidegate/delta/vehicle_positions | head -n 3

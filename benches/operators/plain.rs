@@ -5,7 +5,7 @@ use tidegate::operators::session::Mark;
 use tidegate::window::WindowSpec;
 
 use crate::data::{DATA, Event};
-use crate::differential::{Event as SessionEvent, Session};
+use crate::differential::{Event as SessionEvent, Session, nearest};
 use crate::{Answer, add};
 
 fn windows(spec: WindowSpec, event: &Event) -> std::ops::RangeInclusive<i64> {
@@ -56,9 +56,8 @@ pub(crate) fn features(spec: WindowSpec) -> Answer {
     }
     // The values are small integers: their sums, and what is made of them here, are exact in `f64`.
     let folded = rows.values().map(|&(count, sum, squares, _, first)| {
-        let (over, under) = (count * squares - sum * sum, count * (count - 1));
-        let variance = if under == 0 { 0.0 } else { over as f64 / under as f64 };
-        fold(first as u64, [sum as f64 / count as f64, variance.sqrt()])
+        let variance = nearest((count * squares - sum * sum, count * (count - 1)));
+        fold(first as u64, [nearest((sum, count)), variance.sqrt()])
     });
     (rows.len() as u64, folded.fold(0, u64::wrapping_add))
 }

@@ -45,11 +45,13 @@ impl Arguments {
 pub(crate) fn partitions(arguments: &Arguments) -> Vec<Vec<u8>> {
     if let Some(dir) = &arguments.data {
         let file = |p: usize| dir.join(format!("p{p}.ndjson"));
-        return (0..)
+        let partitions: Vec<_> = (0..)
             .map(file)
             .take_while(|path| path.exists())
             .map(|path| std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}")))
             .collect();
+        assert!(!partitions.is_empty(), "there is no p0.ndjson in {dir:?}: make it with the generator");
+        return partitions;
     }
     make(arguments.records)
 }

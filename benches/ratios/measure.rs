@@ -162,14 +162,13 @@ impl Engine {
         let run = Arc::new(Run::new(Arc::clone(&self.source), Arc::new(SystemClock), Pace::Max));
         let outputs = Outputs::counted(OUTPUTS.len());
         let tallies = Arc::clone(&outputs.tallies);
-        let counted = Arc::clone(&tallies);
         let pipeline: Arc<dyn Pipeline> = Arc::new(config);
         let plan =
             Plan { cluster: Cluster::threads(workers), batch, interleave: Interleave::Aligned, count_only };
         let timed = Timed::of(|| {
             let counts = execute(&pipeline, &plan, &run, outputs).expect("workers start");
             let counts = counts.expect("worker 0 is here").expect("every process is well");
-            let rows = counted.read();
+            let rows = tallies.read();
             Found {
                 rejected: counts.rejected.iter().sum(),
                 late: std::array::from_fn(|output| counts.outputs[output].late),
@@ -252,21 +251,20 @@ pub(crate) fn bytes_per_open_entry() -> f64 {
     let minute = WindowSpec::tumbling(60_000_000).expect("a minute is a window");
     let mut store = PaneStore::<Count>::new(minute);
     let mut closer = WindowCloser::<Count>::new(minute, false);
+    let mut one = Count::default();
+    one.add(());
     for window in 0..10 {
         let time_us = window * 60_000_000;
         let mut keys = KeyColumn::default();
-        let mut partials = Vec::new();
         for page in 0..100_000 {
             let key = format!("https://example.com/catalogue/page/{page:05}");
             let slot = store.reach(time_us, i64::MIN).expect("nothing is late");
-            store.update(slot, || key_hash(key.as_bytes()), key.as_bytes(), |count| count.add(()));
-            keys.push(key_hash(key.as_bytes()), key.as_bytes());
-            let mut count = Count::default();
-            count.add(());
-            partials.push(count);
+            let hash = key_hash(key.as_bytes());
+            store.update(slot, || hash, key.as_bytes(), |count| count.add(()));
+            keys.push(hash, key.as_bytes());
         }
         let at = minute.eligible(time_us, i64::MIN).expect("nothing is late");
-        closer.merge(&PaneBlock { target: 0, at, keys, partials });
+        closer.merge(&PaneBlock { target: 0, at, partials: vec![one.clone(); keys.len()], keys });
     }
     assert_eq!((store.entries(), closer.entries()), (1_000_000, 1_000_000));
     (store.heap_bytes() + closer.heap_bytes()) as f64 / 1e6

@@ -3,15 +3,7 @@
 use tidegate::decode::protobuf::Kind::{
     self, Bool, Double, Enum, Float, Int32, Int64, Opaque, Text, Uint32, Uint64,
 };
-use tidegate::decode::protobuf::{Descriptor, Enumeration, Field};
-
-const fn one(number: u32, name: &'static str, kind: Kind) -> Field {
-    Field { number, name, kind, repeated: false }
-}
-
-const fn many(number: u32, name: &'static str, kind: Kind) -> Field {
-    Field { number, name, kind, repeated: true }
-}
+use tidegate::decode::protobuf::{Descriptor, Enumeration, many, one};
 
 macro_rules! message {
     ($constant:ident $name:literal: $($field:expr),+ $(,)?) => {

@@ -9,14 +9,13 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tidegate::ingest::Interleave;
 use tidegate::record::Partition;
-use tidegate::runtime::{Cluster, Pace};
 use tidegate::source::fixture::{Codec, FixtureSource, KcatWriter, SegmentWriter};
 use tidegate::source::memory::{MemorySource, OwnedRecord};
 use tidegate::summary::{FILE, Summary};
 use tidegate_dataflows::activity::{OUTPUTS, TABLES};
-use tidegate_dataflows::replay::{BATCH, Options, ReplayError, replay};
+use tidegate_dataflows::replay::ReplayError;
 
-use crate::harness::{SECOND, answer_of, event, plan, record};
+use crate::harness::{SECOND, answer_of, event, plan, record, replay_into};
 
 /// A directory with a fixture in `in`, and results in `out`.
 struct Place(TempDir);
@@ -37,7 +36,7 @@ impl Place {
     }
 
     fn replay(&self) -> Result<Summary, ReplayError> {
-        replay_into(&self.fixture(), &self.out())
+        replay_into("activity", &self.fixture(), &self.out())
     }
 
     /// Asserts that the replay fails with an error that names `file` and `position`, and that no result is
@@ -49,20 +48,6 @@ impl Place {
         assert!(error.contains(&format!("damaged at {position}:")), "{position} is not named by: {error}");
         assert_eq!(visible(&self.out()), [""; 0]);
     }
-}
-
-fn replay_into(fixture: &Path, out: &Path) -> Result<Summary, ReplayError> {
-    let options = Options {
-        fixture: fixture.to_owned(),
-        out: out.to_owned(),
-        cluster: Cluster::threads(2),
-        pace: Pace::Max,
-        batch: BATCH,
-        interleave: Interleave::Aligned,
-        idle: Vec::new(),
-        pipelines: Default::default(),
-    };
-    Ok(replay(&options, &["activity"], &|_, _, _| ())?.expect("process 0 has the summary"))
 }
 
 /// Every result that can be seen in an output directory: the summary, table rows, lake files, topic lines.
@@ -286,7 +271,8 @@ fn golden_replay_of_the_recording_gives_the_expected_counts() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let expected = fs::read_to_string(root.join("tests/expected/activity/summary.txt")).expect("readable");
     let place = Place::new();
-    let found = counts(&replay_into(&root.join("fixtures/activity"), &place.out()).expect("a replay"));
+    let found =
+        counts(&replay_into("activity", &root.join("fixtures/activity"), &place.out()).expect("a replay"));
     for line in expected.lines() {
         let (name, count) = line.rsplit_once(' ').expect("a name and a number");
         assert_eq!(found.get(name).copied(), count.parse().ok(), "{name}");

@@ -1,6 +1,7 @@
 //! A pipeline over records in memory, and everything that it gave.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
@@ -17,10 +18,12 @@ use tidegate::sink::topic::TopicBatch;
 use tidegate::sink::{AnySink, Sink, SinkError, Staged};
 use tidegate::source::Source;
 use tidegate::source::memory::{MemorySource, OwnedRecord};
+use tidegate::summary::Summary;
 use tidegate::time;
 use tidegate_dataflows::activity::{Config, OUTPUTS, TABLES};
 use tidegate_dataflows::outputs::{Outputs, Plan};
 use tidegate_dataflows::pipeline::{Pipeline, execute};
+use tidegate_dataflows::replay::{BATCH, Options, ReplayError, replay};
 
 /// 2026-01-01T00:00:00Z, the zero of all times in these tests.
 pub(crate) const ZERO_MS: i64 = 1_767_225_600_000;
@@ -329,4 +332,23 @@ pub(crate) fn judge_record(record: OwnedRecord) -> Outcome {
 /// What becomes of a record with this value, and time zero as its Kafka timestamp.
 pub(crate) fn judge(value: impl Into<Vec<u8>>) -> Outcome {
     judge_record(record(1, 0, value))
+}
+
+/// A pipeline's replay of a fixture on disk into a directory, by two workers.
+pub(crate) fn replay_into(
+    pipeline: &'static str,
+    fixture: &Path,
+    out: &Path,
+) -> Result<Summary, ReplayError> {
+    let options = Options {
+        fixture: fixture.to_owned(),
+        out: out.to_owned(),
+        cluster: Cluster::threads(2),
+        pace: Pace::Max,
+        batch: BATCH,
+        interleave: Interleave::Aligned,
+        idle: Vec::new(),
+        pipelines: Default::default(),
+    };
+    Ok(replay(&options, &[pipeline], &|_, _, _| ())?.expect("process 0 has the summary"))
 }

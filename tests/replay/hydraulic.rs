@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use tidegate::ingest::Interleave;
 use tidegate::record::Partition;
-use tidegate::runtime::{Cluster, Pace};
 use tidegate::source::fixture::KcatWriter;
 use tidegate::source::memory::{MemorySource, OwnedRecord};
 use tidegate::time;
 use tidegate_dataflows::hydraulic::{Config, SENSOR_COUNT, SENSORS, SensorSet, SilentPolicy};
-use tidegate_dataflows::replay::{BATCH, Options, replay};
 
-use crate::harness::{SECOND, ZERO_US, plan, record, tables_of};
+use crate::harness::{SECOND, ZERO_US, plan, record, replay_into, tables_of};
 
 const MILLISECOND: i64 = SECOND / 1000;
 
@@ -186,18 +184,7 @@ fn a_fixture_without_the_file_of_a_sensor_is_replayed_with_the_others() {
     }
     // PS6 has a file with nothing in it.
     fs::write(fixture.join("hydraulic-PS6.jsonl"), "").expect("written");
-    let options = Options {
-        fixture,
-        out: dir.path().join("out"),
-        cluster: Cluster::threads(2),
-        pace: Pace::Max,
-        batch: BATCH,
-        interleave: Interleave::Aligned,
-        idle: Vec::new(),
-        pipelines: Default::default(),
-    };
-    let summary =
-        replay(&options, &["hydraulic"], &|_, _, _| ()).expect("a replay").expect("process 0 has it");
+    let summary = replay_into("hydraulic", &fixture, &dir.path().join("out")).expect("a replay");
     let hydraulic = summary.pipelines.get("hydraulic").expect("the pipeline ran");
     assert_eq!((hydraulic.read, hydraulic.accepted), (45, 45));
     let rows = |name: &str| hydraulic.outputs.get(name).map(|output| output.rows);

@@ -5,7 +5,6 @@
 #   HDFS_DN_PORT (9866)  HDFS_DN_HTTP_PORT (9864)  HDFS_DN_IPC_PORT (9867)  HDFS_HEAP ("-Xms64m -Xmx384m")
 # Simple authentication: a client is whoever it says it is (HADOOP_USER_NAME); permissions are checked.
 . "$(dirname "$0")/lib.sh"
-need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not on PATH"; }
 HDFS_VERSION=${HDFS_VERSION:-3.5.0} SLF4J_VERSION=2.0.17
 HDFS_RPC_PORT=${HDFS_RPC_PORT:-9820} HDFS_HTTP_PORT=${HDFS_HTTP_PORT:-9870}
 HDFS_DN_PORT=${HDFS_DN_PORT:-9866} HDFS_DN_HTTP_PORT=${HDFS_DN_HTTP_PORT:-9864} HDFS_DN_IPC_PORT=${HDFS_DN_IPC_PORT:-9867}
@@ -14,21 +13,9 @@ LIBS=$TIDEGATE_CACHE/hadoop-$HDFS_VERSION/libs
 D=$TIDEGATE_SERVICES_DIR/hdfs NN=$D/namenode.pid DN=$D/datanode.pid
 
 install() {
-    [ -f "$LIBS/.complete" ] && return 0
-    need mvn; need java
-    mkdir -p "$LIBS"
-    cat >"$LIBS/../pom.xml" <<X
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>tidegate.services</groupId><artifactId>hdfs</artifactId><version>1</version><packaging>pom</packaging>
-<dependencies>
-<dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-common</artifactId><version>$HDFS_VERSION</version></dependency>
-<dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-hdfs</artifactId><version>$HDFS_VERSION</version></dependency>
-<dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-hdfs-client</artifactId><version>$HDFS_VERSION</version></dependency>
-</dependencies></project>
-X
-    mvn -q -B -f "$LIBS/../pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$LIBS" >"$LIBS/../mvn.log" 2>&1 || { tail -n 20 "$LIBS/../mvn.log" >&2; die "maven failed"; }
-    touch "$LIBS/.complete"
+    local artifacts=()
+    for part in common hdfs hdfs-client; do artifacts+=("org.apache.hadoop:hadoop-$part:$HDFS_VERSION"); done
+    maven_jars "$LIBS" "${artifacts[@]}"
 }
 OPENS="--add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/sun.nio.ch=ALL-UNNAMED"
 # shellcheck disable=SC2086
@@ -74,7 +61,8 @@ jmx() { curl -fsS "http://$HOST:$HDFS_HTTP_PORT/jmx?qry=Hadoop:service=NameNode,
 dn_ready() { jmx FSNamesystemState | grep -q '"NumLiveDataNodes" : 1' && jmx FSNamesystem | grep -q '"tag.HAState" : "active"' \
     && curl -fsS "http://$HOST:$HDFS_HTTP_PORT/jmx?get=Hadoop:service=NameNode,name=NameNodeInfo::Safemode" | grep -q '"Safemode" : ""'; }
 start() {
-    install; need curl
+    apt_for curl curl
+    install
     if pid_of "$NN" >/dev/null && pid_of "$DN" >/dev/null; then say "hdfs already runs"; return 0; fi
     config
     if ! pid_of "$NN" >/dev/null; then

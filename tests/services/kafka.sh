@@ -17,23 +17,8 @@ PID=$DIR/pid
 LOG=$DIR/kafka.log
 
 install() {
-    [ ! -f "$LIBS/.complete" ] || return 0
-    apt_for java default-jre-headless mvn maven
-    mkdir -p "$LIBS"
-    cat >"$LIBS/../pom.xml" <<X
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>tidegate.services</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
-<dependencies>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_$SCALA</artifactId><version>$KAFKA_VERSION</version></dependency>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$KAFKA_VERSION</version></dependency>
-<dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>$LOG4J_VERSION</version></dependency>
-</dependencies></project>
-X
-    say "fetching Kafka $KAFKA_VERSION"
-    mvn -q -B -f "$LIBS/../pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$LIBS" >"$LIBS/../mvn.log" 2>&1 ||
-        { tail -n 20 "$LIBS/../mvn.log" >&2; die "maven could not fetch Kafka $KAFKA_VERSION"; }
-    touch "$LIBS/.complete"
+    maven_jars "$LIBS" "org.apache.kafka:kafka_$SCALA:$KAFKA_VERSION" "org.apache.kafka:kafka-tools:$KAFKA_VERSION" \
+        "org.apache.logging.log4j:log4j-slf4j-impl:$LOG4J_VERSION"
 }
 jvm() { # LOG4J LEVEL, then java's arguments; everything is logged to stderr
     local level=$1

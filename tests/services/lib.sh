@@ -57,6 +57,30 @@ python_venv() {
     printf '%s\n' "$dir/bin/python"
 }
 
+# The jars of Maven artifacts and of what they need at run time, fetched once, and a JVM: maven_jars DIR GROUP:ARTIFACT:VERSION...
+maven_jars() {
+    local dir=$1 artifact group name version
+    shift
+    apt_for java default-jre-headless
+    [ ! -f "$dir/.complete" ] || return 0
+    apt_for mvn maven
+    mkdir -p "$dir"
+    {
+        echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        echo '<groupId>tidegate.services</groupId><artifactId>jars</artifactId><version>1</version><packaging>pom</packaging><dependencies>'
+        for artifact in "$@"; do
+            IFS=: read -r group name version <<<"$artifact"
+            echo "<dependency><groupId>$group</groupId><artifactId>$name</artifactId><version>$version</version></dependency>"
+        done
+        echo '</dependencies></project>'
+    } >"$dir/../pom.xml"
+    say "fetching $*"
+    mvn -q -B -f "$dir/../pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$dir" >"$dir/../mvn.log" 2>&1 ||
+        { tail -n 20 "$dir/../mvn.log" >&2; die "maven could not fetch $*"; }
+    touch "$dir/.complete"
+}
+
 # A pid file holds "PID STARTTIME", so that a reused pid is never taken for ours.
 start_time_of() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 state_of() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f1; }
@@ -75,11 +99,11 @@ spawn() { # PIDFILE LOGFILE COMMAND...: in the background, in a session of its o
     setsid "$@" </dev/null >>"$log" 2>&1 &
     printf '%s %s\n' "$!" "$(start_time_of "$!")" >"$pid_file"
 }
-# Kills the background jobs of this shell that still run or stand still. No pid that was kept: there are few, and by then it may be
-# that of somebody else.
+# Kills the background jobs of this shell that still run, or have been stopped. No pid that was kept: there are few, and by then it
+# may be that of somebody else.
 kill_jobs() {
     local pid
-    for pid in $(jobs -pr) $(jobs -ps); do kill -9 "$pid" 2>/dev/null || :; done
+    for pid in $(jobs -pr); do kill -9 "$pid" 2>/dev/null || :; done
 }
 stop_pid() { # PIDFILE SIGNAL SECONDS: then SIGKILL
     local pid tenths=$(($3 * 10))

@@ -17,6 +17,19 @@ own_place() { # NAME
     mkdir -p "$TIDEGATE_SERVICES_DIR"
 }
 
+# A new directory in which the program alone replays the recorded fixtures.
+beside_fixtures() { mkdir -p "$1" && ln -s "$PWD/fixtures" "$1/fixtures"; } # DIR
+
+# Merges the small files of transit's large Delta tables, and finds that a second time there is nothing to do.
+merge_once() { # DIR-OR-URL of the tables
+    local table merged
+    for table in vehicle_positions trip_updates; do
+        merged=$(tidegate delta optimize "$1/$table")
+        grep -qE '^version [0-9]+: [0-9]+ files became [12],' <<<"$merged" || die "$1/$table: $merged"
+        [ "$(tidegate delta optimize "$1/$table")" = 'nothing to merge' ] || die "$1/$table is merged twice"
+    done
+}
+
 # A broker and a PostgreSQL, and where they are in the environment of the program. On exit what still runs in the background is killed
 # and all is removed. Also `servers`, flags; `psql`; `python`.
 broker_and_postgres() { # NAME KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT: the first free ones from there

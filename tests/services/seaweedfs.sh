@@ -4,7 +4,6 @@
 #   SEAWEEDFS_VERSION (4.48)  S3_PORT (8333)  SEAWEEDFS_MASTER_PORT (9533)  SEAWEEDFS_VOLUME_PORT (8580)  SEAWEEDFS_FILER_PORT (8888); each also +10000 for gRPC
 #   S3_USER/S3_PASSWORD (tidegate/tidegate-secret)  S3_BUCKETS ("tidegate")
 . "$(dirname "$0")/lib.sh"
-need() { command -v "$1" >/dev/null 2>&1 || die "$1 is not on PATH"; }
 SEAWEEDFS_VERSION=${SEAWEEDFS_VERSION:-4.48}
 S3_PORT=${S3_PORT:-8333} SEAWEEDFS_MASTER_PORT=${SEAWEEDFS_MASTER_PORT:-9533} SEAWEEDFS_VOLUME_PORT=${SEAWEEDFS_VOLUME_PORT:-8580} SEAWEEDFS_FILER_PORT=${SEAWEEDFS_FILER_PORT:-8888}
 S3_USER=${S3_USER:-tidegate} S3_PASSWORD=${S3_PASSWORD:-tidegate-secret} S3_BUCKETS=${S3_BUCKETS:-tidegate}
@@ -19,7 +18,8 @@ buckets() { for b in $S3_BUCKETS; do case $(sign -X PUT "http://$HOST:$S3_PORT/$
 writes() { curl -fsS -o /dev/null -X PUT --data-binary ready "http://$HOST:$SEAWEEDFS_FILER_PORT/.ready" && curl -fsS -o /dev/null "http://$HOST:$SEAWEEDFS_FILER_PORT/.ready" && buckets; }
 start() {
     if p=$(pid_of "$PID"); then say "seaweedfs already runs (pid $p)"; return 0; fi
-    install; need curl
+    apt_for curl curl
+    install
     for p in "$S3_PORT" "$SEAWEEDFS_MASTER_PORT" "$SEAWEEDFS_VOLUME_PORT" "$SEAWEEDFS_FILER_PORT"; do port_free_or_die "$p"; port_free_or_die $((p + 10000)); done
     mkdir -p "$D/data"
     printf '{"identities":[{"name":"tidegate","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin","Read","Write","List","Tagging"]}]}\n' "$S3_USER" "$S3_PASSWORD" >"$D/s3.json"

@@ -5,15 +5,7 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 
 use super::wire::{Fields, WireError};
-use super::{Descriptor, Enumeration, Field, Kind, Message, Unknown, json, wire};
-
-const fn one(number: u32, name: &'static str, kind: Kind) -> Field {
-    Field { number, name, kind, repeated: false }
-}
-
-const fn many(number: u32, name: &'static str, kind: Kind) -> Field {
-    Field { number, name, kind, repeated: true }
-}
+use super::{Descriptor, Enumeration, Kind, Message, Unknown, json, many, one, wire};
 
 /// A type with a field of every kind, one of itself too. Numbers are those of GTFS-Realtime, so that any real feed is a seed.
 pub(super) static FEED: Descriptor = Descriptor {
@@ -181,6 +173,7 @@ pub(super) mod second {
         FileDescriptorProto, FileDescriptorSet,
     };
 
+    use super::super::Field;
     use super::super::described::DescribedType;
     use super::*;
 

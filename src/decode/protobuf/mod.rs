@@ -54,6 +54,16 @@ pub struct Field {
     pub repeated: bool,
 }
 
+/// A field that there may be one of.
+pub const fn one(number: u32, name: &'static str, kind: Kind) -> Field {
+    Field { number, name, kind, repeated: false }
+}
+
+/// A field that there may be several of.
+pub const fn many(number: u32, name: &'static str, kind: Kind) -> Field {
+    Field { number, name, kind, repeated: true }
+}
+
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
