@@ -6,6 +6,5 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // In a test, a panic and a line are the report.
 
 mod harness;
-mod measure;
 mod restart;
 mod source;
