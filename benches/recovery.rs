@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use tidegate::aggregate::{Aggregate, Count};
 use tidegate::checkpoint::{CheckpointError, Committer, Decision, DirStore, Inline, Pen, Store, recover};
+use tidegate::delivery::EarlyRows;
 use tidegate::ingest::Counts;
 use tidegate::keys::{KeyColumn, key_hash};
 use tidegate::operators::session::{Mark, SessionEvent, SessionMachine};
@@ -123,6 +124,8 @@ fn main() {
         unread: Vec::new(),
         input: Default::default(),
         idle_lines: None,
+        early: EarlyRows::default(),
+        not_shown: Default::default(),
         compactions,
         board: Arc::default(),
         keep: 3,

@@ -1,8 +1,9 @@
 //! Where a pipeline's results go: any number of sinks for each kind of output.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidegate::delivery::{SharedSink, Tallies};
+use tidegate::delivery::{EarlyRows, SharedSink, Tallies};
 use tidegate::ingest::Interleave;
 use tidegate::runtime::Cluster;
 use tidegate::sink::AnySink;
@@ -24,13 +25,16 @@ pub struct Outputs {
     pub topics: Sinks<TopicBatch>,
     /// Rows and digest of each of the pipeline's outputs.
     pub tallies: Arc<Tallies>,
+    /// Where early rows go.
+    pub early: EarlyRows,
 }
 
 impl Outputs {
     /// `outputs` outputs that are counted and not written.
     pub fn counted(outputs: usize) -> Self {
         let tallies = Arc::new(Tallies::new(outputs));
-        Outputs { tables: Vec::new(), lake: Vec::new(), topics: Vec::new(), tallies }
+        let early = EarlyRows::default();
+        Outputs { tables: Vec::new(), lake: Vec::new(), topics: Vec::new(), tallies, early }
     }
 }
 
@@ -43,6 +47,8 @@ pub struct Plan {
     pub batch: usize,
     /// The order of lanes.
     pub interleave: Interleave,
+    /// How long epochs last, where results of open windows may be given within them; `None` where epochs end with the input.
+    pub interval: Option<Duration>,
     /// Whether results of windows by key are counted as they close and not made into rows, and late and
     /// unusable records are counted and not kept: for benches.
     pub count_only: bool,

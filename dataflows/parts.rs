@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::delivery::{TableBlock, deliver};
+use tidegate::delivery::{TableBlock, deliver, show_early};
 use tidegate::digest::Digest;
 use tidegate::ingest::{
     AcceptAll, Decode, FrontSet, Ingested, LakeBlock, Ledger, Settings, SideTopics, Validate,
@@ -17,7 +17,9 @@ use tidegate::sink::topic::TopicBatch;
 use tidegate::state::StateHub;
 use tidegate::tick::{Tick, micros, step_us};
 use tidegate::topic_lines::{TopicBlock, TopicLines};
+use tidegate::window::Firing;
 use timely::ExchangeData;
+use timely::dataflow::operators::vec::Branch;
 use timely::dataflow::{Scope, StreamVec};
 
 use crate::outputs::{Outputs, Plan, Sinks};
@@ -44,8 +46,14 @@ pub struct Site<'scope, 'run> {
 
 impl<'scope> Site<'scope, '_> {
     /// How records are taken in whose partition watermarks stay `delay` behind, and which may be `max_ahead` of their Kafka
-    /// timestamps; the dataflow has windows with panes of these widths.
-    pub(crate) fn settings(&self, delay: Duration, max_ahead: Duration, panes_us: &[i64]) -> Settings {
+    /// timestamps; the dataflow has windows with panes of these widths, and gives results of open ones as [`Site::mode`] says.
+    pub(crate) fn settings(
+        &self,
+        delay: Duration,
+        max_ahead: Duration,
+        panes_us: &[i64],
+        update_every: Option<Duration>,
+    ) -> Settings {
         Settings {
             delay_us: micros(delay),
             max_ahead_us: micros(max_ahead),
@@ -53,6 +61,7 @@ impl<'scope> Site<'scope, '_> {
             interleave: self.plan.interleave,
             step_us: step_us(panes_us),
             max_skew_us: MAX_SKEW_US,
+            early: update_every.and_then(|every| Trigger::early_period(every, self.plan.interval?)),
         }
     }
 
@@ -97,13 +106,10 @@ impl<'scope> Site<'scope, '_> {
 
     /// When results leave windows: also every so often before they close, where that is asked for and there are epochs.
     pub(crate) fn mode(&self, update_every: Option<Duration>) -> Mode {
-        match update_every.filter(|_| self.state().is_kept()) {
-            Some(every) => {
-                let first = self.epochs.plan().first_given();
-                Mode::Update(Trigger::new(every, Arc::clone(self.run.clock()), first))
-            }
-            None => Mode::Final,
-        }
+        let Some((every, interval)) = update_every.zip(self.plan.interval) else { return Mode::Final };
+        let first = self.epochs.plan().first_given();
+        let trigger = Trigger::new(every, Arc::clone(self.run.clock()), first);
+        Mode::Update(trigger.within_epochs_of(interval))
     }
 
     /// What operators save their state with.
@@ -113,8 +119,13 @@ impl<'scope> Site<'scope, '_> {
 
     /// Table rows go to the tables' sinks.
     pub(crate) fn deliver_tables(&self, rows: StreamVec<'scope, Tick, TableBlock>) {
+        let (staged, early) = rows.branch(|_, block| block.firing == Firing::Early);
+        if self.plan.interval.is_some() {
+            let (worker, outputs) = (self.plan.cluster.sink_worker(0), self.outputs);
+            show_early(early, worker, self.run, self.epochs, &outputs.early, &outputs.tables);
+        }
         self.deliver(
-            rows,
+            staged,
             "Tables",
             0,
             &self.outputs.tables,
@@ -122,7 +133,7 @@ impl<'scope> Site<'scope, '_> {
             |block| TableBatch {
                 table: block.table as usize,
                 rows: block.rows,
-                provisional: block.provisional,
+                provisional: !block.firing.is_final(),
             },
         );
     }

@@ -236,6 +236,7 @@ fn run_pipeline(
         cluster: options.cluster.clone(),
         batch: options.batch,
         interleave: options.interleave,
+        interval: None,
         count_only: false,
     };
     let counts = execute(pipeline, &plan, &run, outputs)?;

@@ -14,7 +14,7 @@ use tidegate::checkpoint::{
     CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, S3Store, Store, backoff,
     claim_generation, recover,
 };
-use tidegate::delivery::{Deliver, Tallies};
+use tidegate::delivery::{Deliver, EarlyRows, Tallies};
 use tidegate::ingest::{IdleDecision, IdlePolicy, Interleave, Ledger};
 use tidegate::keys::key_hash;
 use tidegate::runtime::{
@@ -320,6 +320,7 @@ fn run_once(
         pen.board = Arc::clone(run.board());
         opened.show(run.board());
         (pen.input, pen.idle_lines) = (input, opened.idle_lines(&**pipeline));
+        pen.early = opened.early.clone();
         lead = Some(pen);
         sinks = Some(opened);
     }
@@ -453,6 +454,8 @@ impl Ground {
             decided: start.decided.clone(),
             input: InputMark::default(),
             idle_lines: None,
+            early: EarlyRows::default(),
+            not_shown: Default::default(),
             deltas: start.deltas.clone(),
             unread: Vec::new(),
             compactions: Arc::clone(compactions),
@@ -559,6 +562,7 @@ fn work(
         cluster: options.cluster.clone(),
         batch: options.batch,
         interleave: options.interleave,
+        interval: Some(options.interval),
         count_only: false,
     };
     let (mut stage, pen) = (start.stage(pipeline, plan, run, outputs, compactions), Mutex::new(pen));

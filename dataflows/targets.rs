@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tidegate::checkpoint::IdleLines;
-use tidegate::delivery::{Deliver, SharedSink, Tallies};
+use tidegate::delivery::{Deliver, EarlyRows, SharedSink, Tallies};
 use tidegate::ingest::{IdleDecision, idle_topic};
 use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
@@ -278,6 +278,8 @@ pub struct Opened {
     topics: Sinks<tidegate::sink::topic::TopicBatch>,
     /// See [`Targets::idle`].
     idle: bool,
+    /// The way of early rows to who commits.
+    pub(crate) early: EarlyRows,
     /// All of them by name, for deciding epochs.
     all: Vec<(String, Arc<dyn Deliver>)>,
 }
@@ -301,6 +303,7 @@ impl Opened {
             lake: self.lake.clone(),
             topics: self.topics.clone(),
             tallies: Arc::clone(tallies),
+            early: self.early.clone(),
         }
     }
 

@@ -190,6 +190,7 @@ impl Replay {
             interleave: Interleave::Aligned,
             step_us: step_us(&panes),
             max_skew_us: MAX_SKEW_US,
+            early: None,
         }
     }
 }
@@ -283,7 +284,7 @@ impl<'scope> Flow<'scope, '_> {
             |block| TableBatch {
                 table: block.table as usize,
                 rows: block.rows,
-                provisional: block.provisional,
+                provisional: !block.firing.is_final(),
             },
         );
     }

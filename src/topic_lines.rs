@@ -124,7 +124,7 @@ impl TopicLines {
     /// Sends what has grown to a block, or everything where the edge asks for it.
     pub fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(TopicBlock)) {
         for open in self.open.iter_mut().flatten() {
-            let due = !matches!(edge, Edge::Advance(_)) || open.lines.len() >= BLOCK_BYTES;
+            let due = edge.is_end() || open.lines.len() >= BLOCK_BYTES;
             if due && open.count > 0 {
                 send(TopicBlock {
                     topic: open.topic,

@@ -20,7 +20,9 @@ export TIDEGATE_SERVICES_DIR='$TIDEGATE_SERVICES_DIR'
 tests/services/postgres.sh psql -q -c 'DROP SCHEMA public CASCADE' -c 'CREATE SCHEMA public'
 '$python' tests/drop_topics.py '$KAFKA_BOOTSTRAP_SERVERS' user_activity
 R
-"${bare[@]}" "$python" tests/crash.py "$binary" "$work/data" 11 --kills "${EXACTLY_ONCE_KILLS:-30}" --patience 1.5 \
+# In update mode, with rows of open windows within epochs: what a killed run has shown must not stay.
+updating=(TIDEGATE_ACTIVITY_UPDATE_EVERY=20ms TIDEGATE_ACTIVITY_UPDATE_SESSIONS=true)
+"${bare[@]}" "${updating[@]}" "$python" tests/crash.py "$binary" "$work/data" 11 --kills "${EXACTLY_ONCE_KILLS:-30}" --patience 1.5 \
     --configured "bash '$work/reset'" -- activity --until-end --epoch 100ms
 tidegate verify activity --fixture "$work/recorded" --postgres
 tidegate record "${servers[@]}" --topic enriched_activity --topic user_activity.late --topic user_activity.dlq --out "$work/written"

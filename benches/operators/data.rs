@@ -142,7 +142,7 @@ pub(crate) fn feed<'s, F: Front<Ready>>(
                     capability.downgrade(&capability.time().at(time_us));
                     activator.activate();
                 }
-                Edge::Flush | Edge::End(_) => held = None,
+                _ => held = None,
             }
         }
     })

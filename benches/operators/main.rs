@@ -260,6 +260,7 @@ fn sessions(c: &mut Criterion) {
                     let sessions = blocks.to_owners().sessions(
                         "Sessions",
                         gap_us,
+                        false,
                         ledger,
                         0,
                         &StateHub::none(),

@@ -163,8 +163,13 @@ impl Engine {
         let outputs = Outputs::counted(OUTPUTS.len());
         let tallies = Arc::clone(&outputs.tallies);
         let pipeline: Arc<dyn Pipeline> = Arc::new(config);
-        let plan =
-            Plan { cluster: Cluster::threads(workers), batch, interleave: Interleave::Aligned, count_only };
+        let plan = Plan {
+            cluster: Cluster::threads(workers),
+            batch,
+            interleave: Interleave::Aligned,
+            interval: None,
+            count_only,
+        };
         let timed = Timed::of(|| {
             let counts = execute(&pipeline, &plan, &run, outputs).expect("workers start");
             let counts = counts.expect("worker 0 is here").expect("every process is well");
@@ -233,6 +238,7 @@ impl Engine {
             cluster: Cluster::threads(1),
             batch: BATCH,
             interleave: Interleave::Aligned,
+            interval: None,
             count_only: false,
         };
         let pipeline: Arc<dyn Pipeline> = Arc::new(Config::default());

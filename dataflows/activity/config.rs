@@ -53,9 +53,11 @@ pub struct Config {
     pub limits: Limits,
     /// The windows of `page_view_counts`; default 1 minute, tumbling.
     pub page_view_windows: WindowSpec,
-    /// How often rows of `page_view_counts` whose windows are still open are written, at the ends of epochs; default `None`: each
-    /// row once, when its window closes.
+    /// How often rows of windows that are still open are written, at the ends of epochs and within them; default `None`: each row
+    /// once, when its window closes.
     pub update_every: Option<Duration>,
+    /// Whether a live run writes rows of open sessions too, at the end of every epoch; default no.
+    pub update_sessions: bool,
     /// The windows of `active_users`; default 5 minutes, sliding by 1. A user is counted in each window, so
     /// that state and rows grow with size / slide.
     pub active_user_windows: WindowSpec,
@@ -103,6 +105,7 @@ impl Default for Config {
             limits: Limits::default(),
             page_view_windows: WindowSpec::tumbling(MINUTE_US).expect("a minute is a window"),
             update_every: None,
+            update_sessions: false,
             active_user_windows: WindowSpec::sliding(5 * MINUTE_US, MINUTE_US)
                 .expect("5 minutes by 1 is a window"),
             distinct: DistinctMode::Exact,

@@ -24,7 +24,7 @@ use tidegate::operators::keyed::{KeyedRouter, ToOwners};
 use tidegate::operators::keyed_window::{CloseWindows, WindowFront};
 use tidegate::operators::latest::LatestByKey;
 use tidegate::operators::net_changes::NetChanges;
-use tidegate::operators::session::Sessions;
+use tidegate::operators::session::{SessionBlock, Sessions};
 use tidegate::tick::micros;
 use tidegate::topic_lines::TopicLines;
 use tidegate::window::ClosedWindow;
@@ -44,7 +44,7 @@ pub use topology::topology;
 /// Builds the pipeline's dataflow on one worker.
 pub fn build(at: Site<'_, '_>, config: &Config) {
     let panes_us = [config.page_view_windows.pane_us(), config.active_user_windows.pane_us()];
-    let settings = at.settings(config.delay, config.max_ahead, &panes_us);
+    let settings = at.settings(config.delay, config.max_ahead, &panes_us, config.update_every);
     let decoder = ActivityDecoder::new(config.limits);
     let (peers, on) = (at.scope.peers(), config.outputs);
     let exact = on.active_users && config.distinct == DistinctMode::Exact;
@@ -79,9 +79,9 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         if at.plan.count_only {
             count(views, PAGE_VIEW_COUNTS, at.epochs, &at.outputs.tallies, |closed| closed.values.len());
         } else {
-            let is_final = |closed: &ClosedWindow<u64>| closed.is_final;
+            let firing = |closed: &ClosedWindow<u64>| closed.firing;
             let table = PAGE_VIEW_COUNTS as u32;
-            rows.push(views.table_rows_final(table, page_view_counts, is_final, tables::page_views));
+            rows.push(views.table_rows_fired(table, page_view_counts, firing, tables::page_views));
         }
     }
 
@@ -96,8 +96,8 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         let estimated = sketches
             .close_windows("ActiveUsersApprox", spec, mode(), at.state())
             .map(tables::ActiveUsers::estimated);
-        let (active, is_final) = (counted.concat(estimated), |row: &tables::ActiveUsers| row.is_final);
-        rows.push(active.table_rows_final(ACTIVE_USERS as u32, active_users, is_final, tables::active_users));
+        let (active, firing) = (counted.concat(estimated), |row: &tables::ActiveUsers| row.firing);
+        rows.push(active.table_rows_fired(ACTIVE_USERS as u32, active_users, firing, tables::active_users));
     }
 
     // Sessions by user, and the last one of each.
@@ -106,18 +106,21 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         let sessions = by_user.sessions(
             "Sessions",
             gap_us,
+            config.update_sessions,
             at.ledger.clone(),
             USER_SESSIONS,
             at.state(),
             UserEvent::session,
         );
+        // Open ones too, where they are given: of one session the longest is the last, and that is how it ends.
         let by_user = sessions.clone().flat_map(tables::by_user);
         let latest = by_user.latest_by_key("UserSessions", at.state()).net_changes();
         rows.push(latest.table_changes(USER_SESSIONS as u32, user_sessions, tables::user_session));
         if at.plan.count_only {
             count(sessions, SESSION_HISTORY, at.epochs, &at.outputs.tallies, |block| block.sessions.len());
         } else {
-            rows.push(sessions.table_rows(SESSION_HISTORY as u32, session_history, tables::session_history));
+            let (table, firing) = (SESSION_HISTORY as u32, |block: &SessionBlock| block.firing);
+            rows.push(sessions.table_rows_fired(table, session_history, firing, tables::session_history));
         }
     }
 

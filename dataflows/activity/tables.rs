@@ -8,7 +8,7 @@ use tidegate::operators::session::SessionBlock;
 use tidegate::rows::ColumnType::{Bool, Int, Text, Time};
 use tidegate::rows::{Cell, ColumnDef, RowBatch, Schema};
 use tidegate::sink::lake::LakeBatch;
-use tidegate::window::{ClosedWindow, WindowSpec};
+use tidegate::window::{ClosedWindow, Firing, WindowSpec};
 
 /// Every output, in the order of the summary. The first three are those that records meet.
 pub const OUTPUTS: [&str; 8] = [
@@ -115,20 +115,20 @@ pub(super) struct ActiveUsers {
     start_us: i64,
     end_us: i64,
     users: u64,
-    pub(super) is_final: bool,
+    pub(super) firing: Firing,
 }
 
 impl ActiveUsers {
     /// Counted exactly.
     pub(super) fn of(spec: &WindowSpec, count: DistinctCount) -> Self {
-        let DistinctCount { window, keys, is_final } = count;
-        ActiveUsers { start_us: spec.start(window), end_us: spec.end(window), users: keys, is_final }
+        let DistinctCount { window, keys, firing } = count;
+        ActiveUsers { start_us: spec.start(window), end_us: spec.end(window), users: keys, firing }
     }
 
     /// Estimated by a sketch; everybody is one group.
     pub(super) fn estimated(closed: ClosedWindow<u64>) -> Self {
-        let ClosedWindow { start_us, end_us, is_final, values, .. } = closed;
-        ActiveUsers { start_us, end_us, users: values[0], is_final }
+        let ClosedWindow { start_us, end_us, firing, values, .. } = closed;
+        ActiveUsers { start_us, end_us, users: values[0], firing }
     }
 }
 

@@ -62,7 +62,7 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
     let settings = Settings {
         step_us: config.windows.pane_us(),
         max_skew_us: MAX_SKEW_US.max(config.windows.size_us()),
-        ..at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()])
+        ..at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()], config.update_every)
     };
     let names = topics(config);
     let lines = |first: usize| {
@@ -84,16 +84,16 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
     let mode = at.mode(config.update_every);
     let all =
         streams.0.close_windows("SensorFeatures", config.windows, mode, at.state()).flat_map(|closed| {
-            let is_final = closed.is_final;
-            sensor_rows(closed).into_iter().map(move |row| (is_final, row))
+            let firing = closed.firing;
+            sensor_rows(closed).into_iter().map(move |row| (firing, row))
         });
-    rows.push(all.clone().table_rows_final(
+    rows.push(all.clone().table_rows_fired(
         SENSOR_FEATURES as u32,
         sensor_features,
-        |(is_final, _)| *is_final,
+        |(firing, _)| *firing,
         |(_, row), rows| tables::sensor_features(row, rows),
     ));
-    let features = all.filter(|(is_final, _)| *is_final).map(|(_, row)| row);
+    let features = all.filter(|(firing, _)| firing.is_final()).map(|(_, row)| row);
 
     // All sensors of a (second, cycle).
     let synced = synchronize(features.clone(), config, at.state()).inspect(metrics::newest(at.run.board()));

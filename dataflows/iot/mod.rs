@@ -65,7 +65,8 @@ impl Config {
 
 /// Builds the pipeline's dataflow on one worker.
 pub fn build(at: Site<'_, '_>, config: &Config, stage: Stage) {
-    let settings = at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()]);
+    let settings =
+        at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()], config.update_every);
     let (validates, aggregates) = (stage != Stage::Aggregates, stage != Stage::Validate);
     let quality = QualityCounts::default();
     let validator = validates.then(|| Validation::new(config, quality.clone(), at.state().is_kept()));
@@ -95,10 +96,10 @@ pub fn build(at: Site<'_, '_>, config: &Config, stage: Stage) {
     let epochs = at.epochs.clone();
     let aggregates = by_sensor
         .close_windows("RealTimeAggregates", config.windows, at.mode(config.update_every), at.state())
-        .table_rows_final(
+        .table_rows_fired(
             REAL_TIME_AGGREGATES as u32,
             aggregates_schema,
-            |window| window.is_final,
+            |window| window.firing,
             move |window, rows| tables::aggregates(window, epochs.wall_us(), rows),
         );
     // Broken rules by sensor, over the whole run.

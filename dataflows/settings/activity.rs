@@ -18,6 +18,7 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
     section.read("distinct", &DISTINCT, &mut config.distinct, findings);
     section.read("session_gap", &POSITIVE_DURATION, &mut config.session_gap, findings);
     section.read("update_every", &OPTIONAL_DURATION, &mut config.update_every, findings);
+    section.read("update_sessions", &SWITCH, &mut config.update_sessions, findings);
 
     let mut windows = section.section("windows", findings);
     let mut page_views = windows.section("page_view_counts", findings);

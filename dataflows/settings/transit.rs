@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate::decode::protobuf::described::DescribedType;
 use tidegate::window::WindowSpec;
 
-use super::kinds::{BYTES, DURATION, Kind, OPTIONAL_DURATION, POSITIVE_DURATION, TOPIC, wrong};
+use super::kinds::{BYTES, DURATION, Kind, OPTIONAL_DURATION, POSITIVE_DURATION, SWITCH, TOPIC, wrong};
 use super::section::{Findings, Section};
 use super::sinks::OPTIONAL_PATH;
 use crate::transit::{Config, Format, TimeUnit};
@@ -37,6 +37,7 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
         Err(bad) => section.misfit(made, bad.to_string(), "write a shorter window", findings),
     }
     section.read("update_every", &OPTIONAL_DURATION, &mut config.update_every, findings);
+    section.read("update_sessions", &SWITCH, &mut config.update_sessions, findings);
     section.read("session_gap", &POSITIVE_DURATION, &mut config.session_gap, findings);
     let mut events = section.section("events", findings);
     events.read("time_field", &MEMBER, &mut config.time_field, findings);

@@ -94,7 +94,7 @@ impl World {
         all.flat_map(|held| held.lock().unwrap_or_else(PoisonError::into_inner).visible.clone()).collect()
     }
 
-    fn sink<B: 'static>(
+    fn sink<B: Clone + 'static>(
         &self,
         name: &'static str,
         held: &Arc<Mutex<Held>>,
@@ -172,7 +172,8 @@ impl World {
         let steps = Arc::clone(&self.steps);
         // Refusals end; a process that is dead waits for nothing.
         let retry = Box::new(move |_tries| !steps.is_dead());
-        let pen = ground.lead(&*self.pipeline, &start, sinks, &compactions, retry).map_err(said)?;
+        let mut pen = ground.lead(&*self.pipeline, &start, sinks, &compactions, retry).map_err(said)?;
+        pen.early = outputs.early.clone();
         if start.decided.as_ref().is_some_and(|decided| decided.finished) {
             return Ok(End::Finished);
         }
@@ -180,6 +181,7 @@ impl World {
             cluster: Cluster::threads(how.workers),
             batch: how.batch,
             interleave: Interleave::Shuffled(how.seed),
+            interval: Some(Duration::from_micros(how.interval_us)),
             count_only: false,
         };
         let stage = start.stage(&self.pipeline, plan, &run, outputs, compactions);

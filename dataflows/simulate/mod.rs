@@ -25,6 +25,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate::delivery::Tallies;
 use tidegate::ingest::{Counts, Interleave};
@@ -70,11 +71,13 @@ pub enum Plant {
     LostCounts,
     /// A partition goes on a record too late.
     SkippedRecord,
+    /// What a process had shown of an epoch that it did not decide stays when another takes over.
+    ShownStays,
 }
 
 impl Plant {
     /// Everything that can be planted.
-    pub const ALL: [Plant; 8] = [
+    pub const ALL: [Plant; 9] = [
         Plant::CommitBeforeManifest,
         Plant::FileNotForced,
         Plant::NameNotForced,
@@ -83,6 +86,7 @@ impl Plant {
         Plant::LostIdleDecision,
         Plant::LostCounts,
         Plant::SkippedRecord,
+        Plant::ShownStays,
     ];
 
     fn spoil(self, start: &mut Start) {
@@ -149,7 +153,8 @@ impl Told {
 
 /// Logs and their answers, for any number of simulations of `activity`.
 pub struct Simulator {
-    pipeline: Arc<dyn Pipeline>,
+    /// In final mode, and in update mode with results within epochs.
+    pipelines: [Arc<dyn Pipeline>; 2],
     logs: Vec<(Log, Answer)>,
 }
 
@@ -161,13 +166,16 @@ impl Simulator {
     pub fn new(records: u64) -> Result<Self, String> {
         let config = activity::Config::default();
         let topic = config.topic.clone();
+        let every = Some(Duration::from_millis(1));
+        let updating = activity::Config { update_every: every, update_sessions: true, ..config.clone() };
         let pipeline: Arc<dyn Pipeline> = Arc::new(config);
         let logs = (0..LOGS).map(|seed| {
             let log = log::activity(&topic, seed, records).map_err(|error| error.to_string())?;
             let answer = undisturbed(&pipeline, &log)?;
             Ok((log, answer))
         });
-        Ok(Simulator { logs: logs.collect::<Result<_, String>>()?, pipeline })
+        let logs = logs.collect::<Result<_, String>>()?;
+        Ok(Simulator { logs, pipelines: [pipeline, Arc::new(updating)] })
     }
 
     /// The simulation of `seed`: killed before steps that it draws.
@@ -190,7 +198,9 @@ impl Simulator {
     fn simulate(&self, seed: u64, first: Option<u64>, plant: Plant) -> Result<Told, Divergence> {
         let mut random = Random::new(seed);
         let (log, answer) = &self.logs[random.below(LOGS) as usize];
-        let world = World::new(Arc::clone(&self.pipeline), log, plant);
+        // In the end both modes leave the same rows.
+        let pipeline = &self.pipelines[random.below(2) as usize];
+        let world = World::new(Arc::clone(pipeline), log, plant);
         let (mut told, mut lives) = (Told::default(), Vec::new());
         let diverged = |what: String, lives: &[String]| Divergence { seed, what, lives: lives.to_vec() };
         loop {
@@ -292,6 +302,7 @@ fn undisturbed(pipeline: &Arc<dyn Pipeline>, log: &Log) -> Result<Answer, String
         cluster: Cluster::threads(1),
         batch: 4096,
         interleave: Interleave::Aligned,
+        interval: None,
         count_only: false,
     };
     let counts = execute(pipeline, &plan, &run, outputs).map_err(|error| error.to_string())?;

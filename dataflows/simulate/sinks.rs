@@ -41,9 +41,24 @@ pub(super) struct Held {
     pub(super) visible: BTreeMap<String, Content>,
     mark: Option<u64>,
     generation: u64,
+    /// Rows by place and key that were shown before their epochs ended, by epoch.
+    shown: BTreeMap<u64, Vec<(String, String)>>,
 }
 
 impl Held {
+    /// Fences off `generation`, if a newer one was here.
+    fn claim(&mut self, sink: &str, generation: u64) -> Result<(), SinkError> {
+        if generation < self.generation {
+            return Err(SinkError::Fenced {
+                sink: sink.to_owned(),
+                ours: generation,
+                newer: self.generation,
+            });
+        }
+        self.generation = generation;
+        Ok(())
+    }
+
     fn apply(&mut self, entries: &[(String, Entry)]) {
         for (place, entry) in entries {
             let content = self.visible.entry(place.clone());
@@ -111,7 +126,7 @@ impl<B> MemorySink<B> {
     }
 }
 
-impl<B> Sink for MemorySink<B> {
+impl<B: Clone> Sink for MemorySink<B> {
     type Batch = B;
 
     fn write(&mut self, epoch: u64, batch: B) -> Result<(), SinkError> {
@@ -147,13 +162,9 @@ impl<B> Sink for MemorySink<B> {
 
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         self.step("commit in")?;
-        let sink = self.name.to_owned();
         {
             let mut held = self.held();
-            if generation < held.generation {
-                return Err(SinkError::Fenced { sink, ours: generation, newer: held.generation });
-            }
-            held.generation = generation;
+            held.claim(self.name, generation)?;
             if held.mark < Some(epoch) {
                 if held.mark.unwrap_or(0) + 1 != epoch {
                     let mark = held.mark;
@@ -167,6 +178,7 @@ impl<B> Sink for MemorySink<B> {
                 if self.plant != Plant::MarkApart {
                     held.mark = Some(epoch);
                 }
+                held.shown.retain(|shown, _| *shown > epoch);
             }
         }
         if self.plant == Plant::MarkApart {
@@ -177,6 +189,44 @@ impl<B> Sink for MemorySink<B> {
         self.open.retain(|open, _| *open > epoch);
         self.prepared.retain(|prepared, _| *prepared > epoch);
         self.step("answer of commit in")
+    }
+
+    fn shows(&self) -> bool {
+        true
+    }
+
+    fn show(&mut self, epoch: u64, generation: u64, batches: &[B]) -> Result<(), SinkError> {
+        self.step("show in")?;
+        let entries: Vec<_> = batches.iter().flat_map(|batch| (self.render)(batch.clone())).collect();
+        let mut held = self.held();
+        held.claim(self.name, generation)?;
+        if held.mark.is_none_or(|mark| mark < epoch) {
+            let key = |(place, entry): &(String, Entry)| match entry {
+                Entry::Row { key, .. } => Some((place.clone(), key.clone())),
+                _ => None,
+            };
+            held.shown.entry(epoch).or_default().extend(entries.iter().filter_map(key));
+            held.apply(&entries);
+        }
+        drop(held);
+        self.step("answer of show in")
+    }
+
+    fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
+        self.step("take back in")?;
+        let mut held = self.held();
+        held.claim(self.name, generation)?;
+        if self.plant == Plant::ShownStays {
+            return Ok(());
+        }
+        let mark = held.mark.unwrap_or(0);
+        for (place, key) in held.shown.split_off(&(mark + 1)).into_values().flatten() {
+            if let Some(Content::Keyed(rows)) = held.visible.get_mut(&place) {
+                rows.remove(&key);
+            }
+        }
+        drop(held);
+        self.step("answer of take back in")
     }
 
     fn committed(&mut self) -> Result<Option<u64>, SinkError> {

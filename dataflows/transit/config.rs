@@ -65,9 +65,11 @@ pub struct Config {
     pub limits: Limits,
     /// The windows of `route_activity`; default 5 minutes, tumbling.
     pub windows: WindowSpec,
-    /// How often rows of `route_activity` whose windows are still open are written, at the ends of epochs; default `None`: each
-    /// row once, when its window closes.
+    /// How often rows of `route_activity` whose windows are still open are written, at the ends of epochs and within them; default
+    /// `None`: each row once, when its window closes.
     pub update_every: Option<Duration>,
+    /// Whether a live run writes rows of open vehicle sessions too, at the end of every epoch; default no.
+    pub update_sessions: bool,
     /// The silence that ends a vehicle's run; default 30 minutes.
     pub session_gap: Duration,
     /// The member of other JSON objects that is their event time; default none: Kafka's timestamp.
@@ -96,6 +98,7 @@ impl Config {
                     time_field,
                     time_unit,
                     update_every: _,
+                    update_sessions: _,
                 } = self.0;
                 let mut state = f.debug_struct("Config");
                 state.field("topic", topic).field("format", format);
@@ -131,6 +134,7 @@ impl Default for Config {
             limits: Limits::default(),
             windows: WindowSpec::tumbling(5 * MINUTE_US).expect("5 minutes are a window"),
             update_every: None,
+            update_sessions: false,
             session_gap: Duration::from_secs(1800),
             time_field: None,
             time_unit: TimeUnit::default(),
@@ -148,7 +152,10 @@ mod tests {
     fn state_is_of_the_same_settings_whether_open_windows_are_shown_or_not() {
         let update_every = Some(Duration::from_secs(10));
         let transit = Config::default().state_schema();
-        assert_eq!(Config { update_every, ..Config::default() }.state_schema(), transit);
+        assert_eq!(
+            Config { update_every, update_sessions: true, ..Config::default() }.state_schema(),
+            transit
+        );
         assert_eq!(
             transit,
             "Config { topic: \"dev_topic\", format: Auto, delay: 120s, max_ahead: 3600s, \

@@ -94,7 +94,7 @@ impl Front<TransitDecoder> for RouteCounts {
     }
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
-        if !matches!(edge, Edge::Advance(_)) {
+        if edge.is_end() {
             std::mem::take(&mut self.0).into_iter().for_each(send);
         }
     }

@@ -47,7 +47,8 @@ pub use topology::topology;
 
 /// Builds the pipeline's dataflow on one worker.
 pub fn build(at: Site<'_, '_>, config: &Config) {
-    let settings = at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()]);
+    let settings =
+        at.settings(config.delay, config.max_ahead, &[config.windows.pane_us()], config.update_every);
     let names = topics(&config.topic);
     let lines = |output: usize| {
         let (_, name) = &names[output - LATE];
@@ -70,10 +71,10 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
     // Vehicles by route, 5-minute tumbling.
     let mode = at.mode(config.update_every);
     let activity =
-        by_route.close_windows("RouteActivity", config.windows, mode, at.state()).table_rows_final(
+        by_route.close_windows("RouteActivity", config.windows, mode, at.state()).table_rows_fired(
             ROUTE_ACTIVITY as u32,
             route_activity,
-            |closed| closed.is_final,
+            |closed| closed.firing,
             tables::route_activity,
         );
     // The runs of vehicles. No marker ends one, so nothing is ever refiled.
@@ -82,12 +83,18 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         .sessions(
             "VehicleSessions",
             micros(config.session_gap),
+            config.update_sessions,
             at.ledger.clone(),
             ROUTE_ACTIVITY,
             at.state(),
             |event| Some(*event),
         )
-        .table_rows(VEHICLE_SESSIONS as u32, vehicle_sessions, tables::vehicle_sessions);
+        .table_rows_fired(
+            VEHICLE_SESSIONS as u32,
+            vehicle_sessions,
+            |block| block.firing,
+            tables::vehicle_sessions,
+        );
     // Observations by route, over the whole run.
     let totals = counts.total_by_key("RouteTotals", at.state()).net_changes().table_changes(
         ROUTE_TOTALS as u32,

@@ -9,16 +9,17 @@
 //! where a test wants each step in order. A place that is full or away is tried again, with backoff, as long as the
 //! run goes on: the epoch is not decided until then, and the source waits.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use super::frame::pack;
 use super::{CheckpointError, Manifest, PartitionCut, StateFile, Store};
-use crate::delivery::{Deliver, OutputTally};
+use crate::delivery::{Deliver, EarlyRows, OutputTally, Show};
 use crate::ingest::{Counts, IdleDecision};
 use crate::runtime::Clock;
 use crate::sink::retry::{Backoff, pause};
@@ -117,6 +118,10 @@ pub struct Pen {
     pub input: InputMark,
     /// Where decisions about idle partitions are written, if anywhere.
     pub idle_lines: Option<IdleLines>,
+    /// Rows that sinks show before their epoch ends.
+    pub early: EarlyRows,
+    /// The sinks, by their number among those that show, for which that has failed in the epoch that goes on.
+    pub not_shown: BTreeSet<usize>,
     /// The delta files that the state so far consists of.
     pub deltas: Vec<StateFile>,
     /// The state files that were written and have not been read back; none at the start.
@@ -147,9 +152,15 @@ impl Pen {
                 return Err(CheckpointError::SinkAhead { sink, visible, decided, place });
             }
         }
-        let Some(manifest) = self.decided.clone() else { return Ok(()) };
-        self.mend_copies(&manifest)?;
-        self.commit(manifest.epoch, &manifest.staged)
+        if let Some(manifest) = self.decided.clone() {
+            self.mend_copies(&manifest)?;
+            self.commit(manifest.epoch, &manifest.staged)?;
+        }
+        let generation = self.generation;
+        for (name, sink) in self.sinks.clone() {
+            self.retried(Some(&name), || Ok(sink.take_back(generation)?))?;
+        }
+        Ok(())
     }
 
     /// Writes the copies of the decided manifest that are missing or damaged: what becomes visible now must not hang on
@@ -167,6 +178,17 @@ impl Pen {
             }
         }
         Ok(())
+    }
+
+    /// Writes early rows. After an error its sink gets none until the next epoch is in: one that is away is not tried by each batch.
+    fn show(&mut self, show: Show) {
+        let sink = show.sink;
+        if !self.not_shown.contains(&sink)
+            && let Err(error) = show.write(self.generation)
+        {
+            warn!(%error, "rows of open windows are not shown before the end of their epoch");
+            self.not_shown.insert(sink);
+        }
     }
 
     fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {
@@ -224,6 +246,7 @@ impl Pen {
             self.retried(None, || mirror.write(&Manifest::names(epoch)[0], &bytes))?;
         }
         self.commit(epoch, &manifest.staged)?;
+        self.not_shown.clear();
         let size = bytes.len() as u64 + manifest.state.iter().map(|file| file.bytes).sum::<u64>();
         self.board.epoch_decided(&manifest, began.elapsed(), size, self.clock.now_us());
         self.decided = Some(manifest);
@@ -458,31 +481,90 @@ pub fn backoff(stopped: impl Fn() -> bool + Send + 'static) -> Box<dyn FnMut(u32
     Box::new(move |tries| pause(&backoff, tries, &stopped))
 }
 
-/// Decides at once, in the caller's thread.
+/// Decides at once, in the caller's thread; early rows are written when it is asked for anything.
 pub struct Inline {
     pen: Pen,
+    early: Arc<Mutex<VecDeque<Show>>>,
     answer: Option<Result<Decided, CheckpointError>>,
 }
 
 impl Inline {
     /// A committer with `pen`.
     pub fn new(pen: Pen) -> Self {
-        Inline { pen, answer: None }
+        let early = Arc::<Mutex<VecDeque<Show>>>::default();
+        let offered = Arc::clone(&early);
+        pen.early.open(move |show| {
+            let mut waiting = offered.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() < MOST_EARLY {
+                waiting.push_back(show);
+            }
+        });
+        Inline { pen, early, answer: None }
+    }
+
+    fn show(&mut self) {
+        let waiting = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
+        for show in waiting {
+            self.pen.show(show);
+        }
     }
 }
 
 impl Committer for Inline {
     fn submit(&mut self, decision: Decision) {
+        self.show();
         self.answer = Some(self.pen.decide(decision));
     }
     fn poll(&mut self) -> Option<Result<Decided, CheckpointError>> {
+        self.show();
         self.answer.take()
     }
 }
 
-/// Decides on a thread of its own.
+impl Drop for Inline {
+    fn drop(&mut self) {
+        self.pen.early.close();
+    }
+}
+
+/// So many batches of early rows may wait, and so many rows in all but the first; more are dropped.
+const MOST_EARLY: usize = 63;
+const MOST_EARLY_ROWS: usize = 1 << 17;
+
+/// What the thread of a committer is asked for.
+enum Work {
+    Decide(Box<Decision>),
+    Show(Show),
+}
+
+/// What waits for a committer's thread.
+#[derive(Default)]
+struct Waiting {
+    batches: AtomicUsize,
+    rows: AtomicUsize,
+    /// Whether an epoch is to be decided, or the run to end: its end gives all early rows again, so those that wait are of no use.
+    decides: AtomicBool,
+}
+
+impl Waiting {
+    /// Takes account of early rows that are offered; whether there is room for them.
+    fn enters(&self, rows: usize) -> bool {
+        let batches = self.batches.fetch_add(1, Ordering::AcqRel);
+        let before = self.rows.fetch_add(rows, Ordering::AcqRel);
+        batches < MOST_EARLY && (batches == 0 || before + rows <= MOST_EARLY_ROWS)
+    }
+
+    fn leaves(&self, rows: usize) {
+        self.batches.fetch_sub(1, Ordering::AcqRel);
+        self.rows.fetch_sub(rows, Ordering::AcqRel);
+    }
+}
+
+/// Decides on a thread of its own, and writes early rows in between.
 pub struct Threaded {
-    decisions: Option<SyncSender<Decision>>,
+    work: Option<SyncSender<Work>>,
+    waiting: Arc<Waiting>,
+    early: EarlyRows,
     answers: Receiver<Result<Decided, CheckpointError>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -490,24 +572,45 @@ pub struct Threaded {
 impl Threaded {
     /// Starts the thread with `pen`.
     pub fn start(mut pen: Pen) -> Self {
-        let (decisions, waiting) = sync_channel::<Decision>(1);
+        // There is always room for the one decision.
+        let (work, waiting) = sync_channel::<Work>(MOST_EARLY + 1);
         let (answer, answers) = sync_channel(1);
+        let (early, account) = (pen.early.clone(), Arc::<Waiting>::default());
+        let (to, offered, taken) = (work.clone(), Arc::clone(&account), Arc::clone(&account));
+        early.open(move |show| {
+            let rows = show.rows;
+            if !offered.enters(rows) || to.try_send(Work::Show(show)).is_err() {
+                offered.leaves(rows);
+            }
+        });
         let thread = std::thread::spawn(move || {
-            for decision in waiting {
-                if answer.send(pen.decide(decision)).is_err() {
-                    break;
+            for work in waiting {
+                match work {
+                    Work::Show(show) => {
+                        taken.leaves(show.rows);
+                        if !taken.decides.load(Ordering::Acquire) {
+                            pen.show(show);
+                        }
+                    }
+                    Work::Decide(decision) => {
+                        taken.decides.store(false, Ordering::Release);
+                        if answer.send(pen.decide(*decision)).is_err() {
+                            break;
+                        }
+                    }
                 }
             }
         });
-        Threaded { decisions: Some(decisions), answers, thread: Some(thread) }
+        Threaded { work: Some(work), waiting: account, early, answers, thread: Some(thread) }
     }
 }
 
 impl Committer for Threaded {
     fn submit(&mut self, decision: Decision) {
-        if let Some(decisions) = &self.decisions {
+        if let Some(work) = &self.work {
+            self.waiting.decides.store(true, Ordering::Release);
             // A thread that has gone has answered, or the process is ending.
-            drop(decisions.send(decision));
+            drop(work.send(Work::Decide(Box::new(decision))));
         }
     }
     fn poll(&mut self) -> Option<Result<Decided, CheckpointError>> {
@@ -517,7 +620,9 @@ impl Committer for Threaded {
 
 impl Drop for Threaded {
     fn drop(&mut self) {
-        self.decisions.take();
+        self.early.close();
+        self.waiting.decides.store(true, Ordering::Release);
+        self.work.take();
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }

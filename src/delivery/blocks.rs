@@ -10,6 +10,7 @@ use timely::dataflow::operators::generic::Operator;
 use crate::digest::Digest;
 use crate::rows::{RowBatch, Schema};
 use crate::tick::Tick;
+use crate::window::Firing;
 
 /// Rows for one table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,8 +19,8 @@ pub struct TableBlock {
     pub table: u32,
     /// The rows.
     pub rows: RowBatch,
-    /// Whether the rows are those of open windows: others of their keys will follow.
-    pub provisional: bool,
+    /// Which results the rows are of.
+    pub firing: Firing,
     /// By how many rows the table grows: those that replace others less those replaced.
     pub net_rows: i64,
     /// The digest of the rows less that of the replaced ones.
@@ -39,13 +40,13 @@ pub trait TableRows<'scope, C> {
     where
         W: Fn(C, &mut RowBatch) + 'static;
 
-    /// The same, with results that others of their keys will follow: only those that are final, as `is_final` says, are in the
+    /// The same, with results that others of their keys will follow: only those that are final, as `firing` says, are in the
     /// count and the digest.
-    fn table_rows_final<W>(
+    fn table_rows_fired<W>(
         self,
         table: u32,
         schema: Arc<Schema>,
-        is_final: impl Fn(&C) -> bool + 'static,
+        firing: impl Fn(&C) -> Firing + 'static,
         write: W,
     ) -> StreamVec<'scope, Tick, TableBlock>
     where
@@ -57,14 +58,14 @@ impl<'scope, C: Clone + 'static> TableRows<'scope, C> for StreamVec<'scope, Tick
     where
         W: Fn(C, &mut RowBatch) + 'static,
     {
-        self.table_rows_final(table, schema, |_| true, write)
+        self.table_rows_fired(table, schema, |_| Firing::Final, write)
     }
 
-    fn table_rows_final<W>(
+    fn table_rows_fired<W>(
         self,
         table: u32,
         schema: Arc<Schema>,
-        is_final: impl Fn(&C) -> bool + 'static,
+        firing: impl Fn(&C) -> Firing + 'static,
         write: W,
     ) -> StreamVec<'scope, Tick, TableBlock>
     where
@@ -73,27 +74,20 @@ impl<'scope, C: Clone + 'static> TableRows<'scope, C> for StreamVec<'scope, Tick
         self.unary(Pipeline, "TableRows", move |_capability, _info| {
             move |input, output| {
                 input.for_each_time(|time, batches| {
-                    let (mut rows, mut provisional) = (schema.batch(), schema.batch());
+                    // In the order in which they come, so that of a key the final row stays.
+                    let mut fired =
+                        [Firing::Early, Firing::Epoch, Firing::Final].map(|of| (of, schema.batch()));
                     for result in batches.flat_map(|batch| batch.drain(..)) {
-                        let is_final = is_final(&result);
-                        write(result, if is_final { &mut rows } else { &mut provisional });
+                        let (_, rows) = &mut fired[firing(&result) as usize];
+                        write(result, rows);
                     }
-                    // First, so that of a key the final row stays.
-                    if !provisional.is_empty() {
-                        output.session(&time).give(TableBlock {
-                            table,
-                            rows: provisional,
-                            provisional: true,
-                            net_rows: 0,
-                            digest: Digest::default(),
-                        });
-                    }
-                    if !rows.is_empty() {
-                        let mut digest = Digest::default();
-                        digest.add_batch(&rows);
-                        let net_rows = rows.len() as i64;
-                        let block = TableBlock { table, rows, provisional: false, net_rows, digest };
-                        output.session(&time).give(block);
+                    for (firing, rows) in fired.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+                        let (mut net_rows, mut digest) = (0, Digest::default());
+                        if firing.is_final() {
+                            digest.add_batch(&rows);
+                            net_rows = rows.len() as i64;
+                        }
+                        output.session(&time).give(TableBlock { table, rows, firing, net_rows, digest });
                     }
                 });
             }
@@ -148,7 +142,7 @@ impl<'scope, C: Clone + 'static> TableChanges<'scope, C> for StreamVec<'scope, T
                     output.session(&time).give(TableBlock {
                         table,
                         rows,
-                        provisional: false,
+                        firing: Firing::Final,
                         net_rows,
                         digest,
                     });

@@ -22,6 +22,11 @@ pub trait Deliver: Send + Sync {
     /// # Errors
     /// As there.
     fn commit(&self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError>;
+    /// See [`Sink::take_back`].
+    ///
+    /// # Errors
+    /// As there.
+    fn take_back(&self, generation: u64) -> Result<(), SinkError>;
     /// See [`Sink::committed`].
     ///
     /// # Errors
@@ -42,6 +47,9 @@ impl<S: Sink + Send> Deliver for Mutex<S> {
     }
     fn commit(&self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         self.lock().map_err(|_| poisoned())?.commit(epoch, generation, staged)
+    }
+    fn take_back(&self, generation: u64) -> Result<(), SinkError> {
+        self.lock().map_err(|_| poisoned())?.take_back(generation)
     }
     fn committed(&self) -> Result<Option<u64>, SinkError> {
         self.lock().map_err(|_| poisoned())?.committed()

@@ -6,10 +6,12 @@
 
 mod attach;
 mod blocks;
+mod early;
 mod epoch;
 mod tally;
 
 pub use attach::{SharedSink, count, deliver};
 pub use blocks::{TableBlock, TableChanges, TableRows};
+pub use early::{EarlyRows, Show, show_early};
 pub use epoch::{Deliver, EpochError, Manifest, decide_epoch};
 pub use tally::{OutputTally, Tallies};

@@ -113,10 +113,20 @@ pub enum Edge {
     /// The worker's event time is about to move to this: everything that a consumer needs before its
     /// frontier gets there must leave now.
     Advance(i64),
-    /// Everything must leave now: an epoch ends, or a trigger wants provisional rows.
+    /// A trigger wants results of open windows, and the epoch goes on: what they are made of must leave now. What is part of an
+    /// epoch as it is (lines, rows) has time.
+    Trigger,
+    /// Everything must leave now: an epoch ends.
     Flush,
     /// The input has ended for this worker; the largest final watermark of its partitions.
     End(i64),
+}
+
+impl Edge {
+    /// Whether everything must leave.
+    pub fn is_end(self) -> bool {
+        matches!(self, Edge::Flush | Edge::End(_))
+    }
 }
 
 /// The near end of one or several outputs of a pipeline.

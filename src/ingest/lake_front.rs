@@ -166,7 +166,7 @@ impl<D: Decode, R: LakeRow<D, N>, const N: usize> Front<D> for LakeFront<R, N> {
     }
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(LakeBlock)) {
-        if !matches!(edge, Edge::Advance(_)) {
+        if edge.is_end() {
             self.flush();
         }
         self.full.drain(..).for_each(send);

@@ -22,7 +22,7 @@ use crate::record::{KafkaTime, Partition, Record};
 use crate::runtime::{Epochs, Run, Standing};
 use crate::source::{Assignment, Poll, Reader, SourceError, Visit};
 use crate::telemetry::PartitionStanding;
-use crate::tick::{Tick, watermark_us};
+use crate::tick::{Tick, micros, watermark_us};
 use crate::topic_lines::TopicBlock;
 
 /// In which order a worker reads its lanes, and how much at a time. Results do not depend on it.
@@ -50,6 +50,9 @@ pub struct Settings {
     pub step_us: i64,
     /// A worker this far ahead of the frontier in event time waits for the others.
     pub max_skew_us: i64,
+    /// How often what windows are made of leaves though no window closes and no epoch ends; `None` where nobody wants results
+    /// then.
+    pub early: Option<Duration>,
 }
 
 impl Settings {
@@ -114,6 +117,8 @@ struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
     read_us: i64,
     /// How many records are still to be shown a second time to this run.
     again: u64,
+    /// When what windows are made of last left for early results, by the run's monotonic clock.
+    early_us: i64,
 }
 
 /// Reads the run's source on this worker, and shows every accepted record to `fronts`.
@@ -220,6 +225,8 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                         if let Err(error) = worker.end_repeating() {
                             worker.run.fail(error.into());
                         }
+                    } else if worker.is_early_due() {
+                        worker.fronts.drain(&mut ports, &capabilities, Edge::Trigger);
                     }
                     for capability in &mut capabilities {
                         let now = *capability.time();
@@ -232,7 +239,7 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                         return;
                     }
                 }
-                Edge::Flush | Edge::End(_) => {
+                Edge::Trigger | Edge::Flush | Edge::End(_) => {
                     worker.take_all_due();
                     worker.note_cuts();
                     capabilities.clear();
@@ -355,7 +362,19 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             decided: Vec::new(),
             read_us,
             again: 0,
+            early_us: read_us,
         })
+    }
+
+    /// Whether results are wanted within the epoch by now.
+    fn is_early_due(&mut self) -> bool {
+        let Some(period) = self.settings.early.filter(|_| !self.repeats()) else { return false };
+        let now_us = self.run.clock().elapsed_us();
+        let is_due = now_us.saturating_sub(self.early_us) >= micros(period);
+        if is_due {
+            self.early_us = now_us;
+        }
+        is_due
     }
 
     /// Moves to where the worker's capability can stand, and says so.

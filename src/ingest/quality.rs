@@ -51,7 +51,7 @@ impl<D: Decode> Front<D> for QualityFront {
     fn observe(&mut self, _at: &Position<'_>, _event: &D::Event<'_>, _verdicts: &mut Verdicts<'_>) {}
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
-        if !matches!(edge, Edge::Advance(_)) {
+        if edge.is_end() {
             std::mem::take(&mut *self.0.0.borrow_mut()).into_iter().for_each(send);
         }
     }

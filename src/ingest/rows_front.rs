@@ -81,7 +81,7 @@ impl<D: Decode, R: EventRows<D>> Front<D> for RowsFront<R> {
     }
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(RowsBlock)) {
-        if !matches!(edge, Edge::Advance(_)) {
+        if edge.is_end() {
             self.flush();
         }
         self.full.drain(..).for_each(send);

@@ -4,7 +4,7 @@
 //! its class to the last one of its pane): setting the run costs a word or two whatever the ratio of size
 //! and slide, and each bit that was not set before adds one to its window's count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::aggregate::Aggregate;
 use crate::keys::KeyTable;
 use crate::state::{Saver, StateHub};
 use crate::tick::{Tick, open_epoch, watermark_us};
-use crate::window::{Slots, WindowSpec};
+use crate::window::{Firing, Slots, WindowSpec};
 
 /// Windows of one word of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +47,8 @@ impl Aggregate for Seen {
 struct Word {
     seen: Slots<Seen>,
     counts: [u64; 64],
-    /// The counts that were given before the windows' close.
-    given: [u64; 64],
+    /// The counts that were given before the windows' close: at the end of an epoch, and last of all.
+    given: [[u64; 64]; 2],
 }
 
 /// How many distinct keys a window has.
@@ -58,8 +58,8 @@ pub struct DistinctCount {
     pub window: i64,
     /// The keys in it.
     pub keys: u64,
-    /// Whether this is the final count; a provisional one may be followed by others.
-    pub is_final: bool,
+    /// Which of the window's counts this is.
+    pub firing: Firing,
 }
 
 /// The open windows' distinct keys on one worker.
@@ -124,7 +124,7 @@ impl DistinctCounter {
         let word = self.words.entry(index).or_insert_with(|| Word {
             seen: Slots::new(bound),
             counts: [0; 64],
-            given: [0; 64],
+            given: [[0; 64]; 2],
         });
         let mut fresh = 0;
         let new_here = word.seen.update(id, |seen| {
@@ -164,11 +164,17 @@ impl DistinctCounter {
         }
     }
 
-    /// Gives (window, distinct keys) of every window that is not closed and has changed since this was called last.
-    pub fn changed(&mut self, each: &mut impl FnMut(i64, u64)) {
+    /// Gives (window, distinct keys) of every window that is not closed and has changed since this was called last for the end of an
+    /// epoch; or, by [`Firing::Early`], since it was called last at all.
+    pub fn changed(&mut self, firing: Firing, each: &mut impl FnMut(i64, u64)) {
         for (index, word) in &mut self.words {
-            for (window, (count, given)) in (index << 6..).zip(word.counts.iter().zip(&mut word.given)) {
-                if std::mem::replace(given, *count) != *count && *count > 0 {
+            let [at_end, last] = &mut word.given;
+            for (window, ((count, at_end), last)) in
+                (index << 6..).zip(word.counts.iter().zip(at_end).zip(last))
+            {
+                let before = if firing == Firing::Early { *last } else { std::mem::replace(at_end, *count) };
+                *last = *count;
+                if before != *count && *count > 0 {
                     each(window, *count);
                 }
             }
@@ -244,7 +250,8 @@ pub trait DistinctKeys<'scope, P> {
     /// | out | [`DistinctCount`] | the window's end − 1 µs | window |
     /// # Guarantees
     /// One final result a window, when the frontier has reached its end; a function of the set of events. In update mode what
-    /// has changed is given before, at the ends of epochs.
+    /// has changed is given before, at the ends of epochs; and within them, where what the owners of different keys add may be
+    /// of different moments.
     /// # State
     /// A bit per (key, open window), in words of 64 windows, freed when all windows of a word have closed; saved as
     /// `name`, by word, where it has changed.
@@ -278,8 +285,12 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
         W: Fn(&P) -> Option<(i64, i64)> + 'static,
     {
         let updates = matches!(mode, Mode::Update(_));
-        let worker = self.scope().index() as u32;
-        let parts = self.unary_frontier(Pipeline, name, move |capability, _info| {
+        let mut early = mode.clone();
+        let scope = self.scope();
+        let worker = scope.index() as u32;
+        let parts = self.unary_frontier(Pipeline, name, move |capability, info| {
+            let activator = scope.activator_for(info.address);
+            let mut is_changed = false;
             let mut held = CapabilitySet::from_elem(capability);
             let mut counter = DistinctCounter::new(spec);
             if state.is_kept() {
@@ -290,6 +301,7 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
             state.restore_latest(name, |hash, place, bits| counter.restore(hash, place, bits, restored_us));
             move |(input, frontier), output| {
                 input.for_each(|_time, blocks| {
+                    is_changed = true;
                     for block in blocks.iter() {
                         counter.observe_all(block.keys.iter().zip(&block.events).filter_map(
                             |(key, event)| {
@@ -300,36 +312,56 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
                     }
                 });
                 let frontier = frontier.frontier();
-                let mut give = |window, keys, is_final| {
-                    let count = DistinctCount { window, keys, is_final };
-                    output.session(&capability_at(&held, spec.end(window) - 1)).give((worker, count));
+                let mut give = |held: &CapabilitySet<Tick>, window, keys, firing| {
+                    let count = DistinctCount { window, keys, firing };
+                    output.session(&capability_at(held, spec.end(window) - 1)).give((worker, count));
                 };
-                counter.close(watermark_us(frontier), &mut |window, keys| give(window, keys, true));
+                counter.close(watermark_us(frontier), &mut |window, keys| {
+                    give(&held, window, keys, Firing::Final);
+                });
                 let windows = saver.windows();
                 let open = open_epoch(frontier);
                 saver.passed(open, |written| {
                     windows(counter.open_windows(watermark_us(frontier).unwrap_or(i64::MAX)));
                     // Always of the same epoch as the others: a row is the sum of what all have at its end.
                     if updates && open.is_some() {
-                        counter.changed(&mut |window, keys| give(window, keys, false));
+                        counter.changed(Firing::Epoch, &mut |window, keys| {
+                            give(&held, window, keys, Firing::Epoch);
+                        });
                     }
                     counter
                         .save(&mut |hash, place, until_us, bits| written.put(hash, place, until_us, &bits));
                 });
                 held.downgrade(frontier.iter());
+                if is_changed
+                    && let Some(open) = open
+                    && let Some(wait) = early.early().and_then(|trigger| trigger.fires_early_in(open))
+                {
+                    if wait.is_zero() {
+                        is_changed = false;
+                        counter.changed(Firing::Early, &mut |window, keys| {
+                            give(&held, window, keys, Firing::Early);
+                        });
+                    } else {
+                        activator.activate_after(wait);
+                    }
+                }
             }
         });
-        add_parts(parts, spec, mode)
+        // Whoever is restored gives all that it holds at the end of its first epoch.
+        let whole_from = Tick::FIRST_EPOCH + if state.restored_watermark_us().is_some() { 2 } else { 0 };
+        add_parts(parts, spec, mode, whole_from)
     }
 }
 
 /// Adds the counts that the owners of different keys found for the same window. Nothing of it is saved: final counts come with
 /// the frontier that closes their window, so none waits here when an epoch of aligned sources ends; and after a restart each
-/// owner gives the counts of all open windows again.
+/// owner gives the counts of all open windows again, so that from the epoch `whole_from` on there is nothing that is not known here.
 fn add_parts<'scope>(
     parts: StreamVec<'scope, Tick, (u32, DistinctCount)>,
     spec: WindowSpec,
     mut mode: Mode,
+    whole_from: u64,
 ) -> StreamVec<'scope, Tick, DistinctCount> {
     let by_window = Exchange::new(|(_, count): &(u32, DistinctCount)| count.window as u64);
     parts.unary_frontier(by_window, "AddParts", move |capability, _info| {
@@ -338,18 +370,23 @@ fn add_parts<'scope>(
         let mut open = BTreeMap::<i64, BTreeMap<u32, u64>>::new();
         // Windows of which something new is to be given, and the capability to do it in the epoch that it came in.
         let mut changed = BTreeMap::<i64, Option<Capability<Tick>>>::new();
-        let mut epoch = Tick::FIRST_EPOCH;
+        let (mut epoch, mut gave_early) = (Tick::FIRST_EPOCH, false);
         move |(input, frontier), output| {
+            let mut early = BTreeSet::new();
             input.for_each(|_time, counts| {
-                for (owner, DistinctCount { window, keys, is_final }) in counts.drain(..) {
+                for (owner, DistinctCount { window, keys, firing }) in counts.drain(..) {
                     open.entry(window).or_default().insert(owner, keys);
-                    if !is_final {
-                        changed.insert(window, Some(capability_at(&held, spec.end(window) - 1)));
+                    match firing {
+                        Firing::Early => early.extend([window]),
+                        Firing::Epoch => {
+                            changed.insert(window, Some(capability_at(&held, spec.end(window) - 1)));
+                        }
+                        Firing::Final => {}
                     }
                 }
             });
-            let mut give = |at: &Capability<Tick>, window, parts: &BTreeMap<u32, u64>, is_final| {
-                output.session(at).give(DistinctCount { window, keys: parts.values().sum(), is_final });
+            let mut give = |at: &Capability<Tick>, window, parts: &BTreeMap<u32, u64>, firing| {
+                output.session(at).give(DistinctCount { window, keys: parts.values().sum(), firing });
             };
             let frontier = frontier.frontier();
             let watermark = watermark_us(frontier);
@@ -359,11 +396,11 @@ fn add_parts<'scope>(
             if let Some(now) = open_epoch(frontier).filter(|now| *now > epoch) {
                 epoch = now;
                 if let Mode::Update(trigger) = &mut mode
-                    && trigger.fires(now - 1)
+                    && (trigger.fires(now - 1) | std::mem::take(&mut gave_early))
                 {
                     for (window, at) in std::mem::take(&mut changed) {
                         if let Some(parts) = open.get(&window) {
-                            give(&at.unwrap_or_else(|| of_window(window)), window, parts, false);
+                            give(&at.unwrap_or_else(|| of_window(window)), window, parts, Firing::Epoch);
                         }
                     }
                 }
@@ -371,8 +408,15 @@ fn add_parts<'scope>(
                 changed.values_mut().for_each(|at| *at = None);
             }
             while let Some(first) = open.first_entry().filter(|first| !is_open(*first.key())) {
-                give(&of_window(*first.key()), *first.key(), first.get(), true);
+                give(&of_window(*first.key()), *first.key(), first.get(), Firing::Final);
                 first.remove();
+            }
+            // Whoever gave it has a pace.
+            for window in early.into_iter().filter(|window| is_open(*window) && epoch >= whole_from) {
+                if let Some(parts) = open.get(&window) {
+                    gave_early = true;
+                    give(&of_window(window), window, parts, Firing::Early);
+                }
             }
             held.downgrade(frontier.iter());
         }

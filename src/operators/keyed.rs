@@ -66,7 +66,7 @@ impl<P> KeyedRouter<P> {
     pub fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(KeyedBlock<P>)) {
         let all = match edge {
             Edge::Advance(time_us) => std::mem::replace(&mut self.sent_until_us, time_us) != time_us,
-            Edge::Flush | Edge::End(_) => true,
+            Edge::Trigger | Edge::Flush | Edge::End(_) => true,
         };
         for block in &mut self.open {
             if !all && block.events.len() < BLOCK_EVENTS {

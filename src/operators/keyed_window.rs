@@ -20,7 +20,7 @@ use crate::keys::{KeyColumn, key_hash, key_owner};
 use crate::runtime::Trigger;
 use crate::state::{Saver, StateHub};
 use crate::tick::{Tick, open_epoch, watermark_us};
-use crate::window::{ClosedWindow, PaneBlock, PaneStore, WindowCloser, WindowSpec};
+use crate::window::{ClosedWindow, Firing, PaneBlock, PaneStore, WindowCloser, WindowSpec};
 
 /// A block of partials is cut at this many keys.
 const BLOCK_KEYS: usize = 16 << 10;
@@ -117,9 +117,19 @@ where
 pub enum Mode {
     /// Once, when the window closes.
     Final,
-    /// Also at the ends of epochs where the trigger fires, for the keys that changed; the final result still comes at the
-    /// close.
+    /// Also where the trigger fires, at the ends of epochs and perhaps within them, for the keys that changed; the final result
+    /// still comes at the close.
     Update(Trigger),
+}
+
+impl Mode {
+    /// The trigger, where it may fire within epochs.
+    pub(super) fn early(&mut self) -> Option<&mut Trigger> {
+        match self {
+            Mode::Update(trigger) if trigger.is_early() => Some(trigger),
+            _ => None,
+        }
+    }
 }
 
 /// Extension trait for closing keyed windows.
@@ -135,6 +145,7 @@ pub trait CloseWindows<'scope, A: Retract> {
     /// * A window's final results leave when the frontier has reached its end, once.
     /// * They are a function of the multiset of records, whatever the batches and workers.
     /// * A result carries the event time of the window's last instant, so that windows can be chained.
+    /// * What is given early, within an epoch, is given again at its end if the trigger fires there.
     /// # State
     /// One partial aggregate per (class, pane, key), freed after the pane's last window; saved as `name`, where it
     /// has changed.
@@ -169,6 +180,9 @@ where
         self.unary_frontier(by_target, name, move |capability, info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut closer = WindowCloser::new(spec, matches!(mode, Mode::Update(_)));
+            if mode.early().is_some() {
+                closer = closer.with_early();
+            }
             closer = closer.within(state.budget());
             if state.is_kept() {
                 closer = closer.saved();
@@ -202,7 +216,7 @@ where
                     if let Mode::Update(trigger) = &mut mode
                         && open.is_some_and(|open| trigger.fires(open - 1))
                     {
-                        closer.changed(&mut |changed| {
+                        closer.changed(Firing::Epoch, &mut |changed| {
                             let at = capability_at(&held, changed.end_us - 1);
                             output.session(&at).give(changed);
                         });
@@ -216,6 +230,19 @@ where
                     hub.fail(&name, error);
                 }
                 held.downgrade(frontier.iter());
+                if closer.has_early()
+                    && let Some(open) = open
+                    && let Some(wait) = mode.early().and_then(|trigger| trigger.fires_early_in(open))
+                {
+                    if wait.is_zero() {
+                        closer.changed(Firing::Early, &mut |changed| {
+                            let at = capability_at(&held, changed.end_us - 1);
+                            output.session(&at).give(changed);
+                        });
+                    } else {
+                        activator.activate_after(wait);
+                    }
+                }
             }
         })
     }

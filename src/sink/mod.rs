@@ -11,6 +11,9 @@
 //! * [`Sink::prepare`] makes what was staged durable and describes it; the description goes into the manifest.
 //! * [`Sink::commit`] makes exactly the described content visible. It may be called again after a crash,
 //!   by another process: the sink's own mark makes the second time a no-op.
+//!
+//! Beside them, where rows replace each other by key, [`Sink::show`] writes rows of open windows before their epoch ends, and
+//! [`Sink::take_back`] removes what a run that was killed has shown.
 
 pub mod console;
 pub mod console_topics;
@@ -66,6 +69,31 @@ pub trait Sink {
     /// As for [`Sink::write`]; [`SinkError::Fenced`] when a newer generation has committed.
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError>;
 
+    /// Whether [`Sink::show`] does anything.
+    fn shows(&self) -> bool {
+        false
+    }
+
+    /// Makes early rows of `epoch`, which goes on, visible at once. They are provisional: the end of the epoch gives their keys
+    /// again. Rows of an epoch that is in already are left out.
+    ///
+    /// # Errors
+    /// As for [`Sink::commit`]; nothing is lost by one.
+    fn show(&mut self, epoch: u64, generation: u64, batches: &[Self::Batch]) -> Result<(), SinkError> {
+        let _ = (epoch, generation, batches);
+        Ok(())
+    }
+
+    /// Removes the rows that were shown of epochs behind the last committed one. Whoever showed them is gone, and may have known
+    /// what nobody will know again; the end of the next epoch gives the rows of all open windows.
+    ///
+    /// # Errors
+    /// As for [`Sink::commit`].
+    fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
+        let _ = generation;
+        Ok(())
+    }
+
     /// The last epoch that is visible in it, by whatever process; `None` before the first, or where nobody can know.
     ///
     /// # Errors
@@ -102,6 +130,15 @@ impl<B> Sink for AnySink<B> {
     }
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         (**self).commit(epoch, generation, staged)
+    }
+    fn shows(&self) -> bool {
+        (**self).shows()
+    }
+    fn show(&mut self, epoch: u64, generation: u64, batches: &[B]) -> Result<(), SinkError> {
+        (**self).show(epoch, generation, batches)
+    }
+    fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
+        (**self).take_back(generation)
     }
     fn committed(&mut self) -> Result<Option<u64>, SinkError> {
         (**self).committed()

@@ -6,11 +6,13 @@
 //! each other mostly have the same keys, so they share one column of them, and a row costs its value.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::cold::ColdPanes;
+use super::firing::Firing;
 use super::panes::{PaneStore, Slots};
 use super::spec::{Eligible, WindowSpec};
 use crate::aggregate::Retract;
@@ -37,8 +39,8 @@ pub struct ClosedWindow<V> {
     pub start_us: i64,
     /// Where it ends (exclusive), µs.
     pub end_us: i64,
-    /// Whether these are the final values; a provisional one may be followed by others of its key.
-    pub is_final: bool,
+    /// Which of the window's results these are.
+    pub firing: Firing,
     /// The keys; sliding windows that follow each other share them while they are the same.
     pub keys: Arc<KeyColumn>,
     /// The results, one a key.
@@ -61,8 +63,10 @@ pub struct WindowCloser<A: Retract> {
     /// Parts that have entered, by the last window they belong to.
     leaving: BTreeMap<i64, Vec<(Eligible, Slots<A>)>>,
     next: i64,
-    /// Changed since the last trigger, by (window, key number); empty in final mode.
+    /// Changed since results were given at the end of an epoch, by (window, key number); empty in final mode.
     dirty: BTreeSet<(i64, u32)>,
+    /// The same since they were given within an epoch; `None` where they are not.
+    dirty_early: Option<BTreeSet<(i64, u32)>>,
     update_mode: bool,
     /// The keys' numbers whose parts have changed since they were saved; `None` where nothing is saved.
     unsaved: Option<BTreeMap<Eligible, Vec<u32>>>,
@@ -112,6 +116,7 @@ impl<A: Retract> WindowCloser<A> {
             leaving: BTreeMap::new(),
             next: i64::MIN,
             dirty: BTreeSet::new(),
+            dirty_early: None,
             update_mode,
             unsaved: None,
             left: Vec::new(),
@@ -127,6 +132,12 @@ impl<A: Retract> WindowCloser<A> {
     pub fn within(mut self, budget: Budget) -> Self {
         self.cold = budget.directory().filter(|_| !self.update_mode).map(ColdPanes::new);
         self.budget = budget;
+        self
+    }
+
+    /// In update mode, changes are remembered for [`Firing::Early`] as well.
+    pub fn with_early(mut self) -> Self {
+        self.dirty_early = self.update_mode.then(BTreeSet::new);
         self
     }
 
@@ -147,7 +158,11 @@ impl<A: Retract> WindowCloser<A> {
             }
             if self.update_mode {
                 let windows = block.at.class..=self.store.spec().last_window(block.at.pane);
-                self.dirty.extend(windows.map(|window| (window, id)));
+                let changed = windows.map(|window| (window, id));
+                if let Some(early) = &mut self.dirty_early {
+                    early.extend(changed.clone());
+                }
+                self.dirty.extend(changed);
             }
         }
         self.relieve();
@@ -226,7 +241,7 @@ impl<A: Retract> WindowCloser<A> {
                     keys.push(hash, &key);
                     values.push(partial.output());
                 }
-                Some(self.closed(at.class, true, Arc::new(keys), values))
+                Some(self.closed(at.class, Firing::Final, Arc::new(keys), values))
             }
         }
     }
@@ -289,7 +304,12 @@ impl<A: Retract> WindowCloser<A> {
         }
         if self.update_mode {
             let spec = *self.store.spec();
-            self.dirty.retain(|(window, _)| watermark_us.is_some_and(|us| spec.end(*window) > us));
+            let is_open = |window: i64| watermark_us.is_some_and(|us| spec.end(window) > us);
+            for dirty in iter::once(&mut self.dirty).chain(&mut self.dirty_early) {
+                while dirty.first().is_some_and(|(window, _)| !is_open(*window)) {
+                    dirty.pop_first();
+                }
+            }
         }
         more
     }
@@ -351,7 +371,7 @@ impl<A: Retract> WindowCloser<A> {
                 values.push(partial.output());
                 self.store.keys.release(id);
             });
-            emit(self.closed(at.class, true, Arc::new(keys), values));
+            emit(self.closed(at.class, Firing::Final, Arc::new(keys), values));
         }
         false
     }
@@ -377,7 +397,7 @@ impl<A: Retract> WindowCloser<A> {
                     ids.iter().map(|id| A::read(&self.running[*id as usize])).collect()
                 };
                 self.row_keys = Some(rows);
-                emit(self.closed(window, true, keys, values));
+                emit(self.closed(window, Firing::Final, keys, values));
             }
             self.next = window + 1;
         }
@@ -447,14 +467,17 @@ impl<A: Retract> WindowCloser<A> {
         }
     }
 
-    /// The values changed since the last call, of windows still open.
-    pub fn changed(&mut self, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
+    /// The values of windows still open that have changed since the last call, for an epoch's end; or, by [`Firing::Early`], since
+    /// the last call of either kind.
+    pub fn changed(&mut self, firing: Firing, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
         let mut open: Option<(i64, KeyColumn, Vec<A::Output>)> = None;
-        for (window, id) in std::mem::take(&mut self.dirty) {
+        let early = self.dirty_early.as_mut().map(std::mem::take).unwrap_or_default();
+        let dirty = if firing == Firing::Early { early } else { std::mem::take(&mut self.dirty) };
+        for (window, id) in dirty {
             if open.as_ref().is_none_or(|(of, ..)| *of != window)
                 && let Some((of, keys, values)) = open.replace((window, KeyColumn::default(), Vec::new()))
             {
-                emit(self.closed(of, false, Arc::new(keys), values));
+                emit(self.closed(of, firing, Arc::new(keys), values));
             }
             let mut running = A::Running::default();
             let entered = self.leaving.values().flatten().map(|(at, table)| (*at, table));
@@ -472,19 +495,24 @@ impl<A: Retract> WindowCloser<A> {
             }
         }
         if let Some((of, keys, values)) = open {
-            emit(self.closed(of, false, Arc::new(keys), values));
+            emit(self.closed(of, firing, Arc::new(keys), values));
         }
+    }
+
+    /// Whether anything has changed that [`Firing::Early`] would give.
+    pub fn has_early(&self) -> bool {
+        self.dirty_early.as_ref().is_some_and(|early| !early.is_empty())
     }
 
     fn closed(
         &self,
         window: i64,
-        is_final: bool,
+        firing: Firing,
         keys: Arc<KeyColumn>,
         values: Vec<A::Output>,
     ) -> ClosedWindow<A::Output> {
         let spec = self.store.spec();
-        ClosedWindow { start_us: spec.start(window), end_us: spec.end(window), is_final, keys, values }
+        ClosedWindow { start_us: spec.start(window), end_us: spec.end(window), firing, keys, values }
     }
 
     /// Calls `each` with every part that has changed since this was called last: its key's hash, its place, until when it

@@ -2,11 +2,13 @@
 
 mod closer;
 mod cold;
+mod firing;
 mod panes;
 mod spec;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use closer::{ClosedWindow, PaneBlock, WindowCloser};
+pub use firing::Firing;
 pub use panes::{PaneStore, Slots};
 pub use spec::{BadWindow, Eligible, MOST_OVERLAP, WindowSpec};

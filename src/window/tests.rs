@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::{ClosedWindow, Eligible, PaneBlock, WindowCloser, WindowSpec};
+use super::{ClosedWindow, Eligible, Firing, PaneBlock, WindowCloser, WindowSpec};
 use crate::aggregate::{Aggregate, AnyValue, Count, DistinctExact, Finite, Max, Min, Origin, Sum};
 use crate::keys::{KeyColumn, key_hash};
 
@@ -161,30 +161,38 @@ fn steps() -> impl Strategy<Value = Steps> {
 /// Runs a closer over `events` by `steps`; checks every provisional and final row against the model on the way.
 fn run(events: &[Event], (size, slide): (i64, i64), steps: &Steps, update_mode: bool) -> Table {
     let spec = WindowSpec::sliding(size, slide).expect("valid");
-    let mut closer = WindowCloser::<All>::new(spec, update_mode);
+    let mut closer = WindowCloser::<All>::new(spec, update_mode).with_early();
     let (mut finals, mut upserted) = (Table::new(), Table::new());
     let (mut arrived, mut watermark) = (0, -1_000);
-    let mut changed = BTreeSet::new();
+    // Since the last trigger at the end of an epoch, and since the last of any kind.
+    let (mut changed, mut changed_early) = (BTreeSet::new(), BTreeSet::new());
     for &(many, percent, trigger) in steps.iter().chain(&[(events.len(), 50, true)]) {
         let coming = &events[arrived..events.len().min(arrived + many)];
         blocks(&spec, coming).iter().for_each(|block| closer.merge(block));
         arrived += coming.len();
         for event in coming {
-            changed.extend(event.windows(size, slide).into_iter().map(|start| (start, event.key)));
+            let windows = event.windows(size, slide).into_iter().map(|start| (start, event.key));
+            changed_early.extend(windows.clone());
+            changed.extend(windows);
         }
 
         let expected = naive_table(&events[..arrived], size, slide);
-        if trigger {
+        for (firing, fires) in [(Firing::Early, percent % 3 == 0), (Firing::Epoch, trigger)] {
+            if !fires {
+                continue;
+            }
+            assert_eq!(closer.has_early(), update_mode && !changed_early.is_empty());
             let mut provisional = Table::new();
-            closer.changed(&mut |block| {
-                assert!(!block.is_final);
+            closer.changed(firing, &mut |block| {
+                assert_eq!(block.firing, firing);
                 insert_new(&mut provisional, rows(block, &spec));
             });
+            let early = std::mem::take(&mut changed_early);
+            let due = if firing == Firing::Early { early } else { std::mem::take(&mut changed) };
             let of_changed = |at: &(i64, u8)| (*at, expected[at].clone());
-            let wanted = changed.iter().filter(|_| update_mode).map(of_changed).collect::<Table>();
-            assert_eq!(provisional, wanted, "provisional rows at {watermark}");
+            let wanted = due.iter().filter(|_| update_mode).map(of_changed).collect::<Table>();
+            assert_eq!(provisional, wanted, "{firing:?} rows at {watermark}");
             upserted.extend(provisional);
-            changed.clear();
         }
 
         let furthest = limit(&events[arrived..], size, slide).max(watermark);
@@ -192,7 +200,7 @@ fn run(events: &[Event], (size, slide): (i64, i64), steps: &Steps, update_mode: 
         let mut closed = Table::new();
         let mut last_start = i64::MIN;
         closer.close(Some(watermark), &mut |block| {
-            assert!(block.is_final && block.start_us > last_start, "windows close once, in order");
+            assert!(block.firing.is_final() && block.start_us > last_start, "windows close once, in order");
             last_start = block.start_us;
             insert_new(&mut closed, rows(block, &spec));
         });
@@ -203,6 +211,7 @@ fn run(events: &[Event], (size, slide): (i64, i64), steps: &Steps, update_mode: 
         let wanted = expected.into_iter().filter(|(at, _)| due(at)).collect::<Table>();
         assert_eq!(closed, wanted, "final rows at {watermark}");
         changed.retain(|at| at.0 + size > watermark);
+        changed_early.retain(|at| at.0 + size > watermark);
         upserted.extend(closed.clone());
         finals.extend(closed);
     }
@@ -210,7 +219,9 @@ fn run(events: &[Event], (size, slide): (i64, i64), steps: &Steps, update_mode: 
     closer.close(None, &mut |block| insert_new(&mut closed, rows(block, &spec)));
     upserted.extend(closed.clone());
     closed.into_iter().for_each(|(at, row)| insert_new(&mut finals, vec![(at, row)]));
-    closer.changed(&mut |block| panic!("{block:?} after the end"));
+    for firing in [Firing::Early, Firing::Epoch] {
+        closer.changed(firing, &mut |block| panic!("{block:?} after the end"));
+    }
     assert_eq!((closer.entries(), closer.keys()), (0, 0), "closed windows are freed");
     assert_eq!(closer.open_windows(), 0);
     assert_eq!(upserted, finals, "in the end both modes leave the same rows");

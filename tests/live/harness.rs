@@ -10,14 +10,17 @@ use tempfile::TempDir;
 use tidegate::checkpoint::{DirStore, Manifest, survey};
 use tidegate::ingest::{IdleDecision, IdlePolicy, Interleave, read_decisions};
 use tidegate::record::{KafkaTime, Partition};
+use tidegate::rows::Cell;
 use tidegate::runtime::{Clock, Cluster, Pace, Run, RunError, SystemClock};
 use tidegate::sink::Durability;
+use tidegate::sink::Sink;
+use tidegate::sink::sqlite::{SqliteTables, TableBatch, read_rows};
 use tidegate::source::Source;
 use tidegate::source::growing::{GrowingLog, GrowingSource, GrowingTopics};
 use tidegate::source::memory::{MemorySource, OwnedRecord};
 use tidegate::summary::PipelineSummary;
 use tidegate::time;
-use tidegate_dataflows::activity::Config;
+use tidegate_dataflows::activity::{Config, table_schemas};
 use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run};
 use tidegate_dataflows::targets::Targets;
 
@@ -122,7 +125,46 @@ impl Place {
 
     fn start_source(&self, source: GrowingSource, workers: usize) -> Started {
         let idle = IdlePolicy { timeout: Some(IDLE), recorded: Vec::new() };
-        start(Arc::new(source), self.dir.path(), workers, idle, Arc::clone(&self.clock))
+        start(Arc::new(source), self.dir.path(), workers, idle, Arc::clone(&self.clock), &PLAIN)
+    }
+
+    /// Starts the run, live, in update mode and with epochs of `interval`.
+    pub(crate) fn start_updating(
+        &self,
+        workers: usize,
+        update_every: Duration,
+        interval: Duration,
+    ) -> Started {
+        let (source, clock) = (GrowingSource::new(&self.topics), Arc::clone(&self.clock));
+        let mode = RunMode { interval, update_every: Some(update_every) };
+        start(Arc::new(source), self.dir.path(), workers, IdlePolicy::default(), clock, &mode)
+    }
+
+    /// Shows a row of `page_view_counts` that no log accounts for, as a run might that is not there any more: one view of `page`.
+    pub(crate) fn leave_behind(&self, epoch: u64, generation: u64, page: &str) {
+        let schemas = table_schemas();
+        let mut rows = schemas[0].batch();
+        let times = [ZERO_US, ZERO_US + 60 * SECOND].map(Cell::Time);
+        rows.push(&[times[0], times[1], Cell::Text(page.as_bytes()), Cell::Int(1)]);
+        let mut sink = SqliteTables::open(&self.out(), "activity", schemas.to_vec(), Durability::Process)
+            .expect("the file");
+        sink.show(epoch, generation, &[TableBatch { table: 0, rows, provisional: true }]).expect("shown");
+    }
+
+    /// The pages that have been viewed and how often, as the table says it now.
+    pub(crate) fn page_views(&self) -> Vec<(String, i64)> {
+        let schema = &table_schemas()[0];
+        let mut views = Vec::new();
+        let mut row = |row: Vec<Option<String>>| {
+            let text = |column: usize| row[column].clone().unwrap_or_default();
+            views.push((text(2), text(3).parse().expect("a number")));
+        };
+        // It is being written.
+        if read_rows(&self.out(), schema, &mut row).is_err() {
+            views.clear();
+        }
+        views.sort();
+        views
     }
 
     /// The lines of an output topic.
@@ -166,7 +208,8 @@ impl Place {
         let ids = (0..).map(|number| Partition::new("user_activity", number));
         let logs = ids.zip(self.logs.iter().map(GrowingLog::records)).collect();
         let idle = IdlePolicy { timeout: None, recorded: self.decisions() };
-        let started = start(Arc::new(MemorySource::new(logs)), dir.path(), workers, idle, Arc::default());
+        let started =
+            start(Arc::new(MemorySource::new(logs)), dir.path(), workers, idle, Arc::default(), &PLAIN);
         started.finished()
     }
 }
@@ -179,19 +222,28 @@ pub(crate) struct Started {
     thread: JoinHandle<Result<Ended, RunFailure>>,
 }
 
+/// How long epochs are, and how often rows of open windows are wanted.
+struct RunMode {
+    interval: Duration,
+    update_every: Option<Duration>,
+}
+
+const PLAIN: RunMode = RunMode { interval: Duration::from_millis(20), update_every: None };
+
 fn start(
     source: Arc<dyn Source>,
     dir: &Path,
     workers: usize,
     idle: IdlePolicy,
     clock: Arc<HandClock>,
+    mode: &RunMode,
 ) -> Started {
     let options = Options {
         out: dir.join("out"),
         credentials: Default::default(),
         memory_limit: None,
         checkpoint: tidegate::storage::Location::Dir(dir.join("checkpoint")),
-        interval: Duration::from_millis(20),
+        interval: mode.interval,
         keep: 3,
         refresh: Duration::from_millis(10),
         cluster: Cluster::threads(workers),
@@ -203,8 +255,9 @@ fn start(
     let targets = Targets { idle: true, ..Targets::embedded(Durability::Process) };
     let newest: Arc<Mutex<Option<Arc<Run>>>> = Arc::default();
     let tell = Arc::clone(&newest);
+    let config = Config { update_every: mode.update_every, update_sessions: true, ..Config::default() };
     let thread = std::thread::spawn(move || {
-        let job = Job { pipeline: Arc::new(Config::default()), source, targets, idle };
+        let job = Job { pipeline: Arc::new(config), source, targets, idle };
         run(&options, &[job], &|_, run, _| *tell.lock().expect("no panic") = Some(Arc::clone(run)))
     });
     wait("a start", || (newest.lock().expect("no panic").is_some() || thread.is_finished()).then_some(()));

@@ -318,3 +318,35 @@ fn rate_of_upserts() {
         println!("epoch {epoch}: {:.0} rows/s", 200_000.0 / began.elapsed().as_secs_f64());
     }
 }
+
+#[test]
+fn rows_are_shown_before_their_epoch_ends_and_taken_back_where_it_never_does() {
+    let Some(config) = server("t_early") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let found = || {
+        views(&config)
+            .iter()
+            .filter_map(|row| row.split_once(' '))
+            .map(|(_, row)| row.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
+    run(&mut sink, 1, vec![batch(&[(0, "/a", 1)])]);
+    sink.show(2, 1, &[batch(&[(0, "/a", 2), (0, "/b", 1)]), batch(&[(0, "/b", 2)])]).unwrap();
+    assert_eq!(found(), ["/a 2", "/b 2"]);
+    run(&mut sink, 2, vec![batch(&[(0, "/a", 3), (0, "/b", 2)])]);
+    // Too late: the epoch is in.
+    sink.show(2, 1, &[batch(&[(0, "/a", 2)])]).unwrap();
+    assert_eq!(found(), ["/a 3", "/b 2"]);
+
+    sink.show(3, 1, &[batch(&[(0, "/b", 7), (0, "/c", 1)])]).unwrap();
+    assert_eq!(found(), ["/a 3", "/b 7", "/c 1"]);
+    let mut newer = open(&config, dir.path(), vec![counts()]).unwrap();
+    newer.take_back(2).unwrap();
+    assert_eq!(found(), ["/a 3"], "until the end of the next epoch");
+    assert!(matches!(sink.show(3, 1, &[batch(&[(0, "/d", 1)])]), Err(SinkError::Fenced { .. })));
+    assert!(matches!(sink.take_back(1), Err(SinkError::Fenced { .. })));
+    newer.take_back(2).unwrap();
+    assert_eq!(found(), ["/a 3"]);
+    assert_eq!(newer.committed().unwrap(), Some(2));
+}

@@ -222,6 +222,7 @@ pub(crate) fn answer_with(config: Config, source: Arc<dyn Source>, plan: &Plan) 
         lake: vec![keeping(&lake)],
         topics: vec![keeping(&topics)],
         tallies: Arc::clone(&tallies),
+        ..Outputs::counted(OUTPUTS.len())
     };
     let pipeline: Arc<dyn Pipeline> = Arc::new(config);
     let counts = execute(&pipeline, plan, &run, outputs).expect("workers start and end");
@@ -248,7 +249,7 @@ pub(crate) fn answer_with(config: Config, source: Arc<dyn Source>, plan: &Plan) 
 
 /// A way to run.
 pub(crate) fn plan(workers: usize, interleave: Interleave, batch: usize) -> Plan {
-    Plan { cluster: Cluster::threads(workers), batch, interleave, count_only: false }
+    Plan { cluster: Cluster::threads(workers), batch, interleave, interval: None, count_only: false }
 }
 
 /// The partitions 0, 1, … of the pipeline's topic.

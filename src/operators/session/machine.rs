@@ -1,6 +1,6 @@
 //! The state machine of sessions on one worker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,8 @@ pub struct SessionMachine {
     ignored: u64,
     /// `None` where nothing is saved.
     unsaved: Option<Unsaved>,
+    /// The numbers of keys whose open sessions have changed since they were given; `None` where they are not.
+    changed: Option<BTreeSet<u32>>,
 }
 
 impl SessionMachine {
@@ -104,7 +106,14 @@ impl SessionMachine {
             timers: BTreeMap::new(),
             ignored: 0,
             unsaved: None,
+            changed: None,
         }
+    }
+
+    /// Open sessions that change are remembered for [`SessionMachine::changed`].
+    pub fn with_open(mut self) -> Self {
+        self.changed = Some(BTreeSet::new());
+        self
     }
 
     /// Changes are remembered for [`SessionMachine::save`].
@@ -192,7 +201,8 @@ impl SessionMachine {
     }
 
     fn consume(&mut self, until_us: Option<i64>, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
-        let SessionMachine { gap_us, keys, users, held, pending, timers, ignored, unsaved, .. } = self;
+        let SessionMachine { gap_us, keys, users, held, pending, timers, ignored, unsaved, changed, .. } =
+            self;
         pending.pass(until_us, |event| {
             let user = &mut users[event.key as usize];
             let mut close = |open: Open, end_us, reason, closed_us| {
@@ -204,6 +214,9 @@ impl SessionMachine {
             *held = *held - 1 + u32::from(user.open.is_some()) - u32::from(was_open);
             Unsaved::changes(unsaved, event.key, user);
             if let Some(open) = user.open {
+                if let Some(changed) = changed {
+                    changed.insert(event.key);
+                }
                 if user.timer == i64::MIN {
                     user.timer = open.last_us.saturating_add(*gap_us) >> STEP_BITS;
                     timers.entry(user.timer).or_default().push(event.key);
@@ -242,6 +255,19 @@ impl SessionMachine {
         } else {
             user.timer = deadline_us >> STEP_BITS;
             self.timers.entry(user.timer).or_default().push(id);
+        }
+    }
+
+    /// Gives every open session that has changed since this was called last, as far as it goes: `emit` gets the same as from
+    /// [`SessionMachine::advance`], as if the session were left open now.
+    pub fn changed(&mut self, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
+        for id in self.changed.as_mut().map(std::mem::take).unwrap_or_default() {
+            // One that is over by now has been given as that.
+            if let Some(open) = self.users[id as usize].open {
+                let session = open.close(open.last_us, EndReason::Open);
+                let deadline_us = open.last_us.saturating_add(self.gap_us);
+                emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
+            }
         }
     }
 
@@ -291,6 +317,7 @@ impl SessionMachine {
         };
         if open.is_some() {
             self.timers.entry(timer).or_default().push(id);
+            self.changed.iter_mut().for_each(|changed| changed.extend([id]));
         }
         let user = &mut self.users[id as usize];
         *user = User { open, started_us, started, timer, unsaved: false, saved: true };

@@ -23,6 +23,7 @@ use crate::ingest::Ledger;
 use crate::keys::KeyColumn;
 use crate::state::{Saver, StateHub};
 use crate::tick::{Tick, open_epoch, watermark_us};
+use crate::window::Firing;
 
 /// What an event means to its key's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -93,12 +94,25 @@ pub struct Session {
 }
 
 /// Sessions with their keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionBlock {
+    /// Whether they are over, or open and may be given again, longer.
+    pub firing: Firing,
     /// The keys.
     pub keys: KeyColumn,
     /// The sessions, one a key.
     pub sessions: Vec<Session>,
+}
+
+impl SessionBlock {
+    fn new(firing: Firing) -> Self {
+        SessionBlock { firing, keys: KeyColumn::default(), sessions: Vec::new() }
+    }
+
+    fn push(&mut self, hash: u64, key: &[u8], session: Session) {
+        self.keys.push(hash, key);
+        self.sessions.push(session);
+    }
 }
 
 /// Sessions are timed in steps of 2^22 µs, about four seconds: deadlines are looked at when their step has
@@ -124,7 +138,9 @@ pub trait Sessions<'scope, P> {
     /// | out | [`SessionBlock`] | the last instant of the 2^22 µs in which the session is known to be over | key |
     /// # Guarantees
     /// A session leaves once, when the frontier shows that it is over. The session and its timestamp are
-    /// functions of the log alone; one that the end of input leaves open has that of its timeout.
+    /// functions of the log alone; one that the end of input leaves open has that of its timeout. Where `gives_open`, open
+    /// sessions that have changed are given before, as far as they go, at the end of every epoch: by no clock, so that an epoch
+    /// that is computed again gives the same.
     /// # State
     /// Events that the frontier has not passed, and one open session a key; freed when it closes. Saved as
     /// `name`, by key, where it has changed.
@@ -133,10 +149,12 @@ pub trait Sessions<'scope, P> {
     /// ([`StateHub::failure`]).
     /// # Source
     /// Akidau et al., *The Dataflow Model*, VLDB 2015, section 1.2 (sessions); markers are ours.
+    #[allow(clippy::too_many_arguments)] // A pipeline says once what its sessions are.
     fn sessions<E>(
         self,
         name: &str,
         gap_us: i64,
+        gives_open: bool,
         ledger: Ledger,
         output: usize,
         state: &StateHub,
@@ -151,6 +169,7 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
         self,
         name: &str,
         gap_us: i64,
+        gives_open: bool,
         ledger: Ledger,
         output: usize,
         state: &StateHub,
@@ -162,6 +181,9 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
         self.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut machine = SessionMachine::new(gap_us);
+            if gives_open {
+                machine = machine.with_open();
+            }
             if state.is_kept() {
                 machine = machine.saved();
             }
@@ -184,9 +206,8 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
                 let mut emit = |hash: u64, key: &[u8], session: Session, over_us: i64| {
                     // A step that the frontier had passed before has no session left to give, so the
                     // capabilities held reach back to every step that is given now.
-                    let block = closed.entry(last_of_step(over_us)).or_default();
-                    block.keys.push(hash, key);
-                    block.sessions.push(session);
+                    let block = closed.entry(last_of_step(over_us));
+                    block.or_insert_with(|| SessionBlock::new(Firing::Final)).push(hash, key, session);
                 };
                 match watermark_us(frontier) {
                     Some(us) => machine.advance(us, &mut emit),
@@ -197,6 +218,14 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
                     out.session(&capability_at(&held, at)).give(block);
                 }
                 saver.passed(open_epoch(frontier), |written| {
+                    let mut blocks = BTreeMap::<i64, SessionBlock>::new();
+                    machine.changed(&mut |hash, key, session, over_us| {
+                        let block = blocks.entry(last_of_step(over_us));
+                        block.or_insert_with(|| SessionBlock::new(Firing::Epoch)).push(hash, key, session);
+                    });
+                    for (at, block) in blocks {
+                        out.session(&capability_at(&held, at)).give(block);
+                    }
                     machine.save(&mut |hash, key, saved| match saved {
                         Some(saved) => written.put(hash, key, i64::MAX, saved),
                         None => written.remove(hash, key),

@@ -11,8 +11,8 @@ use crate::operators::distinct::{DistinctCount, DistinctCounter, DistinctKeys};
 use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
 use crate::operators::keyed_window::Mode;
 use crate::state::StateHub;
-use crate::window::WindowSpec;
 use crate::window::tests::{Event, limit, log, windows};
+use crate::window::{Firing, WindowSpec};
 
 pub(super) type Run = Option<(i64, i64)>;
 
@@ -70,8 +70,8 @@ proptest! {
             });
             let mut counts = BTreeMap::new();
             for given in given {
-                let DistinctCount { window, keys, is_final } = given.item;
-                prop_assert!(is_final);
+                let DistinctCount { window, keys, firing } = given.item;
+                prop_assert!(firing.is_final());
                 prop_assert_eq!(given.at.time_us, spec.end(window) - 1);
                 prop_assert_eq!(counts.insert(spec.start(window), keys), None, "a window is given twice");
             }
@@ -97,13 +97,18 @@ proptest! {
                     model.entry(window).or_default().insert(*key);
                 }
             }
-            // What has changed is what is given before the close, once.
-            let mut changed = BTreeMap::new();
-            counter.changed(&mut |window, count| assert!(changed.insert(window, count).is_none()));
+            // What has changed is what is given before the close, once within an epoch and once at its end.
+            let [early, changed] = [Firing::Early, Firing::Epoch].map(|firing| {
+                let mut changed = BTreeMap::new();
+                counter.changed(firing, &mut |window, count| assert!(changed.insert(window, count).is_none()));
+                counter.changed(firing, &mut |window, _| panic!("window {window} has not changed"));
+                changed
+            });
+            prop_assert_eq!(early, changed.clone());
             for (window, count) in changed {
                 prop_assert_eq!(count, model[&window].len() as u64);
             }
-            counter.changed(&mut |window, _| panic!("window {window} has not changed"));
+            counter.changed(Firing::Early, &mut |window, _| panic!("window {window} has not changed"));
             first_open += closes.get(counted.len() % 7).copied().unwrap_or(50);
             counter.close(Some(first_open), &mut |window, count| {
                 assert!(window < first_open && counted.insert(window, count).is_none());

@@ -75,7 +75,7 @@ where
     });
     let mut table = BTreeMap::new();
     for given in given {
-        assert!(given.item.is_final);
+        assert!(given.item.firing.is_final());
         assert_eq!(given.at.time_us, given.item.end_us - 1, "a result is at its window's last instant");
         for (hash, _) in given.item.keys.iter() {
             assert_eq!(given.worker, key_owner(hash, peers), "a result leaves at the owner of its key");

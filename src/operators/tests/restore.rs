@@ -35,7 +35,7 @@ use crate::tick::{Tick, watermark_us};
 use crate::window::tests::{
     All, Event, Row, Table, blocks, insert_new, limit, log, naive_table, rows, windows,
 };
-use crate::window::{Eligible, PaneBlock, WindowCloser, WindowSpec};
+use crate::window::{Eligible, Firing, PaneBlock, WindowCloser, WindowSpec};
 
 /// The epoch in which a restored dataflow reads first.
 const SECOND_EPOCH: u64 = Tick::FIRST_EPOCH + 1;
@@ -114,7 +114,7 @@ impl Closers {
     fn changed(&mut self) -> Table {
         let mut table = Table::new();
         for closer in &mut self.0 {
-            closer.changed(&mut |block| insert_new(&mut table, rows(block, &self.1)));
+            closer.changed(Firing::Epoch, &mut |block| insert_new(&mut table, rows(block, &self.1)));
         }
         table
     }
@@ -585,6 +585,8 @@ proptest! {
         let (first, second) = events.split_at(cut.index(events.len() + 1));
         let build = operators::<PaneBlock<All>, _, _>(move |blocks, _, hub| {
             let trigger = Trigger::new(Duration::ZERO, Arc::new(ManualClock::default()), 0);
+            // At the end of the epoch, and whenever there is something within it.
+            let trigger = trigger.within_epochs_of(Duration::from_secs(1));
             blocks.close_windows("Windows", spec, Mode::Update(trigger), hub)
         });
         let pack = |events: &[Event], peers| route(blocks(&spec, events), peers);
@@ -593,12 +595,17 @@ proptest! {
             .map(|index| all_at_once(pack(&of_worker(first, index, before), before), end_us))
             .collect();
         let (given, _, watermark, saved) = first_epoch(&scripts, build);
-        let mut table = Table::new();
+        let (mut table, mut shown) = (Table::new(), Table::new());
         for given in given {
-            prop_assert_eq!(given.item.is_final, given.item.end_us <= watermark);
+            if given.item.firing == Firing::Early {
+                shown.extend(rows(given.item, &spec));
+                continue;
+            }
+            prop_assert_eq!(given.item.firing.is_final(), given.item.end_us <= watermark);
             insert_new(&mut table, rows(given.item, &spec));
         }
         prop_assert_eq!(&table, &naive_table(first, size, slide));
+        prop_assert!(shown.keys().all(|key| table.contains_key(key)), "what was shown is given at the end");
 
         let of_rest = |index| {
             let may = |pending: &[Event]| (!pending.is_empty()).then(|| limit(pending, size, slide));
@@ -629,8 +636,8 @@ proptest! {
         given.extend(rest(scripts, (watermark, &saved), build).0);
         let mut counts = BTreeMap::new();
         for given in given {
-            let DistinctCount { window, keys, is_final } = given.item;
-            prop_assert!(is_final);
+            let DistinctCount { window, keys, firing } = given.item;
+            prop_assert!(firing.is_final());
             prop_assert_eq!(counts.insert(spec.start(window), keys), None, "a window is given twice");
         }
         prop_assert_eq!(counts, distinct::naive(&events, (size, slide)));
@@ -647,24 +654,34 @@ proptest! {
         let (first, second) = events.split_at(cut.index(events.len() + 1));
         let build = operators::<KeyedBlock<distinct::Run>, _, _>(move |blocks, _, hub| {
             let trigger = Trigger::new(Duration::ZERO, Arc::new(ManualClock::default()), 0);
+            // At the end of the epoch, and whenever there is something within it.
+            let trigger = trigger.within_epochs_of(Duration::from_secs(1));
             blocks.to_owners().distinct_keys("Distinct", spec, Mode::Update(trigger), hub, |run| *run)
         });
         let scripts = of_first_epoch(first, second, before, (size, slide));
         let (given, _, watermark, saved) = first_epoch(&scripts, build);
         let mut counts = BTreeMap::new();
+        let mut shown = BTreeMap::new();
         for given in given {
-            let DistinctCount { window, keys, is_final } = given.item;
-            prop_assert_eq!(is_final, spec.end(window) <= watermark);
+            let DistinctCount { window, keys, firing } = given.item;
+            if firing == Firing::Early {
+                shown.insert(spec.start(window), keys);
+                continue;
+            }
+            prop_assert_eq!(firing.is_final(), spec.end(window) <= watermark);
             prop_assert_eq!(counts.insert(spec.start(window), keys), None, "a window is given twice in an epoch");
         }
         prop_assert_eq!(&counts, &distinct::naive(first, (size, slide)));
+        for (start, keys) in shown {
+            prop_assert!(counts.get(&start).is_some_and(|all| keys <= *all), "what was shown is given at the end");
+        }
 
         let scripts = distinct::scripts(second, after, (size, slide), &pace);
         let mut closed = BTreeSet::new();
         for given in rest(scripts, (watermark, &saved), build).0 {
-            let DistinctCount { window, keys, is_final } = given.item;
+            let DistinctCount { window, keys, firing } = given.item;
             prop_assert!(!closed.contains(&window), "something follows a final count");
-            if is_final {
+            if firing.is_final() {
                 closed.insert(window);
             }
             counts.insert(spec.start(window), keys);
@@ -680,7 +697,7 @@ proptest! {
     ) {
         let (first, second) = events.split_at(cut.index(events.len() + 1));
         let build = operators::<KeyedBlock<SessionEvent>, _, _>(|blocks, ledger, hub| {
-            blocks.to_owners().sessions("Sessions", GAP, ledger.clone(), 0, hub, |event| Some(*event))
+            blocks.to_owners().sessions("Sessions", GAP, true, ledger.clone(), 0, hub, |event| Some(*event))
         });
         let end_us = sessions::limit(second).unwrap_or(EARLY).max(EARLY);
         let once: Pace = vec![(first.len(), 0, false)];
@@ -704,7 +721,8 @@ proptest! {
         let (more, of_rest) = rest(scripts, (watermark, &saved), build);
         given.extend(more);
         let mut rows = Vec::new();
-        for given in &given {
+        // Open ones are given at the ends of epochs, and in the end there are the same as without.
+        for given in given.iter().filter(|given| given.item.firing.is_final()) {
             for ((_, key), session) in given.item.keys.iter().zip(&given.item.sessions) {
                 rows.push((key[0], *session));
             }

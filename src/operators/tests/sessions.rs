@@ -118,9 +118,11 @@ proptest! {
         (events, delay) in log(),
         steps in prop::collection::vec((0_usize..8, 0_i64..=100), 1..60),
     ) {
-        let mut machine = SessionMachine::new(GAP);
-        let (mut rows, mut ignored) = (Vec::new(), 0);
+        let mut machine = SessionMachine::new(GAP).with_open();
+        let (mut rows, mut ignored) = (Vec::<Row>::new(), 0);
         let (mut arrived, mut watermark) = (0, EARLY);
+        // What was given of open sessions last, by user.
+        let mut open = BTreeMap::new();
         for (many, percent) in steps.into_iter().chain([(events.len(), 100)]) {
             let coming = &events[arrived..events.len().min(arrived + many)];
             arrived += coming.len();
@@ -135,6 +137,21 @@ proptest! {
                 rows.push((key[0], session, known));
             });
             ignored += machine.take_ignored();
+
+            machine.changed(&mut |_, key, session, _| open.extend([(key[0], session)]));
+            machine.changed(&mut |_, key, _, _| panic!("{key:?} has not changed"));
+            let is_over = |user: u8, open: &Session| {
+                let same = |(of, over, _): &Row| (*of, over.start_us, over.seq) == (user, open.start_us, open.seq);
+                rows.iter().any(same)
+            };
+            open.retain(|user, session| !is_over(*user, session));
+            let passed: Vec<_> =
+                events[..arrived].iter().filter(|event| event.what.time_us < watermark).copied().collect();
+            let so_far = naive(&passed, i64::MIN).0.into_iter().map(|(user, session, _)| (user, session));
+            let expected: BTreeMap<_, _> = so_far
+                .filter(|(user, session)| session.reason == EndReason::Open && !is_over(*user, session))
+                .collect();
+            prop_assert_eq!(&open, &expected, "open sessions at {}", watermark);
         }
         prop_assert!(machine.keys() <= 4);
         machine.finish(final_watermark(&events, delay), &mut |hash, key, session, known| {
@@ -182,7 +199,7 @@ proptest! {
         let (expected, ignored) = naive(&events, final_watermark(&events, delay));
         for peers in 1..=3 {
             let (given, counts) = run(&scripts(&events, delay, peers, &pace), |blocks, ledger| {
-                blocks.to_owners().sessions("Sessions", GAP, ledger.clone(), 0, &StateHub::none(), |event| Some(*event))
+                blocks.to_owners().sessions("Sessions", GAP, false, ledger.clone(), 0, &StateHub::none(), |event| Some(*event))
             });
             let mut rows = Vec::new();
             for given in &given {
@@ -214,9 +231,15 @@ fn a_timeout_leaves_at_the_same_time_wherever_the_frontier_has_stood() {
         router.drain(Edge::Flush, &mut |block| steps.push(Step::Send(block)));
         steps.extend(stops.iter().map(|stop| Step::To(super::Tick::new(1, *stop))));
         let (given, _) = run(&[steps], |blocks, ledger| {
-            blocks
-                .to_owners()
-                .sessions("Sessions", GAP, ledger.clone(), 0, &StateHub::none(), |event| Some(*event))
+            blocks.to_owners().sessions(
+                "Sessions",
+                GAP,
+                false,
+                ledger.clone(),
+                0,
+                &StateHub::none(),
+                |event| Some(*event),
+            )
         });
         given.iter().map(|given| given.at.time_us).collect::<Vec<_>>()
     };

@@ -96,29 +96,6 @@ pub(super) fn create_indexes(collection: &str, schema: &Schema) -> Document {
     doc! { "createIndexes": collection, "indexes": indexes }
 }
 
-/// What tells rows of the same key: equal for equal keys only.
-pub(super) fn key_of(schema: &Schema, rows: &RowBatch, row: usize) -> Vec<u8> {
-    let mut key = Vec::new();
-    for &column in &schema.key {
-        match rows.columns()[column].get(row) {
-            Cell::Null => key.push(0),
-            Cell::Int(value) | Cell::Time(value) => fixed(&mut key, &value.to_le_bytes()),
-            Cell::Float(value) => fixed(&mut key, &(value + 0.0).to_le_bytes()),
-            Cell::Bool(value) => fixed(&mut key, &[u8::from(value)]),
-            Cell::Text(text) => {
-                fixed(&mut key, &(text.len() as u64).to_le_bytes());
-                key.extend_from_slice(text);
-            }
-        }
-    }
-    key
-}
-
-fn fixed(key: &mut Vec<u8>, bytes: &[u8]) {
-    key.push(1);
-    key.extend_from_slice(bytes);
-}
-
 /// What MongoDB cannot hold: bytes that are not UTF-8, and in a key times finer than its milliseconds, which would
 /// make two rows one.
 pub(super) fn refuses(schema: &Schema, rows: &RowBatch) -> Result<(), String> {
@@ -184,14 +161,6 @@ mod tests {
         let mut bad = schema().batch();
         bad.push(&[Cell::Text(b"\xff"), Cell::Time(0), Cell::Null, Cell::Int(0)]);
         assert!(refuses(&schema(), &bad).is_err_and(|cause| cause.contains("UTF-8")));
-    }
-
-    #[test]
-    fn keys_are_equal_for_equal_keys_only() {
-        let key = |sensor: &str, us: i64| key_of(&schema(), &row(sensor, us), 0);
-        assert_eq!(key("a", 1), key("a", 1));
-        assert_ne!(key("a", 1), key("a", 2));
-        assert_ne!(key("a", 1), key("b", 1));
     }
 
     #[test]

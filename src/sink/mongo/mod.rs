@@ -31,12 +31,12 @@ use tracing::{info, warn};
 pub use self::config::{Config, Uri};
 use self::connection::Connection;
 pub use self::document::Stamp;
-use self::document::{STAMP, Upsert, create_indexes, key_of, refuses};
+use self::document::{STAMP, Upsert, create_indexes, refuses};
 use self::error::{Fault, is_about_content};
 pub use self::read::{Changes, Found, read_rows};
 use super::disk::{Disk, Durability};
 use super::staged::{Description, Turn, failed, turn};
-use super::tables::{Stage, StagedReader, StagedRows, TableBatch};
+use super::tables::{Stage, StagedReader, StagedRows, TableBatch, key_of};
 use super::{Sink, SinkError, Staged};
 use crate::rows::Schema;
 

@@ -176,6 +176,32 @@ impl PostgresTables {
         Ok((number(0), number(1).unwrap_or(0)))
     }
 
+    /// The numbers of the tables, by name.
+    fn in_order(&self) -> Vec<usize> {
+        let schemas = &self.stage.schemas;
+        let mut order: Vec<usize> = (0..schemas.len()).collect();
+        order.sort_by(|&a, &b| schemas[a].name.cmp(&schemas[b].name));
+        order
+    }
+
+    /// Sends `batches`, and runs the statement that `of` makes of a table's number and schema on each table that is among them.
+    async fn apply(
+        &self,
+        session: &Session,
+        batches: &[TableBatch],
+        of: impl Fn(usize, &Schema) -> String,
+    ) -> Result<(), Fault> {
+        for table in self.in_order() {
+            let schema = &self.stage.schemas[table];
+            let mut batches = batches.iter().filter(|batch| batch.table == table).peekable();
+            if batches.peek().is_some() {
+                session.send(table, schema, &mut || Ok(batches.next().cloned())).await?;
+                session.run(&of(table, schema)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends and upserts what is staged, in the transaction that is open; gives the number of rows that the server refuses.
     async fn load(
         &self,
@@ -184,9 +210,7 @@ impl PostgresTables {
         staged: &Description<StagedRows>,
     ) -> Result<u64, Fault> {
         let mut refused = 0;
-        let schemas = &self.stage.schemas;
-        let mut order: Vec<usize> = (0..schemas.len()).collect();
-        order.sort_by(|&a, &b| schemas[a].name.cmp(&schemas[b].name));
+        let (schemas, order) = (&self.stage.schemas, self.in_order());
         for file in &staged.files {
             // The first pass finds out whether the file is whole, before anything is sent.
             let mut there = vec![false; schemas.len()];
@@ -223,13 +247,17 @@ impl PostgresTables {
                 this.in_doubt.set(this.load(session, epoch, staged).await?);
             }
             let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
-            let (at, generation, name) = (&this.at, generation as i64, literal(sink));
-            let set = format!(
-                "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}"
-            );
-            session.run(&set).await?;
+            session.run(&this.set_mark(&set_epoch, generation)).await?;
             session.run("COMMIT").await
         })
+    }
+
+    /// The statement that sets the mark's generation, and by `set_epoch` its epoch.
+    fn set_mark(&self, set_epoch: &str, generation: u64) -> String {
+        let (at, name) = (&self.at, literal(&self.stage.books.sink));
+        // The server's integers are signed; the bits are kept.
+        let generation = generation as i64;
+        format!("UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}")
     }
 
     /// Counts and tells the rows that the server has refused, now that the transaction has happened.
@@ -311,6 +339,39 @@ impl Sink for PostgresTables {
         }
         self.tell_refused(epoch);
         self.stage.clear(epoch)
+    }
+
+    fn shows(&self) -> bool {
+        true
+    }
+
+    /// One transaction. A row that the server refuses is told by the commit of the epoch, which sets it aside.
+    fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
+        self.stage.note_early(epoch, batches)?;
+        self.work("showing rows of open windows", async |this, session| {
+            session.begin(&this.config).await?;
+            let (last, newest) = this.mark(session, " FOR SHARE").await?;
+            if turn(&this.stage.books.sink, last, newest, epoch, generation)? == Turn::Done {
+                return session.run("ROLLBACK").await;
+            }
+            let upsert = |table, schema: &Schema| sql::upsert(&this.at, table, schema);
+            this.apply(session, batches, upsert).await?;
+            session.run("COMMIT").await
+        })
+    }
+
+    fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
+        let last = self.work("taking back rows of open windows", async |this, session| {
+            session.begin(&this.config).await?;
+            let (last, newest) = this.mark(session, " FOR UPDATE").await?;
+            turn(&this.stage.books.sink, last, newest, 0, generation)?;
+            let shown = this.stage.shown_after(last)?;
+            this.apply(session, &shown, |table, schema| sql::delete_sent(&this.at, table, schema)).await?;
+            session.run(&this.set_mark("", generation)).await?;
+            session.run("COMMIT").await?;
+            Ok(last)
+        })?;
+        self.stage.forget_shown_after(last)
     }
 
     fn refused(&self) -> u64 {

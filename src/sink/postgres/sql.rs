@@ -117,6 +117,24 @@ pub(super) fn upsert(at: &str, table: usize, schema: &Schema) -> String {
     upsert_of(at, schema, &last_rows(table, schema))
 }
 
+/// Deletes the rows whose keys are in it. Where there is no key, rows are only added, and nothing is deleted.
+pub(super) fn delete_sent(at: &str, table: usize, schema: &Schema) -> String {
+    if schema.key.is_empty() {
+        return String::new();
+    }
+    let same = |&column: &usize| {
+        let ColumnDef { name, nullable, .. } = &schema.columns[column];
+        // The server looks nothing up by the second, so only where it must be.
+        let equals = if *nullable { "IS NOT DISTINCT FROM" } else { "=" };
+        format!("target.{} {equals} sent.c{column}", quoted(name))
+    };
+    let same: Vec<_> = schema.key.iter().map(same).collect();
+    let (target, sent) = (quoted(&schema.name), stage_name(table));
+    let key: Vec<_> = schema.key.iter().map(|column| format!("c{column}")).collect();
+    let sent = format!("(SELECT DISTINCT {} FROM {sent}) AS sent", key.join(", "));
+    format!("DELETE FROM {at}{target} AS target USING {sent} WHERE {}", same.join(" AND "))
+}
+
 /// The rows of [`upsert`] in a temporary table from which some can be upserted: numbered from 0 in the order of their keys, so that
 /// which of two rows in conflict goes in does not depend on who came first.
 pub(super) fn create_last(table: usize, schema: &Schema) -> String {

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use self::statements::Upsert;
+use self::statements::{Delete, Upsert};
 use super::disk::{Disk, Durability};
 use super::staged::{Description, Turn, failed, turn};
 pub use super::tables::TableBatch;
@@ -125,11 +125,7 @@ impl SqliteTables {
             }
         }
         let epoch = if done { last } else { Some(epoch) };
-        let set = "INSERT INTO tidegate_epochs VALUES (?1, ?2, ?3)
-                   ON CONFLICT (sink) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation";
-        // SQLite's integers are signed; the bits are kept.
-        let row = params![sink, epoch.map(|epoch| epoch as i64), generation as i64];
-        transaction.execute(set, row).map_err(|error| lift(sink, error))?;
+        set_mark(&transaction, sink, epoch, generation).map_err(|error| lift(sink, error))?;
         transaction.commit().map_err(|error| lift(sink, error))
     }
 }
@@ -154,6 +150,46 @@ impl Sink for SqliteTables {
         let description = self.stage.description(epoch, staged)?;
         self.publish(epoch, generation, &description)?;
         self.stage.clear(epoch)
+    }
+
+    fn shows(&self) -> bool {
+        true
+    }
+
+    fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
+        self.stage.note_early(epoch, batches)?;
+        let (sink, schemas) = (&self.stage.books.sink, &self.stage.schemas);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| lift(sink, error))?;
+        let (last, newest) = mark(&transaction, sink).map_err(|error| lift(sink, error))?;
+        if turn(sink, last, newest, epoch, generation)? == Turn::Done {
+            return Ok(());
+        }
+        for TableBatch { table, rows, .. } in batches.iter().cloned() {
+            let upsert = Upsert::prepare(&transaction, &schemas[table]);
+            let done = upsert.and_then(|mut upsert| upsert.take(rows).and_then(|()| upsert.run()));
+            done.map_err(|error| lift(sink, error))?;
+        }
+        transaction.commit().map_err(|error| lift(sink, error))
+    }
+
+    fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
+        let (sink, schemas) = (&self.stage.books.sink, &self.stage.schemas);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| lift(sink, error))?;
+        let (last, newest) = mark(&transaction, sink).map_err(|error| lift(sink, error))?;
+        turn(sink, last, newest, 0, generation)?;
+        for TableBatch { table, rows, .. } in self.stage.shown_after(last)? {
+            let delete = Delete::prepare(&transaction, &schemas[table]);
+            delete.and_then(|mut delete| delete.run(&rows)).map_err(|error| lift(sink, error))?;
+        }
+        set_mark(&transaction, sink, last, generation).map_err(|error| lift(sink, error))?;
+        transaction.commit().map_err(|error| lift(sink, error))?;
+        self.stage.forget_shown_after(last)
     }
 }
 
@@ -206,6 +242,19 @@ fn mark(connection: &Connection, sink: &str) -> rusqlite::Result<(Option<u64>, u
         .optional()?;
     let (epoch, generation) = found.unwrap_or((None, 0));
     Ok((epoch.map(|epoch| epoch as u64), generation as u64))
+}
+
+fn set_mark(
+    connection: &Connection,
+    sink: &str,
+    epoch: Option<u64>,
+    generation: u64,
+) -> rusqlite::Result<()> {
+    let set = "INSERT INTO tidegate_epochs VALUES (?1, ?2, ?3)
+               ON CONFLICT (sink) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation";
+    // SQLite's integers are signed; the bits are kept.
+    let row = params![sink, epoch.map(|epoch| epoch as i64), generation as i64];
+    connection.execute(set, row).map(drop)
 }
 
 fn lift(sink: &str, error: rusqlite::Error) -> SinkError {

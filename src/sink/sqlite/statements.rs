@@ -157,6 +157,37 @@ impl<'c> Upsert<'c> {
     }
 }
 
+/// A prepared removal of the row with a key. Where there is no key, rows are only added, and none is removed.
+pub(super) struct Delete<'c> {
+    statement: Option<Statement<'c>>,
+    key: Vec<usize>,
+}
+
+impl<'c> Delete<'c> {
+    pub(super) fn prepare(connection: &'c Connection, schema: &Schema) -> rusqlite::Result<Self> {
+        let same = |&column: &usize| format!("{} IS ?", quoted(&schema.columns[column].name));
+        let same: Vec<_> = schema.key.iter().map(same).collect();
+        let sql = format!("DELETE FROM {} WHERE {}", quoted(&schema.name), same.join(" AND "));
+        let statement = (!same.is_empty()).then(|| connection.prepare(&sql)).transpose()?;
+        Ok(Delete { statement, key: schema.key.clone() })
+    }
+
+    /// Removes the rows that have the keys of `rows`.
+    pub(super) fn run(&mut self, rows: &RowBatch) -> rusqlite::Result<()> {
+        let Some(statement) = &mut self.statement else { return Ok(()) };
+        let mut formatter = TimeFormatter::default();
+        for row in 0..rows.len() {
+            for (place, &column) in (1..).zip(&self.key) {
+                let cell = rows.columns()[column].get(row);
+                let time = if let Cell::Time(us) = cell { formatter.format(us) } else { [0; TEXT_LEN] };
+                statement.raw_bind_parameter(place, sql_value(cell, &time))?;
+            }
+            statement.raw_execute()?;
+        }
+        Ok(())
+    }
+}
+
 /// A number that grows with the row's key and is equal for equal keys: the beginnings of its first columns.
 fn rough_key(rows: &RowBatch, row: usize, key: &[usize]) -> u128 {
     let beginning = |column: &usize| match rows.columns()[*column].get(row) {

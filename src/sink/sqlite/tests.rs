@@ -282,3 +282,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rows_are_shown_before_their_epoch_ends_and_taken_back_where_it_never_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || SqliteTables::open(dir.path(), "p", vec![counts()], Process).unwrap();
+    let found = || views(dir.path()).into_iter().map(|(_, page, views)| (page, views)).collect::<Vec<_>>();
+    let rows =
+        |rows: &[(&str, i64)]| rows.iter().map(|(page, n)| ((*page).to_owned(), *n)).collect::<Vec<_>>();
+    let mut sink = open();
+    run(&mut sink, 1, vec![batch(0, &[(0, "/a", 1)])]);
+    sink.show(2, 1, &[batch(0, &[(0, "/a", 2), (0, "/b", 1)]), batch(0, &[(0, "/b", 2)])]).unwrap();
+    assert_eq!(found(), rows(&[("/a", 2), ("/b", 2)]));
+    run(&mut sink, 2, vec![batch(0, &[(0, "/a", 3), (0, "/b", 2)])]);
+    // Too late: the epoch is in.
+    sink.show(2, 1, &[batch(0, &[(0, "/a", 2)])]).unwrap();
+    assert_eq!(found(), rows(&[("/a", 3), ("/b", 2)]));
+
+    sink.show(3, 1, &[batch(0, &[(0, "/b", 7), (0, "/c", 1)])]).unwrap();
+    let mut newer = open();
+    newer.take_back(2).unwrap();
+    assert_eq!(found(), rows(&[("/a", 3)]), "until the end of the next epoch");
+    assert!(matches!(sink.show(3, 1, &[batch(0, &[(0, "/d", 1)])]), Err(SinkError::Fenced { .. })));
+    assert!(matches!(sink.take_back(1), Err(SinkError::Fenced { .. })));
+    newer.take_back(2).unwrap();
+    assert_eq!(found(), rows(&[("/a", 3)]));
+    assert_eq!(newer.committed().unwrap(), Some(2));
+}

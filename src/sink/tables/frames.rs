@@ -50,7 +50,8 @@ impl FrameWriter {
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), String> {
+    /// Hands all frames to the system.
+    pub(super) fn flush(&mut self) -> Result<(), String> {
         self.file.write_all(&self.buffer).map_err(|error| format!("cannot write staged rows: {error}"))?;
         self.buffer.clear();
         Ok(())

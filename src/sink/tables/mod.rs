@@ -6,7 +6,9 @@
 //! up a commit but not the run. The manifest names the file, its length and its CRC-32, so that whatever process
 //! commits the epoch, also after a crash, sends exactly what was staged.
 
+mod early;
 mod frames;
+mod key;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,7 +17,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::early::EarlyFile;
 use self::frames::{FrameReader, FrameWriter};
+pub(crate) use self::key::key_of;
 use super::disk::Disk;
 use super::staged::{Books, Description, failed};
 use super::{SinkError, Staged};
@@ -58,6 +62,8 @@ pub(crate) struct Stage {
     refuses: Refuses,
     open: BTreeMap<u64, FrameWriter>,
     prepared: BTreeMap<u64, Staged>,
+    /// What has been shown of the epoch that goes on.
+    early: Option<EarlyFile>,
 }
 
 impl Stage {
@@ -70,7 +76,7 @@ impl Stage {
         refuses: Refuses,
     ) -> Result<Self, SinkError> {
         let books = Books::open(disk, root, sink)?;
-        Ok(Stage { schemas, books, refuses, open: BTreeMap::new(), prepared: BTreeMap::new() })
+        Ok(Stage { schemas, books, refuses, open: BTreeMap::new(), prepared: BTreeMap::new(), early: None })
     }
 
     /// Whether a batch is what its schema says and the store can hold it.

@@ -1,0 +1,127 @@
+//! Early rows: those of open windows that go to tables before the end of their epoch.
+//!
+//! ```text
+//! early rows ─► [`EarlyRows`] ─► whoever decides epochs ─► [`Sink::show`], between one epoch's commit and the next's
+//! ```
+//!
+//! They are a courtesy to whoever looks: nothing is counted, staged or promised of them. The end of the epoch gives all of them
+//! again, as part of it, so that any of them may be dropped: while a sink is away, or when more come than it can take.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Probe;
+use timely::dataflow::operators::generic::Operator;
+
+use super::{SharedSink, TableBlock};
+use crate::runtime::{Epochs, Run};
+use crate::sink::tables::TableBatch;
+use crate::sink::{Sink, SinkError};
+use crate::tick::Tick;
+
+/// Early rows for one sink.
+pub struct Show {
+    /// The number of the sink among those that show.
+    pub(crate) sink: usize,
+    /// How many they are.
+    pub(crate) rows: usize,
+    write: Box<dyn FnOnce(u64) -> Result<(), SinkError> + Send>,
+}
+
+impl Show {
+    /// Writes them, for the generation `generation`.
+    pub(crate) fn write(self, generation: u64) -> Result<(), SinkError> {
+        (self.write)(generation)
+    }
+}
+
+/// Takes what is to be shown; drops it where there is no room.
+type Taker = Box<dyn Fn(Show) + Send>;
+
+/// The way of early rows to whoever decides epochs, the only one who writes to sinks: closed until there is somebody, and after.
+#[derive(Clone, Default)]
+pub struct EarlyRows(Arc<Mutex<Option<Taker>>>);
+
+impl fmt::Debug for EarlyRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EarlyRows")
+    }
+}
+
+impl EarlyRows {
+    /// From now on `taker` gets them. It must not block: workers wait for it.
+    pub fn open(&self, taker: impl Fn(Show) + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(taker));
+    }
+
+    /// From now on nobody gets them.
+    pub fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn offer(&self, show: Show) {
+        if let Some(taker) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            taker(show);
+        }
+    }
+}
+
+/// Sends all blocks of `stream`, which are early ones, to `worker`, which offers them to those of `sinks` that show such rows.
+///
+/// # Shape
+/// | port | record | timestamp | partitioned by |
+/// | --- | --- | --- | --- |
+/// | in | [`TableBlock`] | the epoch that goes on | none: all to one worker |
+/// # Guarantees
+/// None but that they are offered in the order in which they come.
+pub fn show_early<S>(
+    stream: StreamVec<'_, Tick, TableBlock>,
+    worker: usize,
+    run: &Arc<Run>,
+    epochs: &Epochs,
+    early: &EarlyRows,
+    sinks: &[SharedSink<S>],
+) where
+    S: Sink<Batch = TableBatch> + Send + 'static,
+{
+    let shows = |sink: &&SharedSink<S>| sink.lock().is_ok_and(|sink| sink.shows());
+    let sinks: Vec<_> = sinks.iter().filter(shows).map(Arc::clone).collect();
+    let (run, early, probe) = (Arc::clone(run), early.clone(), epochs.probe().clone());
+    let epochs = epochs.clone();
+    let to_worker = Exchange::new(move |_: &TableBlock| worker as u64);
+    let done = stream.unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
+        to_worker,
+        "EarlyRows",
+        move |_capability, _info| {
+            move |input, _output| {
+                input.for_each_time(|time, blocks| {
+                    let epoch = epochs.plan().epoch(time.time().epoch);
+                    let blocks = blocks.flat_map(|blocks| blocks.drain(..));
+                    let batch = |block: TableBlock| TableBatch {
+                        table: block.table as usize,
+                        rows: block.rows,
+                        provisional: true,
+                    };
+                    let batches: Vec<_> = blocks.map(batch).collect();
+                    if run.stopping() || epoch <= epochs.plan().decided {
+                        return;
+                    }
+                    let rows = batches.iter().map(|batch| batch.rows.len()).sum();
+                    for (number, sink) in sinks.iter().enumerate() {
+                        let (sink, batches) = (Arc::clone(sink), batches.clone());
+                        let write = Box::new(move |generation| match sink.lock() {
+                            Ok(mut sink) => sink.show(epoch, generation, &batches),
+                            // The next commit says so.
+                            Err(_) => Ok(()),
+                        });
+                        early.offer(Show { sink: number, rows, write });
+                    }
+                });
+            }
+        },
+    );
+    done.probe_with(&probe);
+}
