@@ -5,14 +5,11 @@
 //!                                     decides
 //! ```
 //!
-//! The work is done by a [`Committer`]: on a thread of its own, so that the dataflow goes on meanwhile, or in line
-//! where a test wants each step in order. A place that is full or away is tried again, with backoff, as long as the
+//! The work is done by a [`Committer`](super::Committer) with a [`Pen`]. A place that is full or away is tried again, with backoff, as long as the
 //! run goes on: the epoch is not decided until then, and the source waits.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -82,14 +79,6 @@ pub struct Decided {
     pub epoch: u64,
     /// Whether the input has ended.
     pub finished: bool,
-}
-
-/// Decides epochs, one after the other.
-pub trait Committer {
-    /// Begins to decide an epoch; the one before has been answered.
-    fn submit(&mut self, decision: Decision);
-    /// The answer, once it is there.
-    fn poll(&mut self) -> Option<Result<Decided, CheckpointError>>;
 }
 
 /// How many decisions about idle partitions a manifest keeps of epochs that no kept checkpoint needs.
@@ -181,7 +170,7 @@ impl Pen {
     }
 
     /// Writes early rows. After an error its sink gets none until the next epoch is in: one that is away is not tried by each batch.
-    fn show(&mut self, show: Show) {
+    pub(super) fn show(&mut self, show: Show) {
         let sink = show.sink;
         if !self.not_shown.contains(&sink)
             && let Err(error) = show.write(self.generation)
@@ -191,7 +180,7 @@ impl Pen {
         }
     }
 
-    fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {
+    pub(super) fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {
         let Decision { epoch, finished, .. } = decision;
         let began = Instant::now();
         let known = self.decided.clone().filter(|manifest| manifest.epoch >= epoch);
@@ -479,154 +468,6 @@ pub fn backoff(stopped: impl Fn() -> bool + Send + 'static) -> Box<dyn FnMut(u32
     let seed = u64::from(std::process::id());
     let backoff = Backoff { longest: Duration::from_secs(10), seed, ..Backoff::default() };
     Box::new(move |tries| pause(&backoff, tries, &stopped))
-}
-
-/// Decides at once, in the caller's thread; early rows are written when it is asked for anything.
-pub struct Inline {
-    pen: Pen,
-    early: Arc<Mutex<VecDeque<Show>>>,
-    answer: Option<Result<Decided, CheckpointError>>,
-}
-
-impl Inline {
-    /// A committer with `pen`.
-    pub fn new(pen: Pen) -> Self {
-        let early = Arc::<Mutex<VecDeque<Show>>>::default();
-        let offered = Arc::clone(&early);
-        pen.early.open(move |show| {
-            let mut waiting = offered.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.len() < MOST_EARLY {
-                waiting.push_back(show);
-            }
-        });
-        Inline { pen, early, answer: None }
-    }
-
-    fn show(&mut self) {
-        let waiting = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
-        for show in waiting {
-            self.pen.show(show);
-        }
-    }
-}
-
-impl Committer for Inline {
-    fn submit(&mut self, decision: Decision) {
-        self.show();
-        self.answer = Some(self.pen.decide(decision));
-    }
-    fn poll(&mut self) -> Option<Result<Decided, CheckpointError>> {
-        self.show();
-        self.answer.take()
-    }
-}
-
-impl Drop for Inline {
-    fn drop(&mut self) {
-        self.pen.early.close();
-    }
-}
-
-/// So many batches of early rows may wait, and so many rows in all but the first; more are dropped.
-const MOST_EARLY: usize = 63;
-const MOST_EARLY_ROWS: usize = 1 << 17;
-
-/// What the thread of a committer is asked for.
-enum Work {
-    Decide(Box<Decision>),
-    Show(Show),
-}
-
-/// What waits for a committer's thread.
-#[derive(Default)]
-struct Waiting {
-    batches: AtomicUsize,
-    rows: AtomicUsize,
-    /// Whether an epoch is to be decided, or the run to end: its end gives all early rows again, so those that wait are of no use.
-    decides: AtomicBool,
-}
-
-impl Waiting {
-    /// Takes account of early rows that are offered; whether there is room for them.
-    fn enters(&self, rows: usize) -> bool {
-        let batches = self.batches.fetch_add(1, Ordering::AcqRel);
-        let before = self.rows.fetch_add(rows, Ordering::AcqRel);
-        batches < MOST_EARLY && (batches == 0 || before + rows <= MOST_EARLY_ROWS)
-    }
-
-    fn leaves(&self, rows: usize) {
-        self.batches.fetch_sub(1, Ordering::AcqRel);
-        self.rows.fetch_sub(rows, Ordering::AcqRel);
-    }
-}
-
-/// Decides on a thread of its own, and writes early rows in between.
-pub struct Threaded {
-    work: Option<SyncSender<Work>>,
-    waiting: Arc<Waiting>,
-    early: EarlyRows,
-    answers: Receiver<Result<Decided, CheckpointError>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Threaded {
-    /// Starts the thread with `pen`.
-    pub fn start(mut pen: Pen) -> Self {
-        // There is always room for the one decision.
-        let (work, waiting) = sync_channel::<Work>(MOST_EARLY + 1);
-        let (answer, answers) = sync_channel(1);
-        let (early, account) = (pen.early.clone(), Arc::<Waiting>::default());
-        let (to, offered, taken) = (work.clone(), Arc::clone(&account), Arc::clone(&account));
-        early.open(move |show| {
-            let rows = show.rows;
-            if !offered.enters(rows) || to.try_send(Work::Show(show)).is_err() {
-                offered.leaves(rows);
-            }
-        });
-        let thread = std::thread::spawn(move || {
-            for work in waiting {
-                match work {
-                    Work::Show(show) => {
-                        taken.leaves(show.rows);
-                        if !taken.decides.load(Ordering::Acquire) {
-                            pen.show(show);
-                        }
-                    }
-                    Work::Decide(decision) => {
-                        taken.decides.store(false, Ordering::Release);
-                        if answer.send(pen.decide(*decision)).is_err() {
-                            break;
-                        }
-                    }
-                }
-            }
-        });
-        Threaded { work: Some(work), waiting: account, early, answers, thread: Some(thread) }
-    }
-}
-
-impl Committer for Threaded {
-    fn submit(&mut self, decision: Decision) {
-        if let Some(work) = &self.work {
-            self.waiting.decides.store(true, Ordering::Release);
-            // A thread that has gone has answered, or the process is ending.
-            drop(work.send(Work::Decide(Box::new(decision))));
-        }
-    }
-    fn poll(&mut self) -> Option<Result<Decided, CheckpointError>> {
-        self.answers.try_recv().ok()
-    }
-}
-
-impl Drop for Threaded {
-    fn drop(&mut self) {
-        self.early.close();
-        self.waiting.decides.store(true, Ordering::Release);
-        self.work.take();
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@
 //! decided offsets and throws away what comes out (it is committed from the manifest), and goes on after it.
 
 mod commit;
+mod committer;
 mod frame;
 mod manifest;
 mod recover;
@@ -29,7 +30,8 @@ mod store;
 
 use thiserror::Error;
 
-pub use commit::{Committer, Decided, Decision, IdleLines, Inline, Pen, Threaded, backoff};
+pub use commit::{Decided, Decision, IdleLines, Pen, backoff};
+pub use committer::{Committer, Inline, Threaded};
 pub use frame::{Damage, VERSION, pack, unpack};
 pub use manifest::{Manifest, PartitionCut, StateFile};
 pub use recover::{Found, Recovered, claim_generation, recover, survey};

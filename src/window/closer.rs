@@ -6,11 +6,11 @@
 //! each other mostly have the same keys, so they share one column of them, and a row costs its value.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::{Changed, Changes};
 use super::cold::ColdPanes;
 use super::firing::Firing;
 use super::panes::{PaneStore, Slots};
@@ -63,11 +63,8 @@ pub struct WindowCloser<A: Retract> {
     /// Parts that have entered, by the last window they belong to.
     leaving: BTreeMap<i64, Vec<(Eligible, Slots<A>)>>,
     next: i64,
-    /// Changed since results were given at the end of an epoch, by (window, key number); empty in final mode.
-    dirty: BTreeSet<(i64, u32)>,
-    /// The same since they were given within an epoch; `None` where they are not.
-    dirty_early: Option<BTreeSet<(i64, u32)>>,
-    update_mode: bool,
+    /// `None` in final mode.
+    changes: Option<Changes>,
     /// The keys' numbers whose parts have changed since they were saved; `None` where nothing is saved.
     unsaved: Option<BTreeMap<Eligible, Vec<u32>>>,
     /// Places in a checkpoint that are not used any more, with the hashes of their keys.
@@ -102,6 +99,11 @@ fn read_at(place: &[u8]) -> Option<(Eligible, &[u8])> {
     Some((Eligible { class: i64::from_le_bytes(*class), pane: i64::from_le_bytes(*pane) }, place))
 }
 
+/// The pane of a tumbling window.
+fn pane_of(window: i64) -> Eligible {
+    Eligible { class: window, pane: window }
+}
+
 /// Where the key began in a place of format 1.
 const FORMER_KEY: usize = 16;
 
@@ -115,9 +117,7 @@ impl<A: Retract> WindowCloser<A> {
             row_keys: None,
             leaving: BTreeMap::new(),
             next: i64::MIN,
-            dirty: BTreeSet::new(),
-            dirty_early: None,
-            update_mode,
+            changes: update_mode.then(Changes::default),
             unsaved: None,
             left: Vec::new(),
             cold: None,
@@ -127,17 +127,18 @@ impl<A: Retract> WindowCloser<A> {
         }
     }
 
-    /// Where `budget` has a limit, panes go to disk when it is reached: those that close last go first. Not in update mode,
-    /// where rows of all open windows are wanted at any time.
+    /// Where `budget` has a limit, panes go to disk when it is reached: those that close last go first. In update mode they come back
+    /// one by one when an epoch ends, if they have changed; where windows overlap then none goes, since each pane is part of many.
     pub fn within(mut self, budget: Budget) -> Self {
-        self.cold = budget.directory().filter(|_| !self.update_mode).map(ColdPanes::new);
+        let may_spill = self.changes.is_none() || self.store.spec().is_tumbling();
+        self.cold = budget.directory().filter(|_| may_spill).map(ColdPanes::new);
         self.budget = budget;
         self
     }
 
     /// In update mode, changes are remembered for [`Firing::Early`] as well.
     pub fn with_early(mut self) -> Self {
-        self.dirty_early = self.update_mode.then(BTreeSet::new);
+        self.changes.iter_mut().for_each(Changes::with_early);
         self
     }
 
@@ -156,13 +157,8 @@ impl<A: Retract> WindowCloser<A> {
             if let Some(unsaved) = &mut unsaved {
                 unsaved.push(id);
             }
-            if self.update_mode {
-                let windows = block.at.class..=self.store.spec().last_window(block.at.pane);
-                let changed = windows.map(|window| (window, id));
-                if let Some(early) = &mut self.dirty_early {
-                    early.extend(changed.clone());
-                }
-                self.dirty.extend(changed);
+            if let Some(changes) = &mut self.changes {
+                changes.note(block.at.class..=self.store.spec().last_window(block.at.pane), id);
             }
         }
         self.relieve();
@@ -209,6 +205,8 @@ impl<A: Retract> WindowCloser<A> {
         unsaved.sort_unstable();
         cold.put(at, table, &self.store.keys, |id| unsaved.binary_search(&id).is_ok())?;
         self.forget(at);
+        // Tumbling: a pane is a window.
+        self.changes.iter_mut().for_each(|changes| changes.make_whole(at.class));
         if let Some(table) = self.store.take(at) {
             table.for_each(|id, _| self.store.keys.release(id));
         }
@@ -302,14 +300,9 @@ impl<A: Retract> WindowCloser<A> {
         if self.budget.directory().is_some() {
             self.account();
         }
-        if self.update_mode {
+        if let Some(changes) = &mut self.changes {
             let spec = *self.store.spec();
-            let is_open = |window: i64| watermark_us.is_some_and(|us| spec.end(window) > us);
-            for dirty in iter::once(&mut self.dirty).chain(&mut self.dirty_early) {
-                while dirty.first().is_some_and(|(window, _)| !is_open(*window)) {
-                    dirty.pop_first();
-                }
-            }
+            changes.close(|window| watermark_us.is_some_and(|us| spec.end(window) > us));
         }
         more
     }
@@ -468,24 +461,56 @@ impl<A: Retract> WindowCloser<A> {
     }
 
     /// The values of windows still open that have changed since the last call, for an epoch's end; or, by [`Firing::Early`], since
-    /// the last call of either kind.
+    /// the last call of either kind. Of a window that was on disk more may be given than has changed, and nothing early.
     pub fn changed(&mut self, firing: Firing, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
+        let Some(changes) = &mut self.changes else { return };
+        if firing == Firing::Early {
+            let mut changed = changes.take_early();
+            changed.retain(|(window, _)| !self.is_cold(pane_of(*window)));
+            return self.give(firing, changed, emit);
+        }
+        let (mut changed, whole) = changes.take_at_end();
+        if self.cold.is_none() {
+            return self.give(firing, changed, emit);
+        }
+        let mut windows: BTreeSet<i64> = changed.iter().map(|(window, _)| *window).collect();
+        windows.extend(&whole);
+        for window in windows {
+            let mut of_window = changed;
+            changed = of_window.split_off(&(window + 1, 0));
+            let at = pane_of(window);
+            let was_cold = self.is_cold(at);
+            if was_cold {
+                self.warm(at);
+            }
+            if let Some(table) = self.store.table(at).filter(|_| whole.contains(&window)) {
+                table.for_each(|id, _| of_window.extend([(window, id)]));
+            }
+            self.give(firing, of_window, emit);
+            if was_cold && let Err(error) = self.chill(at) {
+                tracing::warn!(%error, "state beyond the memory limit stays in memory");
+            }
+        }
+    }
+
+    fn give(&self, firing: Firing, changed: Changed, emit: &mut impl FnMut(ClosedWindow<A::Output>)) {
         let mut open: Option<(i64, KeyColumn, Vec<A::Output>)> = None;
-        let early = self.dirty_early.as_mut().map(std::mem::take).unwrap_or_default();
-        let dirty = if firing == Firing::Early { early } else { std::mem::take(&mut self.dirty) };
-        for (window, id) in dirty {
-            if open.as_ref().is_none_or(|(of, ..)| *of != window)
-                && let Some((of, keys, values)) = open.replace((window, KeyColumn::default(), Vec::new()))
-            {
-                emit(self.closed(of, firing, Arc::new(keys), values));
+        let mut tables = Vec::new();
+        for (window, id) in changed {
+            if open.as_ref().is_none_or(|(of, ..)| *of != window) {
+                if let Some((of, keys, values)) = open.replace((window, KeyColumn::default(), Vec::new())) {
+                    emit(self.closed(of, firing, Arc::new(keys), values));
+                }
+                let entered = self.leaving.values().flatten().map(|(at, table)| (*at, table));
+                let counts =
+                    |at: Eligible| at.class <= window && window <= self.store.spec().last_window(at.pane);
+                let of_window = self.store.iter().chain(entered).filter(|(at, _)| counts(*at));
+                tables.clear();
+                tables.extend(of_window.map(|(_, table)| table));
             }
             let mut running = A::Running::default();
-            let entered = self.leaving.values().flatten().map(|(at, table)| (*at, table));
-            for (at, table) in self.store.iter().chain(entered) {
-                let counts = at.class <= window && window <= self.store.spec().last_window(at.pane);
-                if let Some(partial) = table.get(id).filter(|_| counts) {
-                    A::enter(&mut running, partial);
-                }
+            for partial in tables.iter().filter_map(|table| table.get(id)) {
+                A::enter(&mut running, partial);
             }
             if let Some((_, keys, values)) = &mut open
                 && !A::is_empty(&running)
@@ -501,7 +526,7 @@ impl<A: Retract> WindowCloser<A> {
 
     /// Whether anything has changed that [`Firing::Early`] would give.
     pub fn has_early(&self) -> bool {
-        self.dirty_early.as_ref().is_some_and(|early| !early.is_empty())
+        self.changes.as_ref().is_some_and(Changes::has_early)
     }
 
     fn closed(
@@ -581,9 +606,8 @@ impl<A: Retract> WindowCloser<A> {
                 self.left.push((hash, place.to_vec()));
             }
         }
-        if self.update_mode {
-            let windows = at.class..=self.store.spec().last_window(at.pane);
-            self.dirty.extend(windows.map(|window| (window, id)));
+        if let Some(changes) = &mut self.changes {
+            changes.note_restored(at.class..=self.store.spec().last_window(at.pane), id);
         }
     }
 

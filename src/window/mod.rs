@@ -1,5 +1,6 @@
 //! Windows over event time: their arithmetic, and the tables of open panes.
 
+mod changes;
 mod closer;
 mod cold;
 mod firing;
