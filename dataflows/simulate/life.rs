@@ -174,6 +174,10 @@ impl World {
         let retry = Box::new(move |_tries| !steps.is_dead());
         let mut pen = ground.lead(&*self.pipeline, &start, sinks, &compactions, retry).map_err(said)?;
         pen.early = outputs.early.clone();
+        let left = self.tables.lock().unwrap_or_else(PoisonError::into_inner).shown().cloned();
+        if let Some((place, key)) = left {
+            return Err(format!("{place}: {key:?} was shown by a process that is gone, and is still there"));
+        }
         if start.decided.as_ref().is_some_and(|decided| decided.finished) {
             return Ok(End::Finished);
         }

@@ -47,16 +47,20 @@ pub(super) struct Held {
 
 impl Held {
     /// Fences off `generation`, if a newer one was here.
-    fn claim(&mut self, sink: &str, generation: u64) -> Result<(), SinkError> {
-        if generation < self.generation {
-            return Err(SinkError::Fenced {
-                sink: sink.to_owned(),
-                ours: generation,
-                newer: self.generation,
-            });
+    fn fence(&self, sink: &str, generation: u64) -> Result<(), SinkError> {
+        let newer = self.generation;
+        if generation < newer {
+            return Err(SinkError::Fenced { sink: sink.to_owned(), ours: generation, newer });
         }
-        self.generation = generation;
         Ok(())
+    }
+
+    /// What is visible of an epoch that nobody has committed: a place and a key.
+    pub(super) fn shown(&self) -> Option<&(String, String)> {
+        let epochs = self.shown.range(self.mark.map_or(0, |mark| mark + 1)..);
+        epochs.flat_map(|(_, shown)| shown).find(|(place, key)| {
+            matches!(self.visible.get(place), Some(Content::Keyed(rows)) if rows.contains_key(key))
+        })
     }
 
     fn apply(&mut self, entries: &[(String, Entry)]) {
@@ -164,7 +168,8 @@ impl<B: Clone> Sink for MemorySink<B> {
         self.step("commit in")?;
         {
             let mut held = self.held();
-            held.claim(self.name, generation)?;
+            held.fence(self.name, generation)?;
+            held.generation = generation;
             if held.mark < Some(epoch) {
                 if held.mark.unwrap_or(0) + 1 != epoch {
                     let mark = held.mark;
@@ -199,7 +204,7 @@ impl<B: Clone> Sink for MemorySink<B> {
         self.step("show in")?;
         let entries: Vec<_> = batches.iter().flat_map(|batch| (self.render)(batch.clone())).collect();
         let mut held = self.held();
-        held.claim(self.name, generation)?;
+        held.fence(self.name, generation)?;
         if held.mark.is_none_or(|mark| mark < epoch) {
             let key = |(place, entry): &(String, Entry)| match entry {
                 Entry::Row { key, .. } => Some((place.clone(), key.clone())),
@@ -215,7 +220,7 @@ impl<B: Clone> Sink for MemorySink<B> {
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
         self.step("take back in")?;
         let mut held = self.held();
-        held.claim(self.name, generation)?;
+        held.fence(self.name, generation)?;
         if self.plant == Plant::ShownStays {
             return Ok(());
         }

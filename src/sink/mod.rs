@@ -85,7 +85,8 @@ pub trait Sink {
     }
 
     /// Removes the rows that were shown of epochs behind the last committed one. Whoever showed them is gone, and may have known
-    /// what nobody will know again; the end of the next epoch gives the rows of all open windows.
+    /// what nobody will know again; the end of the next epoch gives the rows of all open windows. The generation is only compared,
+    /// and not noted: no manifest says it yet.
     ///
     /// # Errors
     /// As for [`Sink::commit`].

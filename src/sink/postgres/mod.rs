@@ -247,17 +247,13 @@ impl PostgresTables {
                 this.in_doubt.set(this.load(session, epoch, staged).await?);
             }
             let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
-            session.run(&this.set_mark(&set_epoch, generation)).await?;
+            let (at, generation, name) = (&this.at, generation as i64, literal(sink));
+            let set = format!(
+                "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}"
+            );
+            session.run(&set).await?;
             session.run("COMMIT").await
         })
-    }
-
-    /// The statement that sets the mark's generation, and by `set_epoch` its epoch.
-    fn set_mark(&self, set_epoch: &str, generation: u64) -> String {
-        let (at, name) = (&self.at, literal(&self.stage.books.sink));
-        // The server's integers are signed; the bits are kept.
-        let generation = generation as i64;
-        format!("UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}")
     }
 
     /// Counts and tells the rows that the server has refused, now that the transaction has happened.
@@ -367,7 +363,6 @@ impl Sink for PostgresTables {
             turn(&this.stage.books.sink, last, newest, 0, generation)?;
             let shown = this.stage.shown_after(last)?;
             this.apply(session, &shown, |table, schema| sql::delete_sent(&this.at, table, schema)).await?;
-            session.run(&this.set_mark("", generation)).await?;
             session.run("COMMIT").await?;
             Ok(last)
         })?;

@@ -125,7 +125,11 @@ impl SqliteTables {
             }
         }
         let epoch = if done { last } else { Some(epoch) };
-        set_mark(&transaction, sink, epoch, generation).map_err(|error| lift(sink, error))?;
+        let set = "INSERT INTO tidegate_epochs VALUES (?1, ?2, ?3)
+                   ON CONFLICT (sink) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation";
+        // SQLite's integers are signed; the bits are kept.
+        let row = params![sink, epoch.map(|epoch| epoch as i64), generation as i64];
+        transaction.execute(set, row).map_err(|error| lift(sink, error))?;
         transaction.commit().map_err(|error| lift(sink, error))
     }
 }
@@ -187,7 +191,6 @@ impl Sink for SqliteTables {
             let delete = Delete::prepare(&transaction, &schemas[table]);
             delete.and_then(|mut delete| delete.run(&rows)).map_err(|error| lift(sink, error))?;
         }
-        set_mark(&transaction, sink, last, generation).map_err(|error| lift(sink, error))?;
         transaction.commit().map_err(|error| lift(sink, error))?;
         self.stage.forget_shown_after(last)
     }
@@ -242,19 +245,6 @@ fn mark(connection: &Connection, sink: &str) -> rusqlite::Result<(Option<u64>, u
         .optional()?;
     let (epoch, generation) = found.unwrap_or((None, 0));
     Ok((epoch.map(|epoch| epoch as u64), generation as u64))
-}
-
-fn set_mark(
-    connection: &Connection,
-    sink: &str,
-    epoch: Option<u64>,
-    generation: u64,
-) -> rusqlite::Result<()> {
-    let set = "INSERT INTO tidegate_epochs VALUES (?1, ?2, ?3)
-               ON CONFLICT (sink) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation";
-    // SQLite's integers are signed; the bits are kept.
-    let row = params![sink, epoch.map(|epoch| epoch as i64), generation as i64];
-    connection.execute(set, row).map(drop)
 }
 
 fn lift(sink: &str, error: rusqlite::Error) -> SinkError {
