@@ -341,7 +341,8 @@ impl Sink for PostgresTables {
         true
     }
 
-    /// One transaction. A row that the server refuses is told by the commit of the epoch, which sets it aside.
+    /// One transaction, for whose way to the server's disk nobody waits: what a crash of the server loses comes again. A row that
+    /// the server refuses is told by the commit of the epoch, which sets it aside.
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
         self.stage.note_early(epoch, batches)?;
         self.work("showing rows of open windows", async |this, session| {
@@ -352,7 +353,7 @@ impl Sink for PostgresTables {
             }
             let upsert = |table, schema: &Schema| sql::upsert(&this.at, table, schema);
             this.apply(session, batches, upsert).await?;
-            session.run("COMMIT").await
+            session.run("SET LOCAL synchronous_commit = off; COMMIT").await
         })
     }
 
