@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate::checkpoint::{Inline, Store};
+use tidegate::checkpoint::{CheckpointError, Inline, Store};
 use tidegate::delivery::Deliver;
 use tidegate::ingest::{Counts, IdlePolicy, Interleave};
 use tidegate::runtime::{Clock, Cluster, Driver, ManualClock, Outcome, Pace, Run};
-use tidegate::sink::{AnySink, Sink};
+use tidegate::sink::{AnySink, Sink, SinkError};
 use tidegate::source::Source;
 use tidegate::state::Compactions;
 use timely::communication::Config as Communication;
@@ -68,6 +68,8 @@ pub(super) enum End {
     Stopped,
     Died,
     Failed(String),
+    /// It found at its start that a sink has seen a newer generation.
+    Fenced,
     /// It goes on for ever.
     Stuck,
 }
@@ -162,7 +164,7 @@ impl World {
     fn try_to_live(&self, how: &How) -> Result<End, String> {
         let clock = Arc::new(ManualClock::default());
         let ground = self.ground(&clock);
-        let said = |error: tidegate::checkpoint::CheckpointError| error.to_string();
+        let said = |error: CheckpointError| error.to_string();
         let mut start = ground.recover(&*self.pipeline, &*self.source).map_err(said)?;
         self.plant.spoil(&mut start);
         let run = Run::new(Arc::clone(&self.source), Arc::clone(&clock) as _, Pace::Max);
@@ -172,7 +174,11 @@ impl World {
         let steps = Arc::clone(&self.steps);
         // Refusals end; a process that is dead waits for nothing.
         let retry = Box::new(move |_tries| !steps.is_dead());
-        let mut pen = ground.lead(&*self.pipeline, &start, sinks, &compactions, retry).map_err(said)?;
+        let pen = ground.lead(&*self.pipeline, &start, sinks, &compactions, retry);
+        if let Err(CheckpointError::Sink(SinkError::Fenced { .. })) = pen {
+            return Ok(End::Fenced);
+        }
+        let mut pen = pen.map_err(said)?;
         pen.early = outputs.early.clone();
         let left = self.tables.lock().unwrap_or_else(PoisonError::into_inner).shown().cloned();
         if let Some((place, key)) = left {

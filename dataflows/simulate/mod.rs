@@ -202,6 +202,7 @@ impl Simulator {
         let pipeline = &self.pipelines[random.below(2) as usize];
         let world = World::new(Arc::clone(pipeline), log, plant);
         let (mut told, mut lives) = (Told::default(), Vec::new());
+        let mut claim_is_lost = false;
         let diverged = |what: String, lives: &[String]| Divergence { seed, what, lives: lives.to_vec() };
         loop {
             let number = lives.len() as u64;
@@ -230,6 +231,12 @@ impl Simulator {
                     lives.push(life);
                     return Err(diverged("it does not come to its end".to_owned(), &lives));
                 }
+                // Nobody can know that a generation was claimed whose claim is gone but its sinks: started again, it claims the next.
+                End::Fenced if claim_is_lost => {}
+                End::Fenced => {
+                    lives.push(life);
+                    return Err(diverged("it is fenced off by nobody".to_owned(), &lives));
+                }
                 End::Failed(_) | End::Stopped | End::Died => {}
             }
             // With the process, sometimes the machine goes; and sometimes a disk tells something else than it was told.
@@ -244,6 +251,7 @@ impl Simulator {
                 let disk = world.checkpoint.lock();
                 let mut disk = disk.unwrap_or_else(std::sync::PoisonError::into_inner);
                 if let Some(damage) = disk.damage(&mut random) {
+                    claim_is_lost |= damage.contains("generation-");
                     life += &format!(", and somebody {damage}");
                 }
             }
