@@ -1,8 +1,9 @@
 //! Who decides epochs: on a thread of its own, so that the dataflow goes on meanwhile, or in line where a test wants each step in
 //! order. Early rows are written between two epochs.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,9 +11,10 @@ use super::CheckpointError;
 use super::commit::{Decided, Decision, Pen};
 use crate::delivery::{EarlyRows, Show};
 
-/// So many batches of early rows may wait, and so many rows in all but the first; more are dropped.
-const MOST_EARLY: usize = 63;
-const MOST_EARLY_ROWS: usize = 1 << 17;
+/// So many early rows of a sink may wait; more are dropped.
+const MOST_EARLY: usize = 1 << 17;
+/// So many sinks may have early rows that wait.
+const MOST_SINKS: usize = 63;
 
 /// Decides epochs, one after the other.
 pub trait Committer {
@@ -36,7 +38,7 @@ impl Inline {
         let offered = Arc::clone(&early);
         pen.early.open(move |show| {
             let mut waiting = offered.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.len() < MOST_EARLY {
+            if waiting.len() < MOST_SINKS {
                 waiting.push_back(show);
             }
         });
@@ -71,29 +73,42 @@ impl Drop for Inline {
 /// What the thread of a committer is asked for.
 enum Work {
     Decide(Box<Decision>),
-    Show(Show),
+    /// To show what waits for this sink.
+    Show(usize),
 }
 
-/// What waits for a committer's thread.
+/// Early rows that wait for a committer's thread.
 #[derive(Default)]
 struct Waiting {
-    batches: AtomicUsize,
-    rows: AtomicUsize,
+    /// By sink: what comes while a database takes its time grows together into one transaction.
+    shows: Mutex<BTreeMap<usize, Show>>,
     /// Whether an epoch is to be decided, or the run to end: its end gives all early rows again, so those that wait are of no use.
     decides: AtomicBool,
 }
 
 impl Waiting {
-    /// Takes account of early rows that are offered; whether there is room for them.
-    fn enters(&self, rows: usize) -> bool {
-        let batches = self.batches.fetch_add(1, Ordering::AcqRel);
-        let before = self.rows.fetch_add(rows, Ordering::AcqRel);
-        batches < MOST_EARLY && (batches == 0 || before + rows <= MOST_EARLY_ROWS)
+    /// Takes early rows; whether their sink is to be asked for.
+    fn enters(&self, show: Show) -> bool {
+        match self.shows.lock().unwrap_or_else(PoisonError::into_inner).entry(show.sink) {
+            Entry::Vacant(entry) => {
+                entry.insert(show);
+                true
+            }
+            Entry::Occupied(mut entry) => {
+                let waiting = entry.get_mut();
+                if waiting.epoch != show.epoch {
+                    // The end of that epoch has given them again.
+                    *waiting = show;
+                } else if waiting.rows() + show.rows() <= MOST_EARLY {
+                    waiting.extend(show);
+                }
+                false
+            }
+        }
     }
 
-    fn leaves(&self, rows: usize) {
-        self.batches.fetch_sub(1, Ordering::AcqRel);
-        self.rows.fetch_sub(rows, Ordering::AcqRel);
+    fn leaves(&self, sink: usize) -> Option<Show> {
+        self.shows.lock().unwrap_or_else(PoisonError::into_inner).remove(&sink)
     }
 }
 
@@ -110,22 +125,23 @@ impl Threaded {
     /// Starts the thread with `pen`.
     pub fn start(mut pen: Pen) -> Self {
         // There is always room for the one decision.
-        let (work, waiting) = sync_channel::<Work>(MOST_EARLY + 1);
+        let (work, waiting) = sync_channel::<Work>(MOST_SINKS + 1);
         let (answer, answers) = sync_channel(1);
         let (early, account) = (pen.early.clone(), Arc::<Waiting>::default());
         let (to, offered, taken) = (work.clone(), Arc::clone(&account), Arc::clone(&account));
         early.open(move |show| {
-            let rows = show.rows;
-            if !offered.enters(rows) || to.try_send(Work::Show(show)).is_err() {
-                offered.leaves(rows);
+            let sink = show.sink;
+            if sink < MOST_SINKS && offered.enters(show) && to.try_send(Work::Show(sink)).is_err() {
+                offered.leaves(sink);
             }
         });
         let thread = std::thread::spawn(move || {
             for work in waiting {
                 match work {
-                    Work::Show(show) => {
-                        taken.leaves(show.rows);
-                        if !taken.decides.load(Ordering::Acquire) {
+                    Work::Show(sink) => {
+                        if let Some(show) = taken.leaves(sink)
+                            && !taken.decides.load(Ordering::Acquire)
+                        {
                             pen.show(show);
                         }
                     }

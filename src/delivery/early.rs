@@ -26,15 +26,29 @@ use crate::tick::Tick;
 pub struct Show {
     /// The number of the sink among those that show.
     pub(crate) sink: usize,
-    /// How many they are.
-    pub(crate) rows: usize,
-    write: Box<dyn FnOnce(u64) -> Result<(), SinkError> + Send>,
+    /// The epoch that goes on.
+    pub(crate) epoch: u64,
+    batches: Vec<TableBatch>,
+    write: Arc<Write>,
 }
+
+/// Writes rows of an epoch, for a generation.
+type Write = dyn Fn(u64, u64, &[TableBatch]) -> Result<(), SinkError> + Send + Sync;
 
 impl Show {
     /// Writes them, for the generation `generation`.
     pub(crate) fn write(self, generation: u64) -> Result<(), SinkError> {
-        (self.write)(generation)
+        (self.write)(self.epoch, generation, &self.batches)
+    }
+
+    /// How many they are.
+    pub(crate) fn rows(&self) -> usize {
+        self.batches.iter().map(|batch| batch.rows.len()).sum()
+    }
+
+    /// Adds later ones of the same sink and epoch.
+    pub(crate) fn extend(&mut self, later: Show) {
+        self.batches.extend(later.batches);
     }
 }
 
@@ -88,7 +102,15 @@ pub fn show_early<S>(
     S: Sink<Batch = TableBatch> + Send + 'static,
 {
     let shows = |sink: &&SharedSink<S>| sink.lock().is_ok_and(|sink| sink.shows());
-    let sinks: Vec<_> = sinks.iter().filter(shows).map(Arc::clone).collect();
+    let write = |sink: &SharedSink<S>| -> Arc<Write> {
+        let sink = Arc::clone(sink);
+        Arc::new(move |epoch, generation, batches| match sink.lock() {
+            Ok(mut sink) => sink.show(epoch, generation, batches),
+            // The next commit says so.
+            Err(_) => Ok(()),
+        })
+    };
+    let sinks: Vec<_> = sinks.iter().filter(shows).map(write).collect();
     let (run, early, probe) = (Arc::clone(run), early.clone(), epochs.probe().clone());
     let epochs = epochs.clone();
     let to_worker = Exchange::new(move |_: &TableBlock| worker as u64);
@@ -109,15 +131,9 @@ pub fn show_early<S>(
                     if run.stopping() || epoch <= epochs.plan().decided {
                         return;
                     }
-                    let rows = batches.iter().map(|batch| batch.rows.len()).sum();
-                    for (number, sink) in sinks.iter().enumerate() {
-                        let (sink, batches) = (Arc::clone(sink), batches.clone());
-                        let write = Box::new(move |generation| match sink.lock() {
-                            Ok(mut sink) => sink.show(epoch, generation, &batches),
-                            // The next commit says so.
-                            Err(_) => Ok(()),
-                        });
-                        early.offer(Show { sink: number, rows, write });
+                    for (sink, write) in sinks.iter().enumerate() {
+                        let (batches, write) = (batches.clone(), Arc::clone(write));
+                        early.offer(Show { sink, epoch, batches, write });
                     }
                 });
             }
