@@ -118,14 +118,15 @@ impl<'scope> Site<'scope, '_> {
     }
 
     /// Table rows go to the tables' sinks.
-    pub(crate) fn deliver_tables(&self, rows: StreamVec<'scope, Tick, TableBlock>) {
-        let (staged, early) = rows.branch(|_, block| block.firing == Firing::Early);
+    pub(crate) fn deliver_tables(&self, mut rows: StreamVec<'scope, Tick, TableBlock>) {
         if self.plan.interval.is_some() {
+            let (staged, early) = rows.branch(|_, block| block.firing == Firing::Early);
             let (worker, outputs) = (self.plan.cluster.sink_worker(0), self.outputs);
             show_early(early, worker, self.run, self.epochs, &outputs.early, &outputs.tables);
+            rows = staged;
         }
         self.deliver(
-            staged,
+            rows,
             "Tables",
             0,
             &self.outputs.tables,

@@ -5,8 +5,8 @@
 //!                                     decides
 //! ```
 //!
-//! The work is done by a [`Committer`](super::Committer) with a [`Pen`]. A place that is full or away is tried again, with backoff, as long as the
-//! run goes on: the epoch is not decided until then, and the source waits.
+//! The work is done by a [`Committer`](super::Committer) with a [`Pen`]. A place that is full or away is tried again, with
+//! backoff, as long as the run goes on: the epoch is not decided until then, and the source waits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Who decides epochs: on a thread of its own, so that the dataflow goes on meanwhile, or in line where a test wants each step in
 //! order. Early rows are written between two epochs.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,27 +27,23 @@ pub trait Committer {
 /// Decides at once, in the caller's thread; early rows are written when it is asked for anything.
 pub struct Inline {
     pen: Pen,
-    early: Arc<Mutex<VecDeque<Show>>>,
+    waiting: Arc<Waiting>,
     answer: Option<Result<Decided, CheckpointError>>,
 }
 
 impl Inline {
     /// A committer with `pen`.
     pub fn new(pen: Pen) -> Self {
-        let early = Arc::<Mutex<VecDeque<Show>>>::default();
-        let offered = Arc::clone(&early);
+        let waiting = Arc::<Waiting>::default();
+        let offered = Arc::clone(&waiting);
         pen.early.open(move |show| {
-            let mut waiting = offered.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.len() < MOST_SINKS {
-                waiting.push_back(show);
-            }
+            offered.enters(show);
         });
-        Inline { pen, early, answer: None }
+        Inline { pen, waiting, answer: None }
     }
 
     fn show(&mut self) {
-        let waiting = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
-        for show in waiting {
+        while let Some(show) = self.waiting.first() {
             self.pen.show(show);
         }
     }
@@ -109,6 +105,10 @@ impl Waiting {
 
     fn leaves(&self, sink: usize) -> Option<Show> {
         self.shows.lock().unwrap_or_else(PoisonError::into_inner).remove(&sink)
+    }
+
+    fn first(&self) -> Option<Show> {
+        self.shows.lock().unwrap_or_else(PoisonError::into_inner).pop_first().map(|(_, show)| show)
     }
 }
 

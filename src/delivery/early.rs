@@ -7,7 +7,6 @@
 //! They are a courtesy to whoever looks: nothing is counted, staged or promised of them. The end of the epoch gives all of them
 //! again, as part of it, so that any of them may be dropped: while a sink is away, or when more come than it can take.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use timely::container::CapacityContainerBuilder;
@@ -58,12 +57,6 @@ type Taker = Box<dyn Fn(Show) + Send>;
 /// The way of early rows to whoever decides epochs, the only one who writes to sinks: closed until there is somebody, and after.
 #[derive(Clone, Default)]
 pub struct EarlyRows(Arc<Mutex<Option<Taker>>>);
-
-impl fmt::Debug for EarlyRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EarlyRows")
-    }
-}
 
 impl EarlyRows {
     /// From now on `taker` gets them. It must not block: workers wait for it.

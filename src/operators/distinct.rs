@@ -333,18 +333,11 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
                         .save(&mut |hash, place, until_us, bits| written.put(hash, place, until_us, &bits));
                 });
                 held.downgrade(frontier.iter());
-                if is_changed
-                    && let Some(open) = open
-                    && let Some(wait) = early.early().and_then(|trigger| trigger.fires_early_in(open))
-                {
-                    if wait.is_zero() {
-                        is_changed = false;
-                        counter.changed(Firing::Early, &mut |window, keys| {
-                            give(&held, window, keys, Firing::Early);
-                        });
-                    } else {
-                        activator.activate_after(wait);
-                    }
+                if is_changed && early.fires_early(open, &activator) {
+                    is_changed = false;
+                    counter.changed(Firing::Early, &mut |window, keys| {
+                        give(&held, window, keys, Firing::Early);
+                    });
                 }
             }
         });

@@ -13,6 +13,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, CapabilitySet};
+use timely::scheduling::Activator;
 
 use crate::aggregate::{Aggregate, Retract};
 use crate::ingest::{Decode, Edge, Front, Position, Verdict, Verdicts};
@@ -123,11 +124,21 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The trigger, where it may fire within epochs.
-    pub(super) fn early(&mut self) -> Option<&mut Trigger> {
-        match self {
-            Mode::Update(trigger) if trigger.is_early() => Some(trigger),
-            _ => None,
+    /// Whether results may be wanted within epochs.
+    fn is_early(&self) -> bool {
+        matches!(self, Mode::Update(trigger) if trigger.is_early())
+    }
+
+    /// Whether results are wanted within the epoch that is `open`, of an operator that has some; where they are but not yet, it is
+    /// scheduled for then.
+    pub(super) fn fires_early(&mut self, open: Option<u64>, activator: &Activator) -> bool {
+        let (Mode::Update(trigger), Some(open)) = (self, open) else { return false };
+        match trigger.fires_early_in(open) {
+            Some(wait) if !wait.is_zero() => {
+                activator.activate_after(wait);
+                false
+            }
+            fires => fires.is_some(),
         }
     }
 }
@@ -180,7 +191,7 @@ where
         self.unary_frontier(by_target, name, move |capability, info| {
             let mut held = CapabilitySet::from_elem(capability);
             let mut closer = WindowCloser::new(spec, matches!(mode, Mode::Update(_)));
-            if mode.early().is_some() {
+            if mode.is_early() {
                 closer = closer.with_early();
             }
             closer = closer.within(state.budget());
@@ -230,18 +241,11 @@ where
                     hub.fail(&name, error);
                 }
                 held.downgrade(frontier.iter());
-                if closer.has_early()
-                    && let Some(open) = open
-                    && let Some(wait) = mode.early().and_then(|trigger| trigger.fires_early_in(open))
-                {
-                    if wait.is_zero() {
-                        closer.changed(Firing::Early, &mut |changed| {
-                            let at = capability_at(&held, changed.end_us - 1);
-                            output.session(&at).give(changed);
-                        });
-                    } else {
-                        activator.activate_after(wait);
-                    }
+                if closer.has_early() && mode.fires_early(open, &activator) {
+                    closer.changed(Firing::Early, &mut |changed| {
+                        let at = capability_at(&held, changed.end_us - 1);
+                        output.session(&at).give(changed);
+                    });
                 }
             }
         })

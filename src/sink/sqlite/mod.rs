@@ -110,12 +110,8 @@ impl SqliteTables {
         staged: &Description<StagedRows>,
     ) -> Result<(), SinkError> {
         let sink = &self.stage.books.sink;
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| lift(sink, error))?;
-        let (last, newest) = mark(&transaction, sink).map_err(|error| lift(sink, error))?;
-        let done = turn(sink, last, newest, epoch, generation)? == Turn::Done;
+        let Begun { transaction, last, newest, turn } = begin(&mut self.connection, sink, epoch, generation)?;
+        let done = turn == Turn::Done;
         if done && generation == newest {
             return Ok(());
         }
@@ -163,12 +159,8 @@ impl Sink for SqliteTables {
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
         self.stage.note_early(epoch, batches)?;
         let (sink, schemas) = (&self.stage.books.sink, &self.stage.schemas);
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| lift(sink, error))?;
-        let (last, newest) = mark(&transaction, sink).map_err(|error| lift(sink, error))?;
-        if turn(sink, last, newest, epoch, generation)? == Turn::Done {
+        let Begun { transaction, turn, .. } = begin(&mut self.connection, sink, epoch, generation)?;
+        if turn == Turn::Done {
             return Ok(());
         }
         for TableBatch { table, rows, .. } in batches.iter().cloned() {
@@ -181,12 +173,7 @@ impl Sink for SqliteTables {
 
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
         let (sink, schemas) = (&self.stage.books.sink, &self.stage.schemas);
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| lift(sink, error))?;
-        let (last, newest) = mark(&transaction, sink).map_err(|error| lift(sink, error))?;
-        turn(sink, last, newest, 0, generation)?;
+        let Begun { transaction, last, .. } = begin(&mut self.connection, sink, 0, generation)?;
         for TableBatch { table, rows, .. } in self.stage.shown_after(last)? {
             let delete = Delete::prepare(&transaction, &schemas[table]);
             delete.and_then(|mut delete| delete.run(&rows)).map_err(|error| lift(sink, error))?;
@@ -234,6 +221,29 @@ fn upsert_all(
         upsert.run().map_err(|error| lift(sink, error))?;
     }
     Ok(())
+}
+
+/// A transaction, and what the sink's mark says in it.
+struct Begun<'c> {
+    transaction: Transaction<'c>,
+    last: Option<u64>,
+    newest: u64,
+    turn: Turn,
+}
+
+/// Begins a transaction on `epoch`; [`SinkError::Fenced`] when a newer generation was here.
+fn begin<'c>(
+    connection: &'c mut Connection,
+    sink: &str,
+    epoch: u64,
+    generation: u64,
+) -> Result<Begun<'c>, SinkError> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|error| lift(sink, error))?;
+    let (last, newest) = mark(&transaction, sink).map_err(|error| lift(sink, error))?;
+    let turn = turn(sink, last, newest, epoch, generation)?;
+    Ok(Begun { transaction, last, newest, turn })
 }
 
 /// The sink's mark: its last epoch and the newest generation.
