@@ -20,6 +20,7 @@ use tidegate::checkpoint::{CheckpointError, Committer, Decision, DirStore, Inlin
 use tidegate::delivery::EarlyRows;
 use tidegate::ingest::Counts;
 use tidegate::keys::{KeyColumn, key_hash};
+use tidegate::operators::keyed::SharedKeys;
 use tidegate::operators::session::{Mark, SessionEvent, SessionMachine};
 use tidegate::runtime::SystemClock;
 use tidegate::state::{Compactions, Fold, Restored, StateBlock, StateHub, StateWriter};
@@ -65,7 +66,7 @@ impl State {
         let spec = WindowSpec::tumbling(3_600_000_000).expect("an hour is a window");
         State {
             windows: WindowCloser::new(spec, false).saved(),
-            sessions: SessionMachine::new(GAP_US).saved(),
+            sessions: SessionMachine::new(GAP_US, SharedKeys::default()).saved(),
         }
     }
 

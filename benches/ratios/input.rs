@@ -30,7 +30,7 @@ impl Arguments {
         Arguments {
             data: after("--data").map(PathBuf::from),
             records: number("--records", if quick { 50_000 } else { 5_000_000 }),
-            rounds: number("--rounds", if quick { 1 } else { 5 }),
+            rounds: number("--rounds", if quick { 1 } else { 11 }),
             only: after("--only").cloned(),
         }
     }

@@ -63,6 +63,12 @@ pub(super) fn place_hash(key: &[u8]) -> u64 {
     super::key_hash(key)
 }
 
+impl Default for Slot {
+    fn default() -> Self {
+        FREE
+    }
+}
+
 impl Slot {
     /// The place of a key with this number.
     pub(super) fn new(hash: u64, id: u32, start: u32, len: u32) -> Self {
@@ -75,6 +81,12 @@ impl Slot {
 
     fn is_free(&self) -> bool {
         self.id == FREE.id
+    }
+
+    /// Whether this is the place of the key with this hash.
+    #[inline(always)]
+    pub(super) fn has(&self, hash: u64, key: &[u8], arena: &[u8]) -> bool {
+        self.is((hash >> 32) as u32, key, arena)
     }
 
     #[inline(always)]
@@ -133,6 +145,12 @@ impl Index {
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// The slot where a key with this hash is if it made way for none, as it is now.
+    #[inline(always)]
+    pub(super) fn home(&self, hash: u64) -> Slot {
+        self.slots.get(hash as usize & self.slots.len().wrapping_sub(1)).copied().unwrap_or(FREE)
     }
 
     /// Adds a key that is not in it.

@@ -132,6 +132,7 @@ pub struct KeyTable {
     arena: Vec<u8>,
     free: Vec<u32>,
     dead_bytes: usize,
+    forgotten: u64,
 }
 
 impl KeyTable {
@@ -170,6 +171,55 @@ impl KeyTable {
         match self.index.find(place, key, &self.arena) {
             Some(id) => id,
             None => self.insert(place, hash(), key),
+        }
+    }
+
+    /// Numbers the keys of `rows` as [`KeyTable::intern`] does, each into its row of `numbers`.
+    ///
+    /// Some at a time: first their slots are read, then a byte of each key's text, then they are compared. No step has a
+    /// branch that waits for memory but the last one, which finds in the caches what the others brought there together.
+    ///
+    /// # Panics
+    /// For a row that `column` or `numbers` does not have.
+    pub fn intern_rows(
+        &mut self,
+        column: &KeyColumn,
+        rows: impl IntoIterator<Item = u32>,
+        numbers: &mut [u32],
+    ) {
+        const TOGETHER: usize = 16;
+        let mut rows = rows.into_iter();
+        loop {
+            let mut looks = [(0, 0, Slot::default(), 0); TOGETHER];
+            let mut count = 0;
+            for (look, row) in looks.iter_mut().zip(rows.by_ref().take(TOGETHER)) {
+                let place = place_hash(column.get(row as usize).1);
+                *look = (row, place, self.index.home(place), 0);
+                count += 1;
+            }
+            let looks = &mut looks[..count];
+            for (_, _, slot, first) in looks.iter_mut() {
+                *first = self.arena.get(slot.start as usize).copied().unwrap_or_default();
+            }
+            // Where one is added, others may have to make way for it.
+            let mut are_there = true;
+            for &mut (row, place, slot, first) in looks {
+                let (hash, key) = column.get(row as usize);
+                let is_at_home = are_there
+                    && key.first().is_none_or(|byte| *byte == first)
+                    && slot.has(place, key, &self.arena);
+                numbers[row as usize] = if is_at_home {
+                    slot.id()
+                } else {
+                    let bound = self.len();
+                    let id = self.intern(|| hash, key);
+                    are_there &= self.len() == bound;
+                    id
+                };
+            }
+            if count < TOGETHER {
+                return;
+            }
         }
     }
 
@@ -213,7 +263,13 @@ impl KeyTable {
         }
     }
 
+    /// How many keys have been forgotten so far: while it stays the same, every number is still its key's.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
     fn forget(&mut self, id: u32) {
+        self.forgotten += 1;
         let KeyTable { index, entries, arena, .. } = self;
         let place_of = place_of(entries, arena);
         if index.remove(place_of(id), id, place_of) {
@@ -335,6 +391,46 @@ mod tests {
     }
 
     proptest! {
+        /// Many at a time, known and new ones mixed, some of them twice, before and after others have gone.
+        #[test]
+        fn rows_get_the_numbers_that_keys_have(
+            parts in prop::collection::vec((prop::collection::vec(0_u16..300, 0..100), any::<bool>()), 1..12),
+        ) {
+            let mut table = KeyTable::default();
+            let mut held = std::collections::BTreeMap::<u16, u32>::new();
+            for (names, forgets) in parts {
+                let mut column = KeyColumn::default();
+                for name in &names {
+                    let key = key_of(*name);
+                    column.push(key_hash(&key), &key);
+                }
+                let mut numbers = vec![u32::MAX; names.len()];
+                let wanted = |row: &u32| !row.is_multiple_of(3);
+                table.intern_rows(&column, (0..names.len() as u32).filter(wanted), &mut numbers);
+                for ((name, number), row) in names.iter().zip(numbers).zip(0..) {
+                    if !wanted(&row) {
+                        prop_assert_eq!(number, u32::MAX, "nobody asked for it");
+                        continue;
+                    }
+                    prop_assert_eq!(table.key(number), &key_of(*name)[..]);
+                    prop_assert_eq!(*held.entry(*name).or_insert_with(|| {
+                        table.retain(number);
+                        number
+                    }), number);
+                }
+                prop_assert_eq!(table.len(), held.len());
+                if forgets {
+                    held.retain(|name, number| {
+                        let stays = name % 2 == 0;
+                        if !stays {
+                            table.release(*number);
+                        }
+                        stays
+                    });
+                }
+            }
+        }
+
         #[test]
         fn a_key_keeps_its_number_while_it_is_used(steps in prop::collection::vec((any::<bool>(), 0_u16..40), 0..400)) {
             let mut table = KeyTable::default();

@@ -13,7 +13,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, CapabilitySet};
 
-use super::keyed::KeyedBlock;
+use super::keyed::{Owned, OwnedBlock, SharedKeys};
 use super::keyed_window::{Mode, capability_at};
 use crate::aggregate::Aggregate;
 use crate::keys::KeyTable;
@@ -65,18 +65,18 @@ pub struct DistinctCount {
 /// The open windows' distinct keys on one worker.
 pub struct DistinctCounter {
     spec: WindowSpec,
-    keys: KeyTable,
+    keys: SharedKeys,
     words: BTreeMap<i64, Word>,
     /// The keys' numbers whose bits in a word have changed since they were saved; `None` where nothing is saved.
     unsaved: Option<BTreeMap<i64, Vec<u32>>>,
     /// Of a block: its events' key numbers and windows.
-    found: Vec<(u32, i64, i64)>,
+    found: Vec<(u32, (i64, i64))>,
 }
 
 impl DistinctCounter {
-    /// No key seen yet.
-    pub fn new(spec: WindowSpec) -> Self {
-        let (keys, words, found) = (KeyTable::default(), BTreeMap::new(), Vec::new());
+    /// No key seen yet; it uses those of `keys`.
+    pub fn new(spec: WindowSpec, keys: SharedKeys) -> Self {
+        let (words, found) = (BTreeMap::new(), Vec::new());
         DistinctCounter { spec, keys, words, unsaved: None, found }
     }
 
@@ -88,28 +88,33 @@ impl DistinctCounter {
 
     /// Notes `key` in the windows `first..=last`; in none when `last` is before `first`.
     pub fn observe(&mut self, hash: u64, key: &[u8], first: i64, last: i64) {
-        self.observe_all([((hash, key), first, last)]);
+        if first <= last {
+            let keys = Rc::clone(&self.keys);
+            let keys = &mut *keys.borrow_mut();
+            let id = keys.intern(|| hash, key);
+            self.set_run(keys, id, first, last);
+        }
     }
 
-    /// Notes many keys, each in its windows `first..=last`.
+    /// Notes the keys of a block's events, each in the run of windows that `windows` gives.
     ///
     /// First all numbers are found, then all bits are set: what waits for memory then waits together, where a branch that
     /// depends on the bits of one key would keep the search for the next from beginning.
-    pub fn observe_all<'k>(&mut self, events: impl IntoIterator<Item = ((u64, &'k [u8]), i64, i64)>) {
+    pub fn observe_all<P>(&mut self, block: &OwnedBlock<P>, windows: impl Fn(&P) -> Option<(i64, i64)>) {
         let mut found = std::mem::take(&mut self.found);
-        let counted = events.into_iter().filter(|(_, first, last)| first <= last);
-        let keys = &mut self.keys;
-        found.extend(counted.map(|((hash, key), first, last)| (keys.intern(|| hash, key), first, last)));
-        found.drain(..).for_each(|(id, first, last)| self.set_run(id, first, last));
+        let keys = Rc::clone(&self.keys);
+        let keys = &mut *keys.borrow_mut();
+        block.find_all(keys, |event| windows(event).filter(|(first, last)| first <= last), &mut found);
+        found.drain(..).for_each(|(id, (first, last))| self.set_run(keys, id, first, last));
         self.found = found;
     }
 
     #[inline]
-    fn set_run(&mut self, id: u32, first: i64, last: i64) {
+    fn set_run(&mut self, keys: &mut KeyTable, id: u32, first: i64, last: i64) {
         for index in first >> 6..=last >> 6 {
             let low = first.max(index << 6) & 63;
             let high = last.min(index << 6 | 63) & 63;
-            if self.set(id, index, (u64::MAX >> (63 - high)) & (u64::MAX << low))
+            if self.set(keys, id, index, (u64::MAX >> (63 - high)) & (u64::MAX << low))
                 && let Some(unsaved) = &mut self.unsaved
             {
                 unsaved.entry(index).or_default().push(id);
@@ -119,8 +124,8 @@ impl DistinctCounter {
 
     /// Sets the bits `run` of key `id` in the word `index`; says whether one of them was not set.
     #[inline]
-    fn set(&mut self, id: u32, index: i64, run: u64) -> bool {
-        let bound = self.keys.bound();
+    fn set(&mut self, keys: &mut KeyTable, id: u32, index: i64, run: u64) -> bool {
+        let bound = keys.bound();
         let word = self.words.entry(index).or_insert_with(|| Word {
             seen: Slots::new(bound),
             counts: [0; 64],
@@ -137,9 +142,9 @@ impl DistinctCounter {
             fresh &= fresh - 1;
         }
         if new_here {
-            self.keys.retain(id);
+            keys.retain(id);
             if word.seen.len().is_power_of_two() {
-                word.seen.settle(self.keys.bound());
+                word.seen.settle(keys.bound());
             }
         }
         changed
@@ -148,7 +153,7 @@ impl DistinctCounter {
     /// Calls `each` with every (key, word) that has changed since this was called last: the key's hash, its place, until
     /// when it is of any account, and its bits.
     pub fn save(&mut self, each: &mut impl FnMut(u64, &[u8], i64, u64)) {
-        let mut place = Vec::new();
+        let (mut place, keys) = (Vec::new(), self.keys.borrow());
         for (index, mut ids) in self.unsaved.as_mut().map(std::mem::take).unwrap_or_default() {
             let Some(word) = self.words.get(&index) else { continue };
             ids.sort_unstable();
@@ -157,8 +162,8 @@ impl DistinctCounter {
                 if let Some(seen) = word.seen.get(id) {
                     place.clear();
                     place.extend_from_slice(&index.to_le_bytes());
-                    place.extend_from_slice(self.keys.key(id));
-                    each(self.keys.hash(id), &place, self.spec.end(index << 6 | 63), seen.0);
+                    place.extend_from_slice(keys.key(id));
+                    each(keys.hash(id), &place, self.spec.end(index << 6 | 63), seen.0);
                 }
             }
         }
@@ -198,8 +203,10 @@ impl DistinctCounter {
         let is_open = |bit: &i64| self.spec.end((index << 6) + bit) > watermark_us;
         let bits = bits & (0..64).filter(is_open).fold(0, |open, bit| open | 1 << bit);
         if bits != 0 {
-            let id = self.keys.intern(|| hash, key);
-            self.set(id, index, bits);
+            let keys = Rc::clone(&self.keys);
+            let keys = &mut *keys.borrow_mut();
+            let id = keys.intern(|| hash, key);
+            self.set(keys, id, index, bits);
         }
     }
 
@@ -221,19 +228,19 @@ impl DistinctCounter {
                 unsaved.remove(entry.key());
             }
             let word = entry.remove();
-            word.seen.for_each(|id, _| self.keys.release(id));
+            let keys = &mut *self.keys.borrow_mut();
+            word.seen.for_each(|id, _| keys.release(id));
         }
     }
 
-    /// How many keys are held.
+    /// How many keys are in use, by others that share them too.
     pub fn keys(&self) -> usize {
-        self.keys.len()
+        self.keys.borrow().len()
     }
 
-    /// Bytes held.
+    /// Bytes held, without the keys, which others may use too.
     pub fn heap_bytes(&self) -> usize {
-        self.keys.heap_bytes()
-            + self.words.values().map(|w| w.seen.heap_bytes() + size_of::<Word>()).sum::<usize>()
+        self.words.values().map(|w| w.seen.heap_bytes() + size_of::<Word>()).sum()
     }
 }
 
@@ -246,7 +253,7 @@ pub trait DistinctKeys<'scope, P> {
     /// # Shape
     /// | port | record | timestamp | partitioned by |
     /// | --- | --- | --- | --- |
-    /// | in | [`KeyedBlock`] | at most the end of each event's first window − 1 µs | key |
+    /// | in | [`Owned`] | at most the end of each event's first window − 1 µs | key |
     /// | out | [`DistinctCount`] | the window's end − 1 µs | window |
     /// # Guarantees
     /// One final result a window, when the frontier has reached its end; a function of the set of events. In update mode what
@@ -272,7 +279,7 @@ pub trait DistinctKeys<'scope, P> {
         W: Fn(&P) -> Option<(i64, i64)> + 'static;
 }
 
-impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<KeyedBlock<P>>> {
+impl<'scope, P: 'static> DistinctKeys<'scope, P> for Owned<'scope, P> {
     fn distinct_keys<W>(
         self,
         name: &str,
@@ -286,13 +293,14 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
     {
         let updates = matches!(mode, Mode::Update(_));
         let mut early = mode.clone();
-        let scope = self.scope();
+        let Owned { blocks, keys } = self;
+        let scope = blocks.scope();
         let worker = scope.index() as u32;
-        let parts = self.unary_frontier(Pipeline, name, move |capability, info| {
+        let parts = blocks.unary_frontier(Pipeline, name, move |capability, info| {
             let activator = scope.activator_for(info.address);
             let mut is_changed = false;
             let mut held = CapabilitySet::from_elem(capability);
-            let mut counter = DistinctCounter::new(spec);
+            let mut counter = DistinctCounter::new(spec, keys);
             if state.is_kept() {
                 counter = counter.saved();
             }
@@ -303,12 +311,7 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for StreamVec<'scope, Tick, Rc<
                 input.for_each(|_time, blocks| {
                     is_changed = true;
                     for block in blocks.iter() {
-                        counter.observe_all(block.keys.iter().zip(&block.events).filter_map(
-                            |(key, event)| {
-                                let (first, last) = windows(event)?;
-                                Some((key, first, last))
-                            },
-                        ));
+                        counter.observe_all(block, &windows);
                     }
                 });
                 let frontier = frontier.frontier();

@@ -4,7 +4,9 @@
 //! records are in each ([`super::keyed_window`]). Sessions and exact distinct counts are sent every event instead.
 //! A session needs each of its events, and takes them in order ([`super::session`]). Exact distinct counts
 //! ([`super::distinct`]) could do with less, but share the blocks of sessions, so that an event travels once.
+//! Where they arrive, all that know the keys share one table of them too, so that a key is looked for once an event.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::ingest::Edge;
-use crate::keys::{KeyColumn, key_owner};
+use crate::keys::{KeyColumn, KeyTable, key_owner};
 use crate::tick::Tick;
 
 /// Events with their keys, for one worker.
@@ -85,9 +87,82 @@ impl<P> KeyedRouter<P> {
     }
 }
 
+/// The keys of all events that one exchange brings to a worker: whoever has state of a key uses it.
+pub type SharedKeys = Rc<RefCell<KeyTable>>;
+
+/// A block where its keys are owned.
+pub struct OwnedBlock<P> {
+    block: KeyedBlock<P>,
+    numbers: RefCell<Numbers>,
+}
+
+/// The numbers of a block's keys, as far as somebody has looked for them.
+#[derive(Default)]
+struct Numbers {
+    of_rows: Vec<u32>,
+    /// How many keys had been forgotten by then: as long as it is as many, numbers stay what they are.
+    forgotten: u64,
+}
+
+/// Nobody has looked for the key of this row.
+const UNKNOWN: u32 = u32::MAX;
+
+impl<P> OwnedBlock<P> {
+    pub(super) fn new(block: KeyedBlock<P>) -> Self {
+        OwnedBlock { block, numbers: RefCell::default() }
+    }
+
+    /// The block as it came.
+    pub fn block(&self) -> &KeyedBlock<P> {
+        &self.block
+    }
+
+    /// Puts into `found` what `wanted` gives for an event, with the number of the event's key; events for which it gives none
+    /// are left out. A key that was unknown is used by nobody: who wants it retains it before anything else is released.
+    ///
+    /// Whoever is first looks for the keys, all others take the numbers over: `keys` is always the same table, that of the exchange.
+    #[inline]
+    pub(super) fn find_all<T>(
+        &self,
+        keys: &mut KeyTable,
+        wanted: impl Fn(&P) -> Option<T>,
+        found: &mut Vec<(u32, T)>,
+    ) {
+        let KeyedBlock { keys: column, events, .. } = &self.block;
+        let numbers = &mut *self.numbers.borrow_mut();
+        if numbers.of_rows.len() != events.len() || numbers.forgotten != keys.forgotten() {
+            numbers.forgotten = keys.forgotten();
+            numbers.of_rows.clear();
+            numbers.of_rows.resize(events.len(), UNKNOWN);
+        }
+        found.clear();
+        found.reserve(events.len());
+        found.extend((0..).zip(events).filter_map(|(row, event)| Some((row, wanted(event)?))));
+        let numbers = &mut numbers.of_rows;
+        let unknown: Vec<u32> =
+            found.iter().map(|(row, _)| *row).filter(|row| numbers[*row as usize] == UNKNOWN).collect();
+        keys.intern_rows(column, unknown, numbers);
+        found.iter_mut().for_each(|(row, _)| *row = numbers[*row as usize]);
+    }
+}
+
+/// Keyed events on the worker that owns their keys, for any number of operators.
+pub struct Owned<'scope, P> {
+    /// The events.
+    pub blocks: StreamVec<'scope, Tick, Rc<OwnedBlock<P>>>,
+    /// Their keys, as far as an operator uses them.
+    pub keys: SharedKeys,
+}
+
+impl<P: 'static> Clone for Owned<'_, P> {
+    fn clone(&self) -> Self {
+        Owned { blocks: self.blocks.clone(), keys: Rc::clone(&self.keys) }
+    }
+}
+
 /// Extension trait for sharing keyed events among the operators of their owner.
 pub trait ToOwners<'scope, P> {
-    /// Exchanges blocks by target, once, for any number of consumers on the receiving side.
+    /// Exchanges blocks by target, once, for any number of consumers on the receiving side, which share a table of keys.
     ///
     /// # Shape
     /// | port | record | timestamp | partitioned by |
@@ -98,23 +173,25 @@ pub trait ToOwners<'scope, P> {
     /// A block reaches the worker that it names, once, and all events of a key meet on one worker. In which order
     /// blocks come is nobody's promise.
     /// # State
-    /// None.
+    /// The keys that the consumers use; they save them with what they have of them.
     /// # Errors
     /// None.
     /// # Source
     /// Graefe, *Encapsulation of Parallelism in the Volcano Query Processing System*, SIGMOD 1990 (exchange).
-    fn to_owners(self) -> StreamVec<'scope, Tick, Rc<KeyedBlock<P>>>;
+    fn to_owners(self) -> Owned<'scope, P>;
 }
 
 impl<'scope, P: ExchangeData> ToOwners<'scope, P> for StreamVec<'scope, Tick, KeyedBlock<P>> {
-    fn to_owners(self) -> StreamVec<'scope, Tick, Rc<KeyedBlock<P>>> {
+    fn to_owners(self) -> Owned<'scope, P> {
         let by_target = Exchange::new(|block: &KeyedBlock<P>| u64::from(block.target));
-        self.unary(by_target, "ToOwners", |_capability, _info| {
+        let blocks = self.unary(by_target, "ToOwners", |_capability, _info| {
             |input, output| {
                 input.for_each(|time, blocks| {
-                    output.session(&time).give_iterator(blocks.drain(..).map(Rc::new));
+                    let owned = blocks.drain(..).map(|block| Rc::new(OwnedBlock::new(block)));
+                    output.session(&time).give_iterator(owned);
                 });
             }
-        })
+        });
+        Owned { blocks, keys: SharedKeys::default() }
     }
 }

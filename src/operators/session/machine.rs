@@ -1,6 +1,7 @@
 //! The state machine of sessions on one worker.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::pending::{Pending, Waiting};
 use super::{EndReason, Mark, STEP_BITS, Session, SessionEvent, last_of_step};
 use crate::keys::{KeyColumn, KeyTable};
+use crate::operators::keyed::{OwnedBlock, SharedKeys};
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Open {
@@ -18,22 +20,37 @@ struct Open {
     flagged: u64,
 }
 
+/// What there is of a key, in less than a cache line: every event looks for its key's.
 #[derive(Clone, Copy)]
 struct User {
-    open: Option<Open>,
-    /// When the latest session started, and how many have started at that instant.
+    /// When the latest session started.
     started_us: i64,
-    started: u32,
+    /// Of the open session, if `is_open`: its last event, how many it has, how many of them are flagged.
+    last_us: i64,
+    events: u64,
+    flagged: u64,
     /// The step of the deadline that is kept for the open session.
     timer: i64,
+    /// How many sessions have started at `started_us`. An open one is the last of them.
+    started: u32,
+    is_open: bool,
     /// Whether it is noted that it has changed.
     unsaved: bool,
     /// Whether a checkpoint holds something of it.
     saved: bool,
 }
 
-const NOBODY: User =
-    User { open: None, started_us: i64::MIN, started: 0, timer: i64::MIN, unsaved: false, saved: false };
+const NOBODY: User = User {
+    started_us: i64::MIN,
+    last_us: i64::MIN,
+    events: 0,
+    flagged: 0,
+    timer: i64::MIN,
+    started: 0,
+    is_open: false,
+    unsaved: false,
+    saved: false,
+};
 
 /// What has changed since it was saved.
 #[derive(Default)]
@@ -77,7 +94,7 @@ pub struct SavedSession {
 /// The sessions of the keys that a worker owns.
 pub struct SessionMachine {
     gap_us: i64,
-    keys: KeyTable,
+    keys: SharedKeys,
     users: Vec<User>,
     /// What holds each key: its events that wait for the frontier, and its open session. Beside the users, so that an event
     /// that comes touches four bytes.
@@ -94,11 +111,11 @@ pub struct SessionMachine {
 }
 
 impl SessionMachine {
-    /// No key seen yet; `gap_us` of silence ends a session.
-    pub fn new(gap_us: i64) -> Self {
+    /// No key seen yet; it uses those of `keys`. `gap_us` of silence ends a session.
+    pub fn new(gap_us: i64, keys: SharedKeys) -> Self {
         SessionMachine {
             gap_us,
-            keys: KeyTable::default(),
+            keys,
             users: Vec::new(),
             held: Vec::new(),
             found: Vec::new(),
@@ -124,28 +141,27 @@ impl SessionMachine {
 
     /// Takes an event that is not late; it waits until the frontier has passed it.
     pub fn observe(&mut self, hash: u64, key: &[u8], event: SessionEvent) {
-        self.observe_all([((hash, key), event)]);
+        let keys = Rc::clone(&self.keys);
+        let keys = &mut *keys.borrow_mut();
+        let id = keys.intern(|| hash, key);
+        self.make_room(keys.bound());
+        self.wait(keys, id, event);
     }
 
-    /// Takes many events. First all numbers are found, so that what waits for memory waits together.
-    pub fn observe_all<'k>(&mut self, events: impl IntoIterator<Item = ((u64, &'k [u8]), SessionEvent)>) {
+    /// Takes what `event` gives for a block's events, as [`SessionMachine::observe`] does. First all numbers are found, so that
+    /// what waits for memory waits together.
+    pub fn observe_all<P>(&mut self, block: &OwnedBlock<P>, event: impl Fn(&P) -> Option<SessionEvent>) {
         let mut found = std::mem::take(&mut self.found);
-        let keys = &mut self.keys;
-        found.extend(events.into_iter().map(|((hash, key), event)| (keys.intern(|| hash, key), event)));
-        self.make_room();
-        for (id, event) in found.drain(..) {
-            self.hold(id);
-            if self.unsaved.is_some() {
-                Unsaved::changes(&mut self.unsaved, id, &mut self.users[id as usize]);
-            }
-            self.pending.push(id, event);
-        }
+        let keys = Rc::clone(&self.keys);
+        let keys = &mut *keys.borrow_mut();
+        block.find_all(keys, event, &mut found);
+        self.make_room(keys.bound());
+        found.drain(..).for_each(|(id, event)| self.wait(keys, id, event));
         self.found = found;
     }
 
     /// Every key that has a number has a place.
-    fn make_room(&mut self) {
-        let bound = self.keys.bound();
+    fn make_room(&mut self, bound: usize) {
         if bound > self.users.len() {
             self.users.resize(bound + bound / 4, NOBODY);
             self.held.resize(bound + bound / 4, 0);
@@ -153,12 +169,16 @@ impl SessionMachine {
     }
 
     #[inline(always)]
-    fn hold(&mut self, id: u32) {
+    fn wait(&mut self, keys: &mut KeyTable, id: u32, event: SessionEvent) {
         let held = &mut self.held[id as usize];
         if *held == 0 {
-            self.keys.retain(id);
+            keys.retain(id);
         }
         *held += 1;
+        if self.unsaved.is_some() {
+            Unsaved::changes(&mut self.unsaved, id, &mut self.users[id as usize]);
+        }
+        self.pending.push(id, event);
     }
 
     /// Consumes all events before `watermark_us`, and closes the sessions that are over by then.
@@ -186,16 +206,17 @@ impl SessionMachine {
     pub fn finish(&mut self, final_watermark_us: i64, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
         self.consume(None, emit);
         self.timers.clear();
+        let keys = &mut *self.keys.borrow_mut();
         for (id, user) in self.users.iter_mut().enumerate() {
-            if let Some(open) = user.open.take() {
+            if let Some(open) = user.take() {
                 let deadline_us = open.last_us.saturating_add(self.gap_us);
                 let silent = final_watermark_us >= deadline_us;
                 let reason = if silent { EndReason::Timeout } else { EndReason::Open };
                 let session = open.close(open.last_us, reason);
                 let id = id as u32;
-                emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
+                emit(keys.hash(id), keys.key(id), session, deadline_us);
                 self.held[id as usize] = 0;
-                self.keys.release(id);
+                keys.release(id);
             }
         }
     }
@@ -203,27 +224,33 @@ impl SessionMachine {
     fn consume(&mut self, until_us: Option<i64>, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
         let SessionMachine { gap_us, keys, users, held, pending, timers, ignored, unsaved, changed, .. } =
             self;
-        pending.pass(until_us, |event| {
-            let user = &mut users[event.key as usize];
-            let mut close = |open: Open, end_us, reason, closed_us| {
-                emit(keys.hash(event.key), keys.key(event.key), open.close(end_us, reason), closed_us);
-            };
-            let was_open = user.open.is_some();
-            user.step(event, *gap_us, ignored, &mut close);
-            let held = &mut held[event.key as usize];
-            *held = *held - 1 + u32::from(user.open.is_some()) - u32::from(was_open);
-            Unsaved::changes(unsaved, event.key, user);
-            if let Some(open) = user.open {
-                if let Some(changed) = changed {
-                    changed.insert(event.key);
+        let keys = &mut *keys.borrow_mut();
+        pending.pass(until_us, |events| {
+            // What there is of their keys is fetched together, before a branch waits for any of it.
+            let of = |event: &Waiting| users[event.key as usize].started | held[event.key as usize];
+            std::hint::black_box(events.iter().fold(0, |all, event| all | of(event)));
+            for event in events {
+                let user = &mut users[event.key as usize];
+                let mut close = |open: Open, end_us, reason, closed_us| {
+                    emit(keys.hash(event.key), keys.key(event.key), open.close(end_us, reason), closed_us);
+                };
+                let was_open = user.is_open;
+                user.step(event, *gap_us, ignored, &mut close);
+                let held = &mut held[event.key as usize];
+                *held = *held - 1 + u32::from(user.is_open) - u32::from(was_open);
+                Unsaved::changes(unsaved, event.key, user);
+                if user.is_open {
+                    if let Some(changed) = changed {
+                        changed.insert(event.key);
+                    }
+                    if user.timer == i64::MIN {
+                        user.timer = user.last_us.saturating_add(*gap_us) >> STEP_BITS;
+                        timers.entry(user.timer).or_default().push(event.key);
+                    }
+                } else if *held == 0 {
+                    // No session of this key can start at an instant that has passed, so nothing of it need stay.
+                    Unsaved::release(unsaved, keys, event.key, user);
                 }
-                if user.timer == i64::MIN {
-                    user.timer = open.last_us.saturating_add(*gap_us) >> STEP_BITS;
-                    timers.entry(user.timer).or_default().push(event.key);
-                }
-            } else if *held == 0 {
-                // No session of this key can start at an instant that has passed, so nothing of it need stay.
-                Unsaved::release(unsaved, keys, event.key, user);
             }
         });
     }
@@ -240,16 +267,17 @@ impl SessionMachine {
             return;
         }
         user.timer = i64::MIN;
-        let Some(open) = user.open else { return };
+        let Some(open) = user.open() else { return };
         let deadline_us = open.last_us.saturating_add(self.gap_us);
         if deadline_us <= watermark_us {
-            user.open = None;
+            user.is_open = false;
             let session = open.close(open.last_us, EndReason::Timeout);
-            emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
+            let keys = &mut *self.keys.borrow_mut();
+            emit(keys.hash(id), keys.key(id), session, deadline_us);
             let held = &mut self.held[id as usize];
             *held -= 1;
             match *held {
-                0 => Unsaved::release(&mut self.unsaved, &mut self.keys, id, user),
+                0 => Unsaved::release(&mut self.unsaved, keys, id, user),
                 _ => Unsaved::changes(&mut self.unsaved, id, user),
             }
         } else {
@@ -261,12 +289,13 @@ impl SessionMachine {
     /// Gives every open session that has changed since this was called last, as far as it goes: `emit` gets the same as from
     /// [`SessionMachine::advance`], as if the session were left open now.
     pub fn changed(&mut self, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
+        let keys = self.keys.borrow();
         for id in self.changed.as_mut().map(std::mem::take).unwrap_or_default() {
             // One that is over by now has been given as that.
-            if let Some(open) = self.users[id as usize].open {
+            if let Some(open) = self.users[id as usize].open() {
                 let session = open.close(open.last_us, EndReason::Open);
                 let deadline_us = open.last_us.saturating_add(self.gap_us);
-                emit(self.keys.hash(id), self.keys.key(id), session, deadline_us);
+                emit(keys.hash(id), keys.key(id), session, deadline_us);
             }
         }
     }
@@ -287,12 +316,13 @@ impl SessionMachine {
                 waiting.push(SessionEvent { time_us, rank, offset, mark, flagged });
             }
         }
+        let keys = self.keys.borrow();
         for (id, waiting) in changed {
             let user = &mut self.users[id as usize];
             user.saved = true;
-            let User { open, started_us, started, .. } = *user;
-            let saved = SavedSession { open, started_us, started, waiting };
-            each(self.keys.hash(id), self.keys.key(id), Some(&saved));
+            let User { started_us, started, .. } = *user;
+            let saved = SavedSession { open: user.open(), started_us, started, waiting };
+            each(keys.hash(id), keys.key(id), Some(&saved));
         }
     }
 
@@ -307,9 +337,11 @@ impl SessionMachine {
         has_moved: bool,
     ) {
         let SavedSession { open, started_us, started, waiting } = saved;
-        let id = self.keys.intern(|| hash, key);
-        self.make_room();
-        self.keys.retain(id);
+        let keys = Rc::clone(&self.keys);
+        let keys = &mut *keys.borrow_mut();
+        let id = keys.intern(|| hash, key);
+        self.make_room(keys.bound());
+        keys.retain(id);
         self.held[id as usize] = waiting.len() as u32 + u32::from(open.is_some());
         let timer = match open {
             Some(open) => open.last_us.saturating_add(self.gap_us) >> STEP_BITS,
@@ -320,7 +352,10 @@ impl SessionMachine {
             self.changed.iter_mut().for_each(|changed| changed.extend([id]));
         }
         let user = &mut self.users[id as usize];
-        *user = User { open, started_us, started, timer, unsaved: false, saved: true };
+        *user = User { started_us, started, timer, saved: true, ..NOBODY };
+        if let Some(Open { last_us, events, flagged, .. }) = open {
+            *user = User { last_us, events, flagged, is_open: true, ..*user };
+        }
         if has_moved && !waiting.is_empty() {
             Unsaved::changes(&mut self.unsaved, id, user);
         }
@@ -334,9 +369,9 @@ impl SessionMachine {
         std::mem::take(&mut self.ignored)
     }
 
-    /// How many keys have an open session or a waiting event.
+    /// How many keys are in use, by others that share them too.
     pub fn keys(&self) -> usize {
-        self.keys.len()
+        self.keys.borrow().len()
     }
 
     /// How many events wait for the frontier.
@@ -353,6 +388,19 @@ impl Open {
 }
 
 impl User {
+    /// The open session.
+    #[inline]
+    fn open(&self) -> Option<Open> {
+        let User { started_us: start_us, last_us, events, flagged, started, .. } = *self;
+        self.is_open.then(|| Open { start_us, last_us, seq: started - 1, events, flagged })
+    }
+
+    fn take(&mut self) -> Option<Open> {
+        let open = self.open();
+        self.is_open = false;
+        open
+    }
+
     /// One event, as the contract tells it.
     fn step(
         &mut self,
@@ -362,40 +410,39 @@ impl User {
         close: &mut impl FnMut(Open, i64, EndReason, i64),
     ) {
         let now_us = event.time_us;
-        if let Some(open) = self.open
+        if let Some(open) = self.open()
             && now_us.saturating_sub(open.last_us) >= gap_us
         {
             close(open, open.last_us, EndReason::Timeout, open.last_us.saturating_add(gap_us));
-            self.open = None;
+            self.is_open = false;
         }
-        match (event.mark, &mut self.open) {
-            (Mark::Join, Some(open)) => {
-                open.last_us = now_us;
-                open.events += 1;
-                open.flagged += u64::from(event.flagged);
-            }
+        match (event.mark, self.open()) {
+            (Mark::Join, Some(_)) => self.join(event),
             (Mark::Start, Some(open)) => {
-                close(*open, open.last_us, EndReason::Restart, now_us);
+                close(open, open.last_us, EndReason::Restart, now_us);
                 self.begin(event);
             }
             (Mark::Join | Mark::Start, None) => self.begin(event),
-            (Mark::End, Some(open)) => {
-                open.events += 1;
-                open.flagged += u64::from(event.flagged);
-                close(*open, now_us, EndReason::Ended, now_us);
-                self.open = None;
+            (Mark::End, Some(_)) => {
+                self.join(event);
+                self.take().into_iter().for_each(|open| close(open, now_us, EndReason::Ended, now_us));
             }
             (Mark::End, None) => *ignored += 1,
         }
     }
 
+    fn join(&mut self, event: &Waiting) {
+        self.last_us = event.time_us;
+        self.events += 1;
+        self.flagged += u64::from(event.flagged);
+    }
+
     fn begin(&mut self, event: &Waiting) {
         let now_us = event.time_us;
         let again = self.started_us == now_us && self.started > 0;
-        let seq = if again { self.started } else { 0 };
-        self.started_us = now_us;
-        self.started = seq + 1;
-        let flagged = u64::from(event.flagged);
-        self.open = Some(Open { start_us: now_us, last_us: now_us, seq, events: 1, flagged });
+        self.started = if again { self.started + 1 } else { 1 };
+        (self.started_us, self.last_us) = (now_us, now_us);
+        (self.events, self.flagged) = (1, u64::from(event.flagged));
+        self.is_open = true;
     }
 }

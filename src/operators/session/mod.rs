@@ -7,7 +7,6 @@ mod machine;
 mod pending;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
@@ -17,7 +16,7 @@ use timely::dataflow::operators::generic::Operator;
 
 pub use machine::{SavedSession, SessionMachine};
 
-use super::keyed::KeyedBlock;
+use super::keyed::Owned;
 use super::keyed_window::capability_at;
 use crate::ingest::Ledger;
 use crate::keys::KeyColumn;
@@ -134,7 +133,7 @@ pub trait Sessions<'scope, P> {
     /// # Shape
     /// | port | record | timestamp | partitioned by |
     /// | --- | --- | --- | --- |
-    /// | in | [`KeyedBlock`] | at most the event times in it | key |
+    /// | in | [`Owned`] | at most the event times in it | key |
     /// | out | [`SessionBlock`] | the last instant of the 2^22 µs in which the session is known to be over | key |
     /// # Guarantees
     /// A session leaves once, when the frontier shows that it is over. The session and its timestamp are
@@ -164,7 +163,7 @@ pub trait Sessions<'scope, P> {
         E: Fn(&P) -> Option<SessionEvent> + 'static;
 }
 
-impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<KeyedBlock<P>>> {
+impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
     fn sessions<E>(
         self,
         name: &str,
@@ -178,9 +177,10 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
     where
         E: Fn(&P) -> Option<SessionEvent> + 'static,
     {
-        self.unary_frontier(Pipeline, name, move |capability, _info| {
+        let Owned { blocks, keys } = self;
+        blocks.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
-            let mut machine = SessionMachine::new(gap_us);
+            let mut machine = SessionMachine::new(gap_us, keys);
             if gives_open {
                 machine = machine.with_open();
             }
@@ -195,10 +195,9 @@ impl<'scope, P: 'static> Sessions<'scope, P> for StreamVec<'scope, Tick, Rc<Keye
             move |(input, frontier), out| {
                 input.for_each(|_time, blocks| {
                     for block in blocks.iter() {
-                        let items = block.keys.iter().zip(&block.events);
-                        machine.observe_all(items.filter_map(|(key, item)| Some((key, event(item)?))));
-                        final_watermark_us =
-                            final_watermark_us.max(block.final_watermark_us.unwrap_or(i64::MIN));
+                        machine.observe_all(block, &event);
+                        let last_us = block.block().final_watermark_us;
+                        final_watermark_us = final_watermark_us.max(last_us.unwrap_or(i64::MIN));
                     }
                 });
                 let frontier = frontier.frontier();

@@ -21,6 +21,9 @@ pub(super) struct Waiting {
 /// How many buckets are found without a search: enough for the usual disorder.
 const HOT: usize = 64;
 
+/// So many events are given at a time: for as many keys memory can be waited for at once.
+const TOGETHER: usize = 16;
+
 /// Waiting events; those that the frontier has passed come out in (event time, partition, offset) order.
 pub(super) struct Pending {
     /// From bucket to its place in `events`.
@@ -65,8 +68,8 @@ impl Pending {
         place
     }
 
-    /// Calls `each` for all events before `watermark_us` (all, when `None`), in order.
-    pub(super) fn pass(&mut self, watermark_us: Option<i64>, mut each: impl FnMut(&Waiting)) {
+    /// Calls `each` with all events before `watermark_us` (all, when `None`), in order, some at a time.
+    pub(super) fn pass(&mut self, watermark_us: Option<i64>, mut each: impl FnMut(&[Waiting])) {
         while let Some(first) = self.buckets.first_entry() {
             let start_us = first.key() << BUCKET_BITS;
             if watermark_us.is_some_and(|us| us <= start_us) {
@@ -79,7 +82,7 @@ impl Pending {
                 self.events[place] = split_off(&mut events, us);
             }
             events.sort_unstable_by_key(|event| (event.time_us, event.rank, event.offset));
-            events.iter().for_each(&mut each);
+            events.chunks(TOGETHER).for_each(&mut each);
             self.len -= events.len();
             if !whole {
                 break;

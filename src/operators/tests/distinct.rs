@@ -1,6 +1,7 @@
 //! Exact distinct keys as a dataflow.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use proptest::prelude::*;
 
@@ -8,7 +9,7 @@ use super::{Pace, Step, pace, run, script};
 use crate::ingest::Edge;
 use crate::keys::key_hash;
 use crate::operators::distinct::{DistinctCount, DistinctCounter, DistinctKeys};
-use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
+use crate::operators::keyed::{KeyedBlock, KeyedRouter, OwnedBlock, SharedKeys, ToOwners};
 use crate::operators::keyed_window::Mode;
 use crate::state::StateHub;
 use crate::window::tests::{Event, limit, log, windows};
@@ -79,6 +80,45 @@ proptest! {
         }
     }
 
+    /// Two that share their keys, and see the same blocks at different times: whichever is first, whatever the other has forgotten
+    /// meanwhile, and whoever has been given its numbers.
+    #[test]
+    fn counters_that_share_their_keys_count_the_same(
+        blocks in prop::collection::vec((prop::collection::vec((0_u32..40, 0_i64..6), 1..30), 0_i64..300, any::<bool>()), 1..20),
+    ) {
+        let spec = WindowSpec::tumbling(1).expect("valid");
+        let (shared, alone) = (SharedKeys::default(), SharedKeys::default);
+        let mut counters = [Rc::clone(&shared), shared, alone()].map(|keys| DistinctCounter::new(spec, keys));
+        let mut counted: [BTreeMap<i64, u64>; 3] = Default::default();
+        for (events, first_open, swap) in &blocks {
+            let mut router = KeyedRouter::new(1);
+            for (key, window) in events {
+                let key = key.to_le_bytes();
+                // Some that only one of them wants.
+                router.push(key_hash(&key), &key, first_open + window);
+            }
+            let mut sent = Vec::new();
+            router.drain(Edge::Flush, &mut |block: KeyedBlock<i64>| sent.push(block));
+            let [shared, alone] = [(); 2].map(|()| sent.iter().cloned().map(OwnedBlock::new).collect::<Vec<_>>());
+            for index in if *swap { [1, 0, 2] } else { [0, 1, 2] } {
+                for block in if index < 2 { &shared } else { &alone } {
+                    let wanted = |window: &i64| index == 0 || window % 2 == 0;
+                    counters[index].observe_all(block, |window| wanted(window).then_some((*window, *window)));
+                }
+                let counted = &mut counted[index];
+                counters[index].close(Some(first_open + 3), &mut |window, count| {
+                    *counted.entry(window).or_default() += count;
+                });
+            }
+        }
+        for (counter, counted) in counters.iter_mut().zip(&mut counted) {
+            counter.close(None, &mut |window, count| *counted.entry(window).or_default() += count);
+        }
+        prop_assert_eq!(&counted[1], &counted[2]);
+        prop_assert!(counted[0].iter().filter(|(window, _)| *window % 2 == 0).eq(&counted[1]));
+        prop_assert_eq!(counters.map(|counter| counter.keys()), [0; 3], "all is freed");
+    }
+
     /// Thousands of keys and runs of hundreds of windows: all forms of the tables of bits.
     #[test]
     fn many_keys_in_long_runs_are_counted_once_a_window(
@@ -86,7 +126,7 @@ proptest! {
         closes in prop::collection::vec(0_i64..200, 0..10),
     ) {
         let spec = WindowSpec::tumbling(1).expect("valid");
-        let mut counter = DistinctCounter::new(spec);
+        let mut counter = DistinctCounter::new(spec, SharedKeys::default());
         let (mut model, mut counted) = (BTreeMap::<i64, BTreeSet<u32>>::new(), BTreeMap::new());
         let mut first_open = -600;
         for part in events.chunks(events.len() / (closes.len() + 1) + 1) {

@@ -87,7 +87,7 @@ proptest! {
     fn every_event_reaches_the_owner_of_its_key_once((batches, keys) in log()) {
         for peers in 1..=3 {
             let (scripts, log) = scripts(&batches, keys, peers);
-            let (given, _) = run(&scripts, |blocks, _ledger| blocks.to_owners().map(|block| (*block).clone()));
+            let (given, _) = run(&scripts, |blocks, _ledger| blocks.to_owners().blocks.map(|block| block.block().clone()));
             let (mut arrived, mut owners) = (Log::new(), BTreeMap::new());
             let mut watermarks = vec![Vec::new(); peers];
             for given in given {

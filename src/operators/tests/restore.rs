@@ -22,7 +22,7 @@ use crate::aggregate::{Aggregate, Count};
 use crate::ingest::{Counts, Edge, Ledger};
 use crate::keys::key_hash;
 use crate::operators::distinct::{DistinctCount, DistinctCounter, DistinctKeys};
-use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
+use crate::operators::keyed::{KeyedBlock, KeyedRouter, SharedKeys, ToOwners};
 use crate::operators::keyed_window::{CloseWindows, Mode};
 use crate::operators::latest::LatestByKey;
 use crate::operators::net_changes::NetChanges;
@@ -236,7 +236,7 @@ proptest! {
     ) {
         let spec = WindowSpec::sliding(size, slide).expect("valid");
         let cut = cut.index(events.len() + 1);
-        let counters = |peers: usize| (0..peers).map(|_| DistinctCounter::new(spec).saved()).collect::<Vec<_>>();
+        let counters = |peers: usize| (0..peers).map(|_| DistinctCounter::new(spec, SharedKeys::default()).saved()).collect::<Vec<_>>();
         let observe = |counters: &mut Vec<DistinctCounter>, events: &[Event]| {
             let peers = counters.len();
             for event in events {
@@ -288,7 +288,7 @@ proptest! {
         percent in 0_i64..=100,
     ) {
         let cut = cut.index(events.len() + 1);
-        let machines = |peers: usize| (0..peers).map(|_| SessionMachine::new(GAP).saved()).collect::<Vec<_>>();
+        let machines = |peers: usize| (0..peers).map(|_| SessionMachine::new(GAP, SharedKeys::default()).saved()).collect::<Vec<_>>();
         let observe = |machines: &mut Vec<SessionMachine>, events: &[sessions::Event], rank: &dyn Fn(u32) -> u32| {
             let peers = machines.len();
             for event in events.iter().filter(|event| event.what.time_us >= event.watermark) {

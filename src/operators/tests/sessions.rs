@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{EARLY, Pace, Step, pace, run, script};
 use crate::ingest::Edge;
 use crate::keys::{key_hash, key_owner};
-use crate::operators::keyed::{KeyedBlock, KeyedRouter, ToOwners};
+use crate::operators::keyed::{KeyedBlock, KeyedRouter, SharedKeys, ToOwners};
 use crate::operators::session::{EndReason, Mark, Session, SessionEvent, SessionMachine, Sessions};
 use crate::state::StateHub;
 
@@ -118,7 +118,7 @@ proptest! {
         (events, delay) in log(),
         steps in prop::collection::vec((0_usize..8, 0_i64..=100), 1..60),
     ) {
-        let mut machine = SessionMachine::new(GAP).with_open();
+        let mut machine = SessionMachine::new(GAP, SharedKeys::default()).with_open();
         let (mut rows, mut ignored) = (Vec::<Row>::new(), 0);
         let (mut arrived, mut watermark) = (0, EARLY);
         // What was given of open sessions last, by user.
@@ -253,7 +253,7 @@ fn a_timeout_leaves_at_the_same_time_wherever_the_frontier_has_stood() {
 
 #[test]
 fn a_watermark_at_the_end_of_time_passes_every_event() {
-    let mut machine = SessionMachine::new(GAP);
+    let mut machine = SessionMachine::new(GAP, SharedKeys::default());
     for time_us in [-9 * GAP, -5 * GAP, 3 * GAP] {
         machine.observe(key_hash(b"u"), b"u", one_event(time_us));
     }
@@ -264,7 +264,7 @@ fn a_watermark_at_the_end_of_time_passes_every_event() {
 
 #[test]
 fn a_gap_beyond_all_time_never_ends_a_session() {
-    let mut machine = SessionMachine::new(i64::MAX);
+    let mut machine = SessionMachine::new(i64::MAX, SharedKeys::default());
     machine.observe(key_hash(b"u"), b"u", one_event(0));
     machine.advance(i64::MAX - 1, &mut |_, _, session, _| panic!("{session:?}"));
     let mut reasons = Vec::new();
