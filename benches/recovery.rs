@@ -126,7 +126,6 @@ fn main() {
         input: Default::default(),
         idle_lines: None,
         early: EarlyRows::default(),
-        not_shown: Default::default(),
         compactions,
         board: Arc::default(),
         keep: 3,

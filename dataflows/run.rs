@@ -455,7 +455,6 @@ impl Ground {
             input: InputMark::default(),
             idle_lines: None,
             early: EarlyRows::default(),
-            not_shown: Default::default(),
             deltas: start.deltas.clone(),
             unread: Vec::new(),
             compactions: Arc::clone(compactions),

@@ -4,10 +4,10 @@
 //! kind of output, and each gets the whole of it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tidegate::checkpoint::IdleLines;
-use tidegate::delivery::{Deliver, EarlyRows, SharedSink, Tallies};
+use tidegate::delivery::{Deliver, EarlyRows, Shared, SharedSink, Tallies};
 use tidegate::ingest::{IdleDecision, idle_topic};
 use tidegate::kafka::Properties;
 use tidegate::sink::console::{Console, ConsoleFormat};
@@ -20,7 +20,7 @@ use tidegate::sink::postgres::{self, PostgresTables};
 use tidegate::sink::retry::{Backoff, retry};
 use tidegate::sink::sqlite::SqliteTables;
 use tidegate::sink::topic::{TopicBatch, TopicFiles};
-use tidegate::sink::{AnySink, Durability, Sink, SinkError};
+use tidegate::sink::{AnySink, Durability, SinkError};
 use tidegate::storage::{self, Credentials, Location};
 use tidegate::telemetry::Board;
 
@@ -285,13 +285,13 @@ pub struct Opened {
 }
 
 impl Opened {
-    fn add<B: 'static>(
+    fn add<B: Send + 'static>(
         &mut self,
         name: &str,
         sink: AnySink<B>,
         kind: impl FnOnce(&mut Self) -> &mut Sinks<B>,
     ) {
-        let sink: SharedSink<AnySink<B>> = Arc::new(Mutex::new(sink));
+        let sink: SharedSink<AnySink<B>> = Arc::new(Shared::new(sink));
         kind(self).push(Arc::clone(&sink));
         self.all.push((name.to_owned(), sink));
     }
@@ -329,11 +329,7 @@ impl Opened {
                     decision.line(&mut lines);
                     let (topic, partition) = (first + input, decision.partition.number);
                     let batch = TopicBatch { topic, partition, lines, count: 1 };
-                    let broken = |_| SinkError::Failed {
-                        sink: "topics".to_owned(),
-                        cause: "a worker panicked while it wrote; the run cannot go on".to_owned(),
-                    };
-                    sink.lock().map_err(broken)?.write(epoch, batch)?;
+                    sink.write(epoch, batch, 1)?;
                 }
             }
             Ok(())

@@ -6,7 +6,7 @@
 //! on several processes, is built of the same parts by the package `tidegate-dataflows` (its trait `Pipeline`).
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -14,7 +14,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::{Scope, StreamVec};
 
 use crate::delivery::{
-    Deliver, EpochError, OutputTally, SharedSink, TableBlock, Tallies, decide_epoch, deliver,
+    Deliver, EpochError, OutputTally, Shared, SharedSink, TableBlock, Tallies, decide_epoch, deliver,
 };
 use crate::ingest::{Counts, Decode, FrontSet, Ingested, Interleave, Ledger, Settings, SideTopics, ingest};
 use crate::runtime::{Cluster, ClusterError, Epochs, Pace, Run, RunError, SystemClock, run_to_end};
@@ -145,9 +145,9 @@ impl Replay {
             .collect();
         let named: Vec<&str> = names.iter().map(String::as_str).collect();
         let side = TopicFiles::open(&dir.join("topics"), "topics", &named, Durability::Process)?;
-        let side: SharedSink<AnySink<TopicBatch>> = Arc::new(Mutex::new(Box::new(side)));
+        let side: SharedSink<AnySink<TopicBatch>> = Arc::new(Shared::new(Box::new(side)));
         let tables: Vec<SharedSink<AnySink<TableBatch>>> =
-            sinks.into_iter().map(|sink| Arc::new(Mutex::new(sink))).collect();
+            sinks.into_iter().map(|sink| Arc::new(Shared::new(sink))).collect();
         let tallies = Arc::new(Tallies::new(judged.len() + names.len()));
         let run = Arc::new(Run::new(Arc::clone(&self.source), Arc::new(SystemClock), self.pace));
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate::checkpoint::{CheckpointError, Inline, Store};
-use tidegate::delivery::Deliver;
+use tidegate::delivery::{Deliver, Shared, SharedSink};
 use tidegate::ingest::{Counts, IdlePolicy, Interleave};
 use tidegate::runtime::{Clock, Cluster, Driver, ManualClock, Outcome, Pace, Run};
 use tidegate::sink::{AnySink, Sink, SinkError};
@@ -101,9 +101,9 @@ impl World {
         name: &'static str,
         held: &Arc<Mutex<Held>>,
         render: Box<dyn Fn(B) -> Vec<(String, super::sinks::Entry)> + Send>,
-    ) -> Arc<Mutex<AnySink<B>>> {
+    ) -> SharedSink<AnySink<B>> {
         let sink = MemorySink::new(name, held, &self.steps, self.plant, render);
-        Arc::new(Mutex::new(Box::new(sink) as Box<dyn Sink<Batch = B> + Send>))
+        Arc::new(Shared::new(Box::new(sink) as Box<dyn Sink<Batch = B> + Send>))
     }
 
     /// The sinks of a new process.

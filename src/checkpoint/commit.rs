@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::frame::pack;
 use super::{CheckpointError, Manifest, PartitionCut, StateFile, Store};
-use crate::delivery::{Deliver, EarlyRows, OutputTally, Show};
+use crate::delivery::{Deliver, EarlyRows, OutputTally};
 use crate::ingest::{Counts, IdleDecision};
 use crate::runtime::Clock;
 use crate::sink::retry::{Backoff, pause};
@@ -109,8 +109,6 @@ pub struct Pen {
     pub idle_lines: Option<IdleLines>,
     /// Rows that sinks show before their epoch ends.
     pub early: EarlyRows,
-    /// The sinks, by their number among those that show, for which that has failed in the epoch that goes on.
-    pub not_shown: BTreeSet<usize>,
     /// The delta files that the state so far consists of.
     pub deltas: Vec<StateFile>,
     /// The state files that were written and have not been read back; none at the start.
@@ -169,17 +167,6 @@ impl Pen {
         Ok(())
     }
 
-    /// Writes early rows. After an error its sink gets none until the next epoch is in: one that is away is not tried by each batch.
-    pub(super) fn show(&mut self, show: Show) {
-        let sink = show.sink;
-        if !self.not_shown.contains(&sink)
-            && let Err(error) = show.write(self.generation)
-        {
-            warn!(%error, "rows of open windows are not shown before the end of their epoch");
-            self.not_shown.insert(sink);
-        }
-    }
-
     pub(super) fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {
         let Decision { epoch, finished, .. } = decision;
         let began = Instant::now();
@@ -235,7 +222,6 @@ impl Pen {
             self.retried(None, || mirror.write(&Manifest::names(epoch)[0], &bytes))?;
         }
         self.commit(epoch, &manifest.staged)?;
-        self.not_shown.clear();
         let size = bytes.len() as u64 + manifest.state.iter().map(|file| file.bytes).sum::<u64>();
         self.board.epoch_decided(&manifest, began.elapsed(), size, self.clock.now_us());
         self.decided = Some(manifest);

@@ -1,11 +1,13 @@
 //! Who decides epochs: on a thread of its own, so that the dataflow goes on meanwhile, or in line where a test wants each step in
-//! order. Early rows are written between two epochs.
+//! order. Early rows are written beside it, by another thread: an epoch that takes its time does not hold up those of the next.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::warn;
 
 use super::CheckpointError;
 use super::commit::{Decided, Decision, Pen};
@@ -24,9 +26,33 @@ pub trait Committer {
     fn poll(&mut self) -> Option<Result<Decided, CheckpointError>>;
 }
 
+/// Writes early rows. After an error their sink gets none until the next epoch: one that is away is not tried by each batch.
+struct Shower {
+    generation: u64,
+    /// The epoch in which it last failed, by the sink's number among those that show.
+    failed: BTreeMap<usize, u64>,
+}
+
+impl Shower {
+    fn of(pen: &Pen) -> Self {
+        Shower { generation: pen.generation, failed: BTreeMap::new() }
+    }
+
+    fn show(&mut self, show: Show) {
+        let (sink, epoch) = (show.sink, show.epoch);
+        if self.failed.get(&sink) != Some(&epoch)
+            && let Err(error) = show.write(self.generation)
+        {
+            warn!(%error, "rows of open windows are not shown before the end of their epoch");
+            self.failed.insert(sink, epoch);
+        }
+    }
+}
+
 /// Decides at once, in the caller's thread; early rows are written when it is asked for anything.
 pub struct Inline {
     pen: Pen,
+    shower: Shower,
     waiting: Arc<Waiting>,
     answer: Option<Result<Decided, CheckpointError>>,
 }
@@ -39,12 +65,12 @@ impl Inline {
         pen.early.open(move |show| {
             offered.enters(show);
         });
-        Inline { pen, waiting, answer: None }
+        Inline { shower: Shower::of(&pen), pen, waiting, answer: None }
     }
 
     fn show(&mut self) {
         while let Some(show) = self.waiting.first() {
-            self.pen.show(show);
+            self.shower.show(show);
         }
     }
 }
@@ -66,20 +92,14 @@ impl Drop for Inline {
     }
 }
 
-/// What the thread of a committer is asked for.
-enum Work {
-    Decide(Box<Decision>),
-    /// To show what waits for this sink.
-    Show(usize),
-}
-
-/// Early rows that wait for a committer's thread.
+/// Early rows that wait to be written.
 #[derive(Default)]
 struct Waiting {
     /// By sink: what comes while a database takes its time grows together into one transaction.
     shows: Mutex<BTreeMap<usize, Show>>,
-    /// Whether an epoch is to be decided, or the run to end: its end gives all early rows again, so those that wait are of no use.
-    decides: AtomicBool,
+    /// The newest epoch that is decided or about to be, all when the run ends: its end gives its early rows again, so that they are of
+    /// no use any more.
+    decides: AtomicU64,
 }
 
 impl Waiting {
@@ -93,7 +113,7 @@ impl Waiting {
             Entry::Occupied(mut entry) => {
                 let waiting = entry.get_mut();
                 if waiting.epoch != show.epoch {
-                    // The end of that epoch has given them again.
+                    // The end of that epoch gives them again.
                     *waiting = show;
                 } else if waiting.rows() + show.rows() <= MOST_EARLY {
                     waiting.extend(show);
@@ -112,58 +132,57 @@ impl Waiting {
     }
 }
 
-/// Decides on a thread of its own, and writes early rows in between.
+/// Decides on a thread of its own, and writes early rows on another.
 pub struct Threaded {
-    work: Option<SyncSender<Work>>,
+    decisions: Option<SyncSender<Box<Decision>>>,
     waiting: Arc<Waiting>,
     early: EarlyRows,
     answers: Receiver<Result<Decided, CheckpointError>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Threaded {
-    /// Starts the thread with `pen`.
+    /// Starts the threads with `pen`.
     pub fn start(mut pen: Pen) -> Self {
         // There is always room for the one decision.
-        let (work, waiting) = sync_channel::<Work>(MOST_SINKS + 1);
+        let (decisions, to_decide) = sync_channel::<Box<Decision>>(1);
         let (answer, answers) = sync_channel(1);
-        let (early, account) = (pen.early.clone(), Arc::<Waiting>::default());
-        let (to, offered, taken) = (work.clone(), Arc::clone(&account), Arc::clone(&account));
+        let (sinks, to_show) = sync_channel(MOST_SINKS);
+        let (early, waiting) = (pen.early.clone(), Arc::<Waiting>::default());
+        let (offered, taken) = (Arc::clone(&waiting), Arc::clone(&waiting));
         early.open(move |show| {
             let sink = show.sink;
-            if sink < MOST_SINKS && offered.enters(show) && to.try_send(Work::Show(sink)).is_err() {
+            if sink < MOST_SINKS && offered.enters(show) && sinks.try_send(sink).is_err() {
                 offered.leaves(sink);
             }
         });
-        let thread = std::thread::spawn(move || {
-            for work in waiting {
-                match work {
-                    Work::Show(sink) => {
-                        if let Some(show) = taken.leaves(sink)
-                            && !taken.decides.load(Ordering::Acquire)
-                        {
-                            pen.show(show);
-                        }
-                    }
-                    Work::Decide(decision) => {
-                        taken.decides.store(false, Ordering::Release);
-                        if answer.send(pen.decide(*decision)).is_err() {
-                            break;
-                        }
-                    }
+        let mut shower = Shower::of(&pen);
+        let shows = std::thread::spawn(move || {
+            for sink in to_show {
+                if let Some(show) = taken.leaves(sink)
+                    && show.epoch > taken.decides.load(Ordering::Acquire)
+                {
+                    shower.show(show);
                 }
             }
         });
-        Threaded { work: Some(work), waiting: account, early, answers, thread: Some(thread) }
+        let decides = std::thread::spawn(move || {
+            for decision in to_decide {
+                if answer.send(pen.decide(*decision)).is_err() {
+                    break;
+                }
+            }
+        });
+        Threaded { decisions: Some(decisions), waiting, early, answers, threads: vec![shows, decides] }
     }
 }
 
 impl Committer for Threaded {
     fn submit(&mut self, decision: Decision) {
-        if let Some(work) = &self.work {
-            self.waiting.decides.store(true, Ordering::Release);
+        if let Some(decisions) = &self.decisions {
+            self.waiting.decides.store(decision.epoch, Ordering::Release);
             // A thread that has gone has answered, or the process is ending.
-            drop(work.send(Work::Decide(Box::new(decision))));
+            drop(decisions.send(Box::new(decision)));
         }
     }
     fn poll(&mut self) -> Option<Result<Decided, CheckpointError>> {
@@ -173,11 +192,124 @@ impl Committer for Threaded {
 
 impl Drop for Threaded {
     fn drop(&mut self) {
+        // With the way of early rows the end of their thread's queue is gone.
         self.early.close();
-        self.waiting.decides.store(true, Ordering::Release);
-        self.work.take();
-        if let Some(thread) = self.thread.take() {
+        self.waiting.decides.store(u64::MAX, Ordering::Release);
+        self.decisions.take();
+        for thread in self.threads.drain(..) {
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::checkpoint::DirStore;
+    use crate::delivery::Deliver;
+    use crate::ingest::Counts;
+    use crate::runtime::SystemClock;
+    use crate::sink::{SinkError, Staged};
+
+    /// Stays in a commit until it is told to go on.
+    struct Slow {
+        entered: Sender<()>,
+        leave: Mutex<Receiver<()>>,
+    }
+
+    impl Deliver for Slow {
+        fn prepare(&self, _epoch: u64) -> Result<Staged, SinkError> {
+            Ok(Staged::default())
+        }
+        fn commit(&self, _epoch: u64, _generation: u64, _staged: &Staged) -> Result<(), SinkError> {
+            self.entered.send(()).ok();
+            self.leave.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            Ok(())
+        }
+        fn take_back(&self, _generation: u64) -> Result<(), SinkError> {
+            Ok(())
+        }
+        fn committed(&self) -> Result<Option<u64>, SinkError> {
+            Ok(None)
+        }
+        fn refused(&self) -> u64 {
+            0
+        }
+        fn finish(&self) -> Result<(), SinkError> {
+            Ok(())
+        }
+    }
+
+    fn decision(epoch: u64) -> Decision {
+        Decision {
+            epoch,
+            watermark_us: 0,
+            wall_us: None,
+            partitions: Vec::new(),
+            counts: Counts::default(),
+            tallies: Vec::new(),
+            blocks: Vec::new(),
+            finished: false,
+            idle: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn early_rows_do_not_wait_for_the_commit_of_the_epoch_before() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ((entered, has_entered), (goes_on, leave)) = (channel(), channel());
+        let (early, slow) = (EarlyRows::default(), Slow { entered, leave: Mutex::new(leave) });
+        let mut committer = Threaded::start(Pen {
+            store: Arc::new(DirStore::open(dir.path()).expect("a store")),
+            mirror: None,
+            sinks: vec![("slow".to_owned(), Arc::new(slow))],
+            pipeline: "test".to_owned(),
+            schema: String::new(),
+            generation: 1,
+            decided: None,
+            deltas: Vec::new(),
+            unread: Vec::new(),
+            input: Default::default(),
+            idle_lines: None,
+            early: early.clone(),
+            compactions: Arc::default(),
+            board: Arc::default(),
+            keep: 1,
+            clock: Arc::new(SystemClock),
+            retry: Box::new(|_| false),
+        });
+        let (shows, shown) = channel();
+        let offer = |sink, epoch| {
+            let shows = shows.clone();
+            early.offer(Show::of(sink, epoch, move || {
+                shows.send((sink, epoch)).ok();
+            }));
+        };
+        let next = || shown.recv_timeout(Duration::from_secs(60)).expect("they are written");
+        offer(0, 1);
+        assert_eq!(next(), (0, 1));
+        committer.submit(decision(1));
+        has_entered.recv().expect("its commit has begun");
+        offer(0, 2);
+        assert_eq!(next(), (0, 2), "while it goes on");
+        // What its end gives again is of no use.
+        offer(0, 1);
+        offer(1, 2);
+        assert_eq!(next(), (1, 2));
+        goes_on.send(()).expect("it waits for that");
+        let answer = loop {
+            match committer.poll() {
+                Some(answer) => break answer,
+                None => std::thread::yield_now(),
+            }
+        };
+        assert_eq!(answer.expect("no error"), Decided { epoch: 1, finished: false });
+        drop(committer);
+        offer(0, 3);
+        drop(shows);
+        assert!(shown.try_recv().is_err(), "nobody is there any more");
     }
 }

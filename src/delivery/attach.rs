@@ -1,6 +1,6 @@
 //! The operator that hands blocks to a sink.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder;
@@ -9,14 +9,15 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::Operator;
 
+use super::shared::Shared;
 use super::tally::Tallies;
 use crate::digest::Digest;
 use crate::runtime::{Epochs, Run};
-use crate::sink::{Sink, SinkError};
+use crate::sink::Sink;
 use crate::tick::Tick;
 
-/// A sink that the worker which feeds it and the one that commits epochs share.
-pub type SharedSink<S> = Arc<Mutex<S>>;
+/// A [`Shared`] sink.
+pub type SharedSink<S> = Arc<Shared<S>>;
 
 /// Sends all blocks of `stream` to `worker`, which stages them in each of `sinks` and tallies them.
 ///
@@ -64,12 +65,13 @@ pub fn deliver<B, S, A, M>(
                 for block in blocks.drain(..) {
                     let (output, rows, digest) = about(&block);
                     tallies.add(output, rows, digest);
-                    fed.rows(rows.unsigned_abs());
+                    let rows = rows.unsigned_abs();
+                    fed.rows(rows);
                     let Some((last, others)) = sinks.split_last() else { continue };
                     let batch = batch(block);
-                    let copies = others.iter().map(|sink| write(sink, epoch, batch.clone()));
+                    let copies = others.iter().map(|sink| sink.write(epoch, batch.clone(), rows));
                     let failed = copies.filter_map(Result::err).last();
-                    if let Some(error) = failed.or(write(last, epoch, batch).err()) {
+                    if let Some(error) = failed.or(last.write(epoch, batch, rows).err()) {
                         run.fail(error.into());
                     }
                 }
@@ -81,14 +83,6 @@ pub fn deliver<B, S, A, M>(
 
 /// The output of an operator that ends a dataflow: nothing but its frontier, for the probe.
 type Nothing = CapacityContainerBuilder<Vec<()>>;
-
-fn write<S: Sink>(sink: &SharedSink<S>, epoch: u64, batch: S::Batch) -> Result<(), SinkError> {
-    let mut sink = sink.lock().map_err(|_| SinkError::Failed {
-        sink: "embedded".into(),
-        cause: "a worker panicked while it wrote; the run cannot go on".into(),
-    })?;
-    sink.write(epoch, batch)
-}
 
 /// Counts the results of `stream` where they are, and writes none.
 pub fn count<B, N>(

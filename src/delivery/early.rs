@@ -1,7 +1,7 @@
 //! Early rows: those of open windows that go to tables before the end of their epoch.
 //!
 //! ```text
-//! early rows ─► [`EarlyRows`] ─► whoever decides epochs ─► [`Sink::show`], between one epoch's commit and the next's
+//! early rows ─► [`EarlyRows`] ─► beside who decides epochs ─► [`Sink::show`], between what else is asked of the sink
 //! ```
 //!
 //! They are a courtesy to whoever looks: nothing is counted, staged or promised of them. The end of the epoch gives all of them
@@ -35,6 +35,16 @@ pub struct Show {
 type Write = dyn Fn(u64, u64, &[TableBatch]) -> Result<(), SinkError> + Send + Sync;
 
 impl Show {
+    /// Early rows of nothing, for whose writing `write` is called.
+    #[cfg(test)]
+    pub(crate) fn of(sink: usize, epoch: u64, write: impl Fn() + Send + Sync + 'static) -> Self {
+        let write = move |_: u64, _: u64, _: &[TableBatch]| {
+            write();
+            Ok(())
+        };
+        Show { sink, epoch, batches: Vec::new(), write: Arc::new(write) }
+    }
+
     /// Writes them, for the generation `generation`.
     pub(crate) fn write(self, generation: u64) -> Result<(), SinkError> {
         (self.write)(self.epoch, generation, &self.batches)
@@ -54,7 +64,7 @@ impl Show {
 /// Takes what is to be shown; drops it where there is no room.
 type Taker = Box<dyn Fn(Show) + Send>;
 
-/// The way of early rows to whoever decides epochs, the only one who writes to sinks: closed until there is somebody, and after.
+/// The way of early rows to whoever shows them: closed until there is somebody, and after.
 #[derive(Clone, Default)]
 pub struct EarlyRows(Arc<Mutex<Option<Taker>>>);
 
@@ -69,7 +79,7 @@ impl EarlyRows {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn offer(&self, show: Show) {
+    pub(crate) fn offer(&self, show: Show) {
         if let Some(taker) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             taker(show);
         }
@@ -97,11 +107,7 @@ pub fn show_early<S>(
     let shows = |sink: &&SharedSink<S>| sink.lock().is_ok_and(|sink| sink.shows());
     let write = |sink: &SharedSink<S>| -> Arc<Write> {
         let sink = Arc::clone(sink);
-        Arc::new(move |epoch, generation, batches| match sink.lock() {
-            Ok(mut sink) => sink.show(epoch, generation, batches),
-            // The next commit says so.
-            Err(_) => Ok(()),
-        })
+        Arc::new(move |epoch, generation, batches| sink.lock()?.show(epoch, generation, batches))
     };
     let sinks: Vec<_> = sinks.iter().filter(shows).map(write).collect();
     let (run, early, probe) = (Arc::clone(run), early.clone(), epochs.probe().clone());

@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::sink::{Sink, SinkError, Staged};
+use crate::sink::{SinkError, Staged};
 
 /// A sink without its batch type: the part that an epoch's decision needs.
 pub trait Deliver: Send + Sync {
@@ -39,33 +38,6 @@ pub trait Deliver: Send + Sync {
     /// # Errors
     /// As there.
     fn finish(&self) -> Result<(), SinkError>;
-}
-
-impl<S: Sink + Send> Deliver for Mutex<S> {
-    fn prepare(&self, epoch: u64) -> Result<Staged, SinkError> {
-        self.lock().map_err(|_| poisoned())?.prepare(epoch)
-    }
-    fn commit(&self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
-        self.lock().map_err(|_| poisoned())?.commit(epoch, generation, staged)
-    }
-    fn take_back(&self, generation: u64) -> Result<(), SinkError> {
-        self.lock().map_err(|_| poisoned())?.take_back(generation)
-    }
-    fn committed(&self) -> Result<Option<u64>, SinkError> {
-        self.lock().map_err(|_| poisoned())?.committed()
-    }
-    fn refused(&self) -> u64 {
-        // What a panic left is of no interest: the next commit says so.
-        self.lock().map_or(0, |sink| sink.refused())
-    }
-    fn finish(&self) -> Result<(), SinkError> {
-        self.lock().map_err(|_| poisoned())?.finish()
-    }
-}
-
-fn poisoned() -> SinkError {
-    let cause = "a worker panicked while it wrote; the run cannot go on".to_owned();
-    SinkError::Failed { sink: "embedded".to_owned(), cause }
 }
 
 /// What an epoch consists of. Once it is written the epoch is decided.

@@ -8,10 +8,12 @@ mod attach;
 mod blocks;
 mod early;
 mod epoch;
+mod shared;
 mod tally;
 
 pub use attach::{SharedSink, count, deliver};
 pub use blocks::{TableBlock, TableChanges, TableRows};
 pub use early::{EarlyRows, Show, show_early};
 pub use epoch::{Deliver, EpochError, Manifest, decide_epoch};
+pub use shared::Shared;
 pub use tally::{OutputTally, Tallies};

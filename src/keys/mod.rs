@@ -211,9 +211,9 @@ impl KeyTable {
                 numbers[row as usize] = if is_at_home {
                     slot.id()
                 } else {
-                    let bound = self.len();
+                    let before = self.len();
                     let id = self.intern(|| hash, key);
-                    are_there &= self.len() == bound;
+                    are_there &= self.len() == before;
                     id
                 };
             }

@@ -237,11 +237,6 @@ impl DistinctCounter {
     pub fn keys(&self) -> usize {
         self.keys.borrow().len()
     }
-
-    /// Bytes held, without the keys, which others may use too.
-    pub fn heap_bytes(&self) -> usize {
-        self.words.values().map(|w| w.seen.heap_bytes() + size_of::<Word>()).sum()
-    }
 }
 
 /// Extension trait for counting distinct keys per window.

@@ -75,7 +75,8 @@ pub trait Sink {
     }
 
     /// Makes early rows of `epoch`, which goes on, visible at once. They are provisional: the end of the epoch gives their keys
-    /// again. Rows of an epoch that is in already are left out.
+    /// again. Rows of an epoch that is in already are left out. The epoch before may not be committed yet: its commit must not bring back
+    /// what these rows have replaced.
     ///
     /// # Errors
     /// As for [`Sink::commit`]; nothing is lost by one.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tidegate::delivery::{SharedSink, Tallies};
+use tidegate::delivery::{Shared, SharedSink, Tallies};
 use tidegate::ingest::{Counts, Interleave};
 use tidegate::record::{KafkaTime, Partition};
 use tidegate::rows::Cell;
@@ -57,7 +57,7 @@ type Shelf<B> = Arc<Mutex<Vec<B>>>;
 
 /// A sink that keeps what it gets on `shelf`.
 fn keeping<B: Send + 'static>(shelf: &Shelf<B>) -> SharedSink<AnySink<B>> {
-    Arc::new(Mutex::new(Box::new(Kept(Arc::clone(shelf)))))
+    Arc::new(Shared::new(Box::new(Kept(Arc::clone(shelf)))))
 }
 
 fn take<B>(shelf: &Shelf<B>) -> Vec<B> {

@@ -1,6 +1,9 @@
-//! Rows in the binary format of COPY.
+//! Rows in the server's binary formats: that of COPY, and arrays of a column's values.
 
-use crate::rows::{Cell, RowBatch, Schema, Values};
+use bytes::{BufMut, BytesMut};
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use crate::rows::{Cell, ColumnType, RowBatch, Schema, Values};
 
 /// Begins a stream: signature, flags, no extension.
 pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -18,17 +21,62 @@ pub(super) fn encode(rows: &RowBatch, first: i64, out: &mut Vec<u8>) {
     for row in 0..rows.len() {
         out.extend_from_slice(&fields.to_be_bytes());
         for cell in rows.row(row) {
-            match cell {
-                Cell::Null => out.extend_from_slice(&(-1_i32).to_be_bytes()),
-                Cell::Int(value) => field(&value.to_be_bytes(), out),
-                // -0.0 is read as 0.0 everywhere.
-                Cell::Float(value) => field(&(value + 0.0).to_be_bytes(), out),
-                Cell::Bool(value) => field(&[u8::from(value)], out),
-                Cell::Time(us) => field(&us.saturating_sub(EPOCH_2000_US).to_be_bytes(), out),
-                Cell::Text(text) => field(text, out),
-            }
+            binary(cell, |bytes| match bytes {
+                None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+                Some(bytes) => field(bytes, out),
+            });
         }
         field(&(first + row as i64).to_be_bytes(), out);
+    }
+}
+
+/// What a cell is in binary; nothing where it is absent.
+fn binary<T>(cell: Cell<'_>, take: impl FnOnce(Option<&[u8]>) -> T) -> T {
+    match cell {
+        Cell::Null => take(None),
+        Cell::Int(value) => take(Some(&value.to_be_bytes())),
+        // -0.0 is read as 0.0 everywhere.
+        Cell::Float(value) => take(Some(&(value + 0.0).to_be_bytes())),
+        Cell::Bool(value) => take(Some(&[u8::from(value)])),
+        Cell::Time(us) => take(Some(&us.saturating_sub(EPOCH_2000_US).to_be_bytes())),
+        Cell::Text(text) => take(Some(text)),
+    }
+}
+
+/// An element of an array.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element<'a>(pub(super) Cell<'a>);
+
+impl ToSql for Element<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(binary(self.0, |bytes| match bytes {
+            None => IsNull::Yes,
+            Some(bytes) => {
+                out.put_slice(bytes);
+                IsNull::No
+            }
+        }))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        [Type::INT8, Type::FLOAT8, Type::BOOL, Type::TIMESTAMPTZ, Type::TEXT].contains(kind)
+    }
+
+    to_sql_checked!();
+}
+
+/// The type of an array of a column's values.
+pub(super) fn array_type(kind: ColumnType) -> Type {
+    match kind {
+        ColumnType::Int => Type::INT8_ARRAY,
+        ColumnType::Float => Type::FLOAT8_ARRAY,
+        ColumnType::Bool => Type::BOOL_ARRAY,
+        ColumnType::Time => Type::TIMESTAMPTZ_ARRAY,
+        ColumnType::Text => Type::TEXT_ARRAY,
     }
 }
 

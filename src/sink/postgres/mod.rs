@@ -202,6 +202,18 @@ impl PostgresTables {
         Ok(())
     }
 
+    /// Upserts early rows.
+    async fn upsert_early(&self, session: &Session, batches: &[TableBatch]) -> Result<(), Fault> {
+        for table in self.in_order() {
+            let rows: Vec<_> =
+                batches.iter().filter(|batch| batch.table == table).map(|batch| &batch.rows).collect();
+            if !rows.is_empty() {
+                session.upsert_at_once(&self.at, &self.stage.schemas[table], &rows).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends and upserts what is staged, in the transaction that is open; gives the number of rows that the server refuses.
     async fn load(
         &self,
@@ -245,6 +257,10 @@ impl PostgresTables {
             }
             if !done {
                 this.in_doubt.set(this.load(session, epoch, staged).await?);
+                let ahead = this.stage.ahead_of(epoch);
+                if !ahead.is_empty() {
+                    session.or_nothing(this.upsert_early(session, ahead)).await?;
+                }
             }
             let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
             let (at, generation, name) = (&this.at, generation as i64, literal(sink));
@@ -345,16 +361,21 @@ impl Sink for PostgresTables {
     /// the server refuses is told by the commit of the epoch, which sets it aside.
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
         self.stage.note_early(epoch, batches)?;
-        self.work("showing rows of open windows", async |this, session| {
+        let shown = self.work("showing rows of open windows", async |this, session| {
             session.begin(&this.config).await?;
             let (last, newest) = this.mark(session, " FOR SHARE").await?;
             if turn(&this.stage.books.sink, last, newest, epoch, generation)? == Turn::Done {
-                return session.run("ROLLBACK").await;
+                session.run("ROLLBACK").await?;
+                return Ok(None);
             }
-            let upsert = |table, schema: &Schema| sql::upsert(&this.at, table, schema);
-            this.apply(session, batches, upsert).await?;
-            session.run("SET LOCAL synchronous_commit = off; COMMIT").await
-        })
+            this.upsert_early(session, batches).await?;
+            session.run("SET LOCAL synchronous_commit = off; COMMIT").await?;
+            Ok(Some(last))
+        })?;
+        if let Some(last) = shown {
+            self.stage.is_shown(epoch, last, batches);
+        }
+        Ok(())
     }
 
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {

@@ -1,7 +1,7 @@
 //! One connection, and what is said over it.
 //!
-//! Everything but COPY goes by the simple protocol, which names no prepared statement; COPY's own is made and
-//! closed inside the transaction. Settings are `SET LOCAL`. So nothing of a session outlives its transaction, and
+//! Nearly everything goes by the simple protocol, which names no prepared statement; COPY's own is made and
+//! closed inside the transaction, that of early rows has no name. Settings are `SET LOCAL`. So nothing of a session outlives its transaction, and
 //! PgBouncer may give each transaction another server connection.
 
 use std::future::Future;
@@ -10,13 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::runtime::Runtime;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::config::Config;
 use super::copy;
 use super::error::{Fault, Refusal};
 use super::sql;
-use crate::rows::Schema;
+use crate::rows::{RowBatch, Schema};
 use crate::sink::SinkError;
 use crate::sink::tables::TableBatch;
 
@@ -117,6 +118,44 @@ impl Session {
                 Ok(Some(refusal))
             }
         }
+    }
+
+    /// Does `work` inside the open transaction. Where the server refuses it, for whatever reason, the transaction goes on without.
+    pub(super) async fn or_nothing(
+        &self,
+        work: impl Future<Output = Result<(), Fault>>,
+    ) -> Result<(), Fault> {
+        self.run("SAVEPOINT tidegate").await?;
+        match work.await {
+            Ok(()) => self.run("RELEASE SAVEPOINT tidegate").await,
+            Err(fault) if !fault.lost() => {
+                self.run("ROLLBACK TO SAVEPOINT tidegate; RELEASE SAVEPOINT tidegate").await
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Upserts rows by one statement that has them with it. It has no name, so that none outlives its transaction.
+    pub(super) async fn upsert_at_once(
+        &self,
+        at: &str,
+        schema: &Schema,
+        batches: &[&RowBatch],
+    ) -> Result<(), Fault> {
+        let mut columns = vec![Vec::new(); schema.columns.len()];
+        for rows in batches {
+            for row in 0..rows.len() {
+                columns
+                    .iter_mut()
+                    .zip(rows.row(row))
+                    .for_each(|(column, cell)| column.push(copy::Element(cell)));
+            }
+        }
+        let kinds = schema.columns.iter().map(|column| copy::array_type(column.kind));
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+            columns.iter().map(|column| column as &(dyn ToSql + Sync)).zip(kinds).collect();
+        let statement = sql::upsert_arrays(at, schema);
+        self.patiently(self.client.query_typed(&statement, &parameters)).await.map(drop)
     }
 
     /// Sends the rows of table number `table` into its temporary table; gives their number.

@@ -117,6 +117,27 @@ pub(super) fn upsert(at: &str, table: usize, schema: &Schema) -> String {
     upsert_of(at, schema, &last_rows(table, schema))
 }
 
+/// Upserts likewise from arrays, one a column: what few rows cost is mostly the making of a temporary table.
+pub(super) fn upsert_arrays(at: &str, schema: &Schema) -> String {
+    let arrays = schema
+        .columns
+        .iter()
+        .zip(1..)
+        .map(|(column, number)| format!("${number}::{}[]", sql_type(column.kind)));
+    let (arrays, names) = (arrays.collect::<Vec<_>>().join(", "), staged(schema));
+    let from = format!("FROM unnest({arrays}) WITH ORDINALITY AS sent({names}, n)");
+    let by = |&column: &usize| {
+        let collate = if schema.columns[column].kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
+        format!("c{column}{collate}")
+    };
+    let key: Vec<_> = schema.key.iter().map(by).collect();
+    let rows = match key.join(", ") {
+        by if by.is_empty() => format!("SELECT {names} {from} ORDER BY n"),
+        by => format!("SELECT DISTINCT ON ({by}) {names} {from} ORDER BY {by}, n DESC"),
+    };
+    upsert_of(at, schema, &rows)
+}
+
 /// Deletes the rows whose keys are in it. Where there is no key, rows are only added, and nothing is deleted.
 pub(super) fn delete_sent(at: &str, table: usize, schema: &Schema) -> String {
     if schema.key.is_empty() {

@@ -119,6 +119,7 @@ impl SqliteTables {
             for file in &staged.files {
                 upsert_all(&transaction, &self.stage, &staged.dir, file)?;
             }
+            upsert_early(&transaction, &self.stage, self.stage.ahead_of(epoch))?;
         }
         let epoch = if done { last } else { Some(epoch) };
         let set = "INSERT INTO tidegate_epochs VALUES (?1, ?2, ?3)
@@ -158,17 +159,15 @@ impl Sink for SqliteTables {
 
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
         self.stage.note_early(epoch, batches)?;
-        let (sink, schemas) = (&self.stage.books.sink, &self.stage.schemas);
-        let Begun { transaction, turn, .. } = begin(&mut self.connection, sink, epoch, generation)?;
+        let sink = &self.stage.books.sink;
+        let Begun { transaction, last, turn, .. } = begin(&mut self.connection, sink, epoch, generation)?;
         if turn == Turn::Done {
             return Ok(());
         }
-        for TableBatch { table, rows, .. } in batches.iter().cloned() {
-            let upsert = Upsert::prepare(&transaction, &schemas[table]);
-            let done = upsert.and_then(|mut upsert| upsert.take(rows).and_then(|()| upsert.run()));
-            done.map_err(|error| lift(sink, error))?;
-        }
-        transaction.commit().map_err(|error| lift(sink, error))
+        upsert_early(&transaction, &self.stage, batches)?;
+        transaction.commit().map_err(|error| lift(sink, error))?;
+        self.stage.is_shown(epoch, last, batches);
+        Ok(())
     }
 
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
@@ -219,6 +218,20 @@ fn upsert_all(
     }
     for upsert in upserts.iter_mut().flatten() {
         upsert.run().map_err(|error| lift(sink, error))?;
+    }
+    Ok(())
+}
+
+/// Upserts early rows, in their order.
+fn upsert_early(
+    transaction: &Transaction<'_>,
+    stage: &Stage,
+    batches: &[TableBatch],
+) -> Result<(), SinkError> {
+    for TableBatch { table, rows, .. } in batches.iter().cloned() {
+        let upsert = Upsert::prepare(transaction, &stage.schemas[table]);
+        let done = upsert.and_then(|mut upsert| upsert.take(rows).and_then(|()| upsert.run()));
+        done.map_err(|error| lift(&stage.books.sink, error))?;
     }
     Ok(())
 }

@@ -312,3 +312,25 @@ fn rows_are_shown_before_their_epoch_ends_and_taken_back_where_it_never_does() {
     assert!(matches!(sink.take_back(1), Err(SinkError::Fenced { .. })));
     assert_eq!(found(), rows(&[("/a", 3), ("/b", 3)]));
 }
+
+/// An epoch is committed while the next one already goes on.
+#[test]
+fn a_commit_does_not_bring_back_what_the_next_epoch_has_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = SqliteTables::open(dir.path(), "p", vec![counts()], Process).unwrap();
+    let found = || views(dir.path()).into_iter().map(|(_, page, views)| (page, views)).collect::<Vec<_>>();
+    let rows =
+        |rows: &[(&str, i64)]| rows.iter().map(|(page, n)| ((*page).to_owned(), *n)).collect::<Vec<_>>();
+    sink.write(1, batch(0, &[(0, "/a", 1), (0, "/b", 1)])).unwrap();
+    let first = sink.prepare(1).unwrap();
+    sink.show(2, 1, &[batch(0, &[(0, "/a", 2), (0, "/c", 1)])]).unwrap();
+    sink.show(2, 1, &[batch(0, &[(0, "/a", 3)])]).unwrap();
+    assert_eq!(found(), rows(&[("/a", 3), ("/c", 1)]));
+    sink.commit(1, 1, &first).unwrap();
+    assert_eq!(found(), rows(&[("/a", 3), ("/b", 1), ("/c", 1)]));
+    // Its own end says what is so.
+    run(&mut sink, 2, vec![batch(0, &[(0, "/a", 2), (0, "/c", 2)])]);
+    assert_eq!(found(), rows(&[("/a", 2), ("/b", 1), ("/c", 2)]));
+    run(&mut sink, 3, vec![batch(0, &[(0, "/b", 2)])]);
+    assert_eq!(found(), rows(&[("/a", 2), ("/b", 2), ("/c", 2)]));
+}

@@ -9,6 +9,19 @@ use super::frames::{FrameReader, FrameWriter};
 use super::{Stage, TableBatch, key_of};
 use crate::rows::{RowBatch, Schema};
 use crate::sink::SinkError;
+use crate::tick::Tick;
+
+/// So many rows are kept to be written once more. Where there are more, none is: rows are those of the epoch before until they change.
+const MOST_AHEAD: usize = 1 << 17;
+
+/// Rows of an epoch that were shown before the one before it was committed. Its commit must not bring back what these have replaced, so
+/// that it writes them once more.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    epoch: u64,
+    batches: Vec<TableBatch>,
+    rows: usize,
+}
 
 /// The file's name in a staging directory.
 const FILE: &str = "early";
@@ -39,6 +52,10 @@ impl Stage {
     /// Notes that rows of `epoch` are about to be shown.
     pub(crate) fn note_early(&mut self, epoch: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
         batches.iter().try_for_each(|batch| self.check(batch))?;
+        if self.cleared.is_some_and(|cleared| epoch <= cleared) {
+            // Too late, and its directory is gone.
+            return Ok(());
+        }
         let books = &self.books;
         let dir = books.dir_name(epoch);
         let path = books.dir(&dir).join(FILE);
@@ -63,6 +80,26 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// Rows of `epoch` have been shown, when `last` was the last one that was committed.
+    pub(crate) fn is_shown(&mut self, epoch: u64, last: Option<u64>, batches: &[TableBatch]) {
+        let ahead = &mut self.ahead;
+        if ahead.epoch != epoch {
+            *ahead = Ahead { epoch, ..Ahead::default() };
+        }
+        if last.map_or(Tick::FIRST_EPOCH, |last| last + 1) < epoch {
+            ahead.rows += batches.iter().map(|batch| batch.rows.len()).sum::<usize>();
+            ahead.batches.extend_from_slice(batches);
+            if ahead.rows > MOST_AHEAD {
+                ahead.batches = Vec::new();
+            }
+        }
+    }
+
+    /// The rows that have been shown of epochs after `epoch`, which is about to be committed, in their order.
+    pub(crate) fn ahead_of(&self, epoch: u64) -> &[TableBatch] {
+        if self.ahead.epoch > epoch { &self.ahead.batches } else { &[] }
     }
 
     /// What was shown, by whomever, of epochs after `committed`, and is not theirs as long as they are not decided.
@@ -95,7 +132,7 @@ impl Stage {
 
     /// What was shown after `committed` has been taken back.
     pub(crate) fn forget_shown_after(&mut self, committed: Option<u64>) -> Result<(), SinkError> {
-        self.early = None;
+        (self.early, self.ahead) = (None, Ahead::default());
         for dir in self.books.staged_after(committed).map_err(|error| self.books.lift(error))? {
             let path = dir.join(FILE);
             if self.books.disk.len(&path).map_err(|error| self.books.lift(error))?.is_some() {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::early::EarlyFile;
+use self::early::{Ahead, EarlyFile};
 use self::frames::{FrameReader, FrameWriter};
 pub(crate) use self::key::key_of;
 use super::disk::Disk;
@@ -64,6 +64,9 @@ pub(crate) struct Stage {
     prepared: BTreeMap<u64, Staged>,
     /// What has been shown of the epoch that goes on.
     early: Option<EarlyFile>,
+    ahead: Ahead,
+    /// The last epoch whose files were removed.
+    cleared: Option<u64>,
 }
 
 impl Stage {
@@ -76,7 +79,16 @@ impl Stage {
         refuses: Refuses,
     ) -> Result<Self, SinkError> {
         let books = Books::open(disk, root, sink)?;
-        Ok(Stage { schemas, books, refuses, open: BTreeMap::new(), prepared: BTreeMap::new(), early: None })
+        Ok(Stage {
+            schemas,
+            books,
+            refuses,
+            open: BTreeMap::new(),
+            prepared: BTreeMap::new(),
+            early: None,
+            ahead: Ahead::default(),
+            cleared: None,
+        })
     }
 
     /// Whether a batch is what its schema says and the store can hold it.
@@ -144,6 +156,9 @@ impl Stage {
     pub(crate) fn clear(&mut self, epoch: u64) -> Result<(), SinkError> {
         self.open.retain(|&open, _| open > epoch);
         self.prepared.retain(|&prepared, _| prepared > epoch);
+        // Its commit has written them.
+        self.ahead = Ahead::default();
+        self.cleared = self.cleared.max(Some(epoch));
         self.books.clear(epoch).map_err(|error| self.books.lift(error))
     }
 }
