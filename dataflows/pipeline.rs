@@ -67,6 +67,11 @@ pub trait Pipeline: Send + Sync {
     fn topology(&self) -> Topology;
     /// How many of the outputs records meet.
     fn judged(&self) -> usize;
+    /// Whether an output that records may meet is computed: one that is off meets none, and counts none.
+    fn is_on(&self, output: usize) -> bool {
+        let _ = output;
+        true
+    }
     /// The settings that state depends on, as a text: a checkpoint of another text is not this pipeline's.
     fn state_schema(&self) -> String;
     /// Builds its dataflow on one worker.
@@ -157,6 +162,9 @@ impl Pipeline for activity::Config {
     }
     fn outputs(&self) -> Vec<String> {
         activity::OUTPUTS.map(str::to_owned).to_vec()
+    }
+    fn is_on(&self, output: usize) -> bool {
+        self.outputs.computes(output)
     }
     fn tables(&self) -> Vec<Arc<Schema>> {
         activity::table_schemas().to_vec()

@@ -246,7 +246,7 @@ fn run_pipeline(
     if let Some(mut lines) = sinks.idle_lines(&**pipeline) {
         lines(EPOCH, &run.idle().recorded)?;
     }
-    let mut done = summarise(&pipeline.outputs(), &counts, &tallies.read());
+    let mut done = summarise(&**pipeline, &counts, &tallies.read());
     let mut ledger = Summary::default();
     let pipeline = pipeline.name();
     ledger.pipelines.insert(pipeline.to_owned(), done.clone());
@@ -255,10 +255,14 @@ fn run_pipeline(
     Ok(Some((done, sinks)))
 }
 
-pub(crate) fn summarise(names: &[String], counts: &Counts, tallies: &[OutputTally]) -> PipelineSummary {
+pub(crate) fn summarise(
+    pipeline: &dyn Pipeline,
+    counts: &Counts,
+    tallies: &[OutputTally],
+) -> PipelineSummary {
     let rejected = Reason::ALL.iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
-    let outputs = names.iter().enumerate().map(|(index, name)| {
-        let judged = counts.outputs.get(index);
+    let outputs = pipeline.outputs().into_iter().enumerate().map(|(index, name)| {
+        let judged = counts.outputs.get(index).filter(|_| pipeline.is_on(index));
         let summary = OutputSummary {
             counted: judged.map(|judged| judged.counted),
             filtered: judged.map(|judged| judged.filtered),
@@ -267,7 +271,7 @@ pub(crate) fn summarise(names: &[String], counts: &Counts, tallies: &[OutputTall
             rows: tallies[index].rows,
             digest: tallies[index].digest.hex(),
         };
-        (name.clone(), summary)
+        (name, summary)
     });
     PipelineSummary {
         read: counts.read,

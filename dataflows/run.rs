@@ -364,7 +364,7 @@ fn run_once(
             sinks.finish()?;
             let mut done = PipelineSummary::default();
             if let Some(decided) = ground.recover(&**pipeline, &**source)?.decided {
-                done = summarise(&names, &decided.counts, &decided.tallies);
+                done = summarise(&**pipeline, &decided.counts, &decided.tallies);
             }
             done.seconds = began.elapsed().as_secs_f64();
             let mut ledger = Summary::default();

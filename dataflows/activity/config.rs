@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use tidegate::decode::json::Limits;
 use tidegate::window::WindowSpec;
 
+use super::tables::{ACTIVE_USERS, PAGE_VIEW_COUNTS, USER_SESSIONS};
+
 /// How active users are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,6 +32,18 @@ pub struct Selection {
     pub lake: bool,
     /// `enriched_activity`. On by default.
     pub enriched: bool,
+}
+
+impl Selection {
+    /// Whether the output of this number is computed, of those that records meet.
+    pub(crate) fn computes(&self, output: usize) -> bool {
+        match output {
+            PAGE_VIEW_COUNTS => self.page_views,
+            ACTIVE_USERS => self.active_users,
+            USER_SESSIONS => self.sessions,
+            _ => true,
+        }
+    }
 }
 
 impl Default for Selection {
