@@ -208,6 +208,23 @@ fn settings_of_all_layers_are_in_effect() {
 }
 
 #[test]
+fn output_that_is_off_has_no_rows_and_is_not_missed() {
+    let place = Place::new();
+    place.fixture("f", "");
+    place.write("my.yaml", "activity: {outputs: {active_users: false, sessions: false}}");
+    place.run("replay --fixture f --config my.yaml").is(0);
+    let outputs = &place.results("out")["outputs"];
+    for off in ["active_users", "user_sessions"] {
+        assert_eq!(
+            (&outputs[off]["rows"], &outputs[off]["counted"]),
+            (&Value::from(0), &Value::Null),
+            "{off}"
+        );
+    }
+    assert!(outputs["page_view_counts"]["counted"].as_u64() > Some(0));
+}
+
+#[test]
 fn validate_reports_every_fault_at_once() {
     let place = Place::new();
     place.write(
