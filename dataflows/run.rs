@@ -324,8 +324,8 @@ fn run_once(
         lead = Some(pen);
         sinks = Some(opened);
     }
-    let names = pipeline.outputs();
-    let tallies = Arc::new(start.tallies(names.len()));
+    let output_count = pipeline.outputs().len();
+    let tallies = Arc::new(start.tallies(output_count));
     run.board().tallied(&tallies);
     let finished = start.decided.as_ref().filter(|decided| decided.finished);
     let mut grown = None;
@@ -339,7 +339,7 @@ fn run_once(
     } else {
         let outputs = match &sinks {
             Some(sinks) => sinks.outputs(&tallies),
-            None => Outputs { tallies: Arc::clone(&tallies), ..Outputs::counted(names.len()) },
+            None => Outputs { tallies: Arc::clone(&tallies), ..Outputs::counted(output_count) },
         };
         let outcome = std::thread::scope(|scope| {
             let watch = leads.then(|| Watch::start(scope, source, &run, options.refresh));

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use super::epoch::Deliver;
+use crate::sink::staged::failed;
 use crate::sink::{Sink, SinkError, Staged};
 
 /// So many rows wait for a sink that is busy; then the worker waits with them.
@@ -69,7 +70,7 @@ impl<S: Sink> Shared<S> {
         }
         match self.broken.get() {
             None => Ok(sink),
-            Some(cause) => Err(SinkError::Failed { sink: "embedded".to_owned(), cause: cause.clone() }),
+            Some(cause) => Err(failed("embedded", cause)),
         }
     }
 
@@ -108,8 +109,7 @@ impl<S: Sink<Batch: Send> + Send> Deliver for Shared<S> {
 }
 
 fn poisoned() -> SinkError {
-    let cause = "a worker panicked while it wrote; the run cannot go on".to_owned();
-    SinkError::Failed { sink: "embedded".to_owned(), cause }
+    failed("embedded", "a worker panicked while it wrote; the run cannot go on")
 }
 
 #[cfg(test)]

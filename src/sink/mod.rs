@@ -33,7 +33,7 @@ pub mod postgres;
 pub mod retry;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-mod staged;
+pub(crate) mod staged;
 mod staged_lines;
 pub mod tables;
 pub mod topic;

@@ -88,6 +88,11 @@ fn views(config: &Config) -> Vec<String> {
     rows
 }
 
+/// Page and count of each row, where all are of one window.
+fn pages(config: &Config) -> Vec<String> {
+    views(config).iter().filter_map(|row| row.split_once(' ')).map(|(_, row)| row.to_owned()).collect()
+}
+
 #[test]
 fn later_row_of_a_key_stays() {
     let Some(config) = server("t_later") else { return };
@@ -331,13 +336,7 @@ fn rate_of_upserts() {
 fn rows_are_shown_before_their_epoch_ends_and_taken_back_where_it_never_does() {
     let Some(config) = server("t_early") else { return };
     let dir = tempfile::tempdir().unwrap();
-    let found = || {
-        views(&config)
-            .iter()
-            .filter_map(|row| row.split_once(' '))
-            .map(|(_, row)| row.to_owned())
-            .collect::<Vec<_>>()
-    };
+    let found = || pages(&config);
     let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
     run(&mut sink, 1, vec![batch(&[(0, "/a", 1)])]);
     sink.show(2, 1, &[batch(&[(0, "/a", 2), (0, "/b", 1)]), batch(&[(0, "/b", 2)])]).unwrap();
@@ -367,13 +366,7 @@ fn rows_are_shown_before_their_epoch_ends_and_taken_back_where_it_never_does() {
 fn a_commit_does_not_bring_back_what_the_next_epoch_has_replaced() {
     let Some(config) = server("t_ahead") else { return };
     let dir = tempfile::tempdir().unwrap();
-    let found = || {
-        views(&config)
-            .iter()
-            .filter_map(|row| row.split_once(' '))
-            .map(|(_, row)| row.to_owned())
-            .collect::<Vec<_>>()
-    };
+    let found = || pages(&config);
     let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
     sink.write(1, batch(&[(0, "/a", 1), (0, "/b", 1)])).unwrap();
     let first = sink.prepare(1).unwrap();

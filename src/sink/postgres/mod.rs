@@ -184,19 +184,14 @@ impl PostgresTables {
         order
     }
 
-    /// Sends `batches`, and runs the statement that `of` makes of a table's number and schema on each table that is among them.
-    async fn apply(
-        &self,
-        session: &Session,
-        batches: &[TableBatch],
-        of: impl Fn(usize, &Schema) -> String,
-    ) -> Result<(), Fault> {
+    /// Deletes the rows of these keys.
+    async fn delete(&self, session: &Session, batches: &[TableBatch]) -> Result<(), Fault> {
         for table in self.in_order() {
             let schema = &self.stage.schemas[table];
             let mut batches = batches.iter().filter(|batch| batch.table == table).peekable();
             if batches.peek().is_some() {
                 session.send(table, schema, &mut || Ok(batches.next().cloned())).await?;
-                session.run(&of(table, schema)).await?;
+                session.run(&sql::delete_sent(&self.at, table, schema)).await?;
             }
         }
         Ok(())
@@ -373,7 +368,7 @@ impl Sink for PostgresTables {
             Ok(Some(last))
         })?;
         if let Some(last) = shown {
-            self.stage.is_shown(epoch, last, batches);
+            self.stage.note_shown(epoch, last, batches);
         }
         Ok(())
     }
@@ -384,7 +379,7 @@ impl Sink for PostgresTables {
             let (last, newest) = this.mark(session, " FOR UPDATE").await?;
             turn(&this.stage.books.sink, last, newest, 0, generation)?;
             let shown = this.stage.shown_after(last)?;
-            this.apply(session, &shown, |table, schema| sql::delete_sent(&this.at, table, schema)).await?;
+            this.delete(session, &shown).await?;
             session.run("COMMIT").await?;
             Ok(last)
         })?;

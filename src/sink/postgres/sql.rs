@@ -125,17 +125,13 @@ pub(super) fn upsert_arrays(at: &str, schema: &Schema) -> String {
         .zip(1..)
         .map(|(column, number)| format!("${number}::{}[]", sql_type(column.kind)));
     let (arrays, names) = (arrays.collect::<Vec<_>>().join(", "), staged(schema));
-    let from = format!("FROM unnest({arrays}) WITH ORDINALITY AS sent({names}, n)");
     let by = |&column: &usize| {
         let collate = if schema.columns[column].kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
         format!("c{column}{collate}")
     };
     let key: Vec<_> = schema.key.iter().map(by).collect();
-    let rows = match key.join(", ") {
-        by if by.is_empty() => format!("SELECT {names} {from} ORDER BY n"),
-        by => format!("SELECT DISTINCT ON ({by}) {names} {from} ORDER BY {by}, n DESC"),
-    };
-    upsert_of(at, schema, &rows)
+    let from = format!("unnest({arrays}) WITH ORDINALITY AS sent({names}, n)");
+    upsert_of(at, schema, &last_rows_of(schema, &from, (!key.is_empty()).then(|| key.join(", "))))
 }
 
 /// Deletes the rows whose keys are in it. Where there is no key, rows are only added, and nothing is deleted.
@@ -216,10 +212,15 @@ fn staged_key(schema: &Schema) -> Option<String> {
 }
 
 fn last_rows(table: usize, schema: &Schema) -> String {
-    let (staged, stage) = (staged(schema), stage_name(table));
-    match staged_key(schema) {
-        None => format!("SELECT {staged} FROM {stage} ORDER BY n"),
-        Some(by) => format!("SELECT DISTINCT ON ({by}) {staged} FROM {stage} ORDER BY {by}, n DESC"),
+    last_rows_of(schema, &stage_name(table), staged_key(schema))
+}
+
+/// Of several rows of a key, which are told apart by `by`, the last one.
+fn last_rows_of(schema: &Schema, from: &str, by: Option<String>) -> String {
+    let staged = staged(schema);
+    match by {
+        None => format!("SELECT {staged} FROM {from} ORDER BY n"),
+        Some(by) => format!("SELECT DISTINCT ON ({by}) {staged} FROM {from} ORDER BY {by}, n DESC"),
     }
 }
 

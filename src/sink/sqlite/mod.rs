@@ -166,7 +166,7 @@ impl Sink for SqliteTables {
         }
         upsert_early(&transaction, &self.stage, batches)?;
         transaction.commit().map_err(|error| lift(sink, error))?;
-        self.stage.is_shown(epoch, last, batches);
+        self.stage.note_shown(epoch, last, batches);
         Ok(())
     }
 

@@ -82,8 +82,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Rows of `epoch` have been shown, when `last` was the last one that was committed.
-    pub(crate) fn is_shown(&mut self, epoch: u64, last: Option<u64>, batches: &[TableBatch]) {
+    /// Notes that rows of `epoch` have been shown, when `last` was the last one that was committed.
+    pub(crate) fn note_shown(&mut self, epoch: u64, last: Option<u64>, batches: &[TableBatch]) {
         let ahead = &mut self.ahead;
         if ahead.epoch != epoch {
             *ahead = Ahead { epoch, ..Ahead::default() };

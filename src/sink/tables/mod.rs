@@ -64,6 +64,7 @@ pub(crate) struct Stage {
     prepared: BTreeMap<u64, Staged>,
     /// What has been shown of the epoch that goes on.
     early: Option<EarlyFile>,
+    /// What of it a commit of the epoch before is to write once more.
     ahead: Ahead,
     /// The last epoch whose files were removed.
     cleared: Option<u64>,
