@@ -16,6 +16,13 @@ CREATE TABLE IF NOT EXISTS tidegate_refused (
     refused_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE IF NOT EXISTS tidegate_early (
+    sink text NOT NULL,
+    epoch bigint NOT NULL,
+    table_name text NOT NULL,
+    rows bytea NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS "page_view_counts" (
     "window_start" timestamptz NOT NULL,
     "window_end" timestamptz NOT NULL,

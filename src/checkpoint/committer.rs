@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -95,27 +95,27 @@ impl Drop for Inline {
 /// Early rows that wait to be written.
 #[derive(Default)]
 struct Waiting {
-    /// By sink: what comes while a database takes its time grows together into one transaction.
-    shows: Mutex<BTreeMap<usize, Show>>,
-    /// The newest epoch that is decided or about to be, all when the run ends: its end gives its early rows again, so that they are of
-    /// no use any more.
-    decides: AtomicU64,
+    /// By sink and epoch: what comes while a database takes its time grows together into one transaction.
+    shows: Mutex<BTreeMap<(usize, u64), Show>>,
+    /// Whether the run ends: nobody needs them any more.
+    ends: AtomicBool,
 }
 
 impl Waiting {
     /// Takes early rows; whether their sink is to be asked for.
     fn enters(&self, show: Show) -> bool {
-        match self.shows.lock().unwrap_or_else(PoisonError::into_inner).entry(show.sink) {
+        let (sink, epoch) = (show.sink, show.epoch);
+        let mut shows = self.shows.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of the epoch before are wanted as long as it is not decided. What is older comes with the end of its epoch.
+        shows.retain(|(of, older), _| *of != sink || *older + 1 >= epoch);
+        match shows.entry((sink, epoch)) {
             Entry::Vacant(entry) => {
                 entry.insert(show);
                 true
             }
             Entry::Occupied(mut entry) => {
                 let waiting = entry.get_mut();
-                if waiting.epoch != show.epoch {
-                    // The end of that epoch gives them again.
-                    *waiting = show;
-                } else if waiting.rows() + show.rows() <= MOST_EARLY {
+                if waiting.rows() + show.rows() <= MOST_EARLY {
                     waiting.extend(show);
                 }
                 false
@@ -123,8 +123,11 @@ impl Waiting {
         }
     }
 
+    /// The oldest of a sink's.
     fn leaves(&self, sink: usize) -> Option<Show> {
-        self.shows.lock().unwrap_or_else(PoisonError::into_inner).remove(&sink)
+        let mut shows = self.shows.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = *shows.range((sink, 0)..=(sink, u64::MAX)).next()?.0;
+        shows.remove(&first)
     }
 
     fn first(&self) -> Option<Show> {
@@ -152,7 +155,7 @@ impl Threaded {
         let (offered, taken) = (Arc::clone(&waiting), Arc::clone(&waiting));
         early.open(move |show| {
             let sink = show.sink;
-            // A sink is asked for once, whatever waits for it.
+            // A sink is asked for once an epoch, whatever waits for it.
             if offered.enters(show) && sinks.try_send(sink).is_err() {
                 offered.leaves(sink);
             }
@@ -161,7 +164,7 @@ impl Threaded {
         let shows = std::thread::spawn(move || {
             for sink in to_show {
                 if let Some(show) = taken.leaves(sink)
-                    && show.epoch > taken.decides.load(Ordering::Acquire)
+                    && !taken.ends.load(Ordering::Acquire)
                 {
                     shower.show(show);
                 }
@@ -181,7 +184,6 @@ impl Threaded {
 impl Committer for Threaded {
     fn submit(&mut self, decision: Decision) {
         if let Some(decisions) = &self.decisions {
-            self.waiting.decides.store(decision.epoch, Ordering::Release);
             // A thread that has gone has answered, or the process is ending.
             drop(decisions.send(Box::new(decision)));
         }
@@ -195,7 +197,7 @@ impl Drop for Threaded {
     fn drop(&mut self) {
         // With the way of early rows the end of their thread's queue is gone.
         self.early.close();
-        self.waiting.decides.store(u64::MAX, Ordering::Release);
+        self.waiting.ends.store(true, Ordering::Release);
         self.decisions.take();
         for thread in self.threads.drain(..) {
             drop(thread.join());
@@ -296,8 +298,8 @@ mod tests {
         has_entered.recv().expect("its commit has begun");
         offer(0, 2);
         assert_eq!(next(), (0, 2), "while it goes on");
-        // What its end gives again is of no use.
         offer(0, 1);
+        assert_eq!(next(), (0, 1), "its commit may take its time");
         offer(1, 2);
         assert_eq!(next(), (1, 2));
         goes_on.send(()).expect("it waits for that");
@@ -312,5 +314,18 @@ mod tests {
         offer(0, 3);
         drop(shows);
         assert!(shown.try_recv().is_err(), "nobody is there any more");
+    }
+
+    #[test]
+    fn early_rows_of_two_epochs_wait_for_a_sink() {
+        let waiting = Waiting::default();
+        let enters = |sink, epoch| waiting.enters(Show::of(sink, epoch, || {}));
+        assert!(enters(0, 1) && enters(1, 1));
+        assert!(!enters(0, 1), "they grow together");
+        assert!(enters(0, 2));
+        assert!(enters(0, 3), "and the end of the first has given its own by now");
+        let left = |sink| waiting.leaves(sink).map(|show| (show.sink, show.epoch));
+        assert_eq!([left(0), left(0), left(0)], [Some((0, 2)), Some((0, 3)), None]);
+        assert_eq!([left(1), left(1)], [Some((1, 1)), None]);
     }
 }

@@ -287,7 +287,7 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for Owned<'scope, P> {
         W: Fn(&P) -> Option<(i64, i64)> + 'static,
     {
         let updates = matches!(mode, Mode::Update(_));
-        let mut early = mode.clone();
+        let (mut early, mode_is_early) = (mode.clone(), mode.is_early());
         let Owned { blocks, keys } = self;
         let scope = blocks.scope();
         let worker = scope.index() as u32;
@@ -323,9 +323,11 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for Owned<'scope, P> {
                     windows(counter.open_windows(watermark_us(frontier).unwrap_or(i64::MAX)));
                     // Always of the same epoch as the others: a row is the sum of what all have at its end.
                     if updates && open.is_some() {
-                        counter.changed(Firing::Epoch, &mut |window, keys| {
-                            give(&held, window, keys, Firing::Epoch);
-                        });
+                        // What has come since the last early rows does not wait until the epoch is decided.
+                        let early = mode_is_early.then_some(Firing::Early);
+                        for firing in early.into_iter().chain([Firing::Epoch]) {
+                            counter.changed(firing, &mut |window, keys| give(&held, window, keys, firing));
+                        }
                     }
                     counter
                         .save(&mut |hash, place, until_us, bits| written.put(hash, place, until_us, &bits));

@@ -125,7 +125,7 @@ pub enum Mode {
 
 impl Mode {
     /// Whether results may be wanted within epochs.
-    fn is_early(&self) -> bool {
+    pub(super) fn is_early(&self) -> bool {
         matches!(self, Mode::Update(trigger) if trigger.is_early())
     }
 
@@ -227,10 +227,13 @@ where
                     if let Mode::Update(trigger) = &mut mode
                         && open.is_some_and(|open| trigger.fires(open - 1))
                     {
-                        closer.changed(Firing::Epoch, &mut |changed| {
-                            let at = capability_at(&held, changed.end_us - 1);
-                            output.session(&at).give(changed);
-                        });
+                        // What has come since the last early rows does not wait until the epoch is decided.
+                        for firing in [Firing::Early, Firing::Epoch] {
+                            closer.changed(firing, &mut |changed| {
+                                let at = capability_at(&held, changed.end_us - 1);
+                                output.session(&at).give(changed);
+                            });
+                        }
                     }
                     closer.save(&mut |hash, place, until_us, partial| match partial {
                         Some(partial) => written.put(hash, place, until_us, partial),

@@ -171,28 +171,13 @@ impl Books {
         self.disk.force_dirs_up_to(&self.dir(name), &self.root)
     }
 
-    /// The staging directories, by whomever, with their epochs.
-    fn staged(&self) -> Result<Vec<(u64, PathBuf)>, DiskError> {
-        let names = self.disk.names(&self.staging())?.into_iter();
-        let staged = names.filter_map(|name| {
-            let epoch = name.to_str()?.split_once('-')?.0.parse().ok()?;
-            Some((epoch, self.staging().join(name)))
-        });
-        Ok(staged.collect())
-    }
-
-    /// Those of epochs after `committed`, in their order.
-    pub(crate) fn staged_after(&self, committed: Option<u64>) -> Result<Vec<PathBuf>, DiskError> {
-        let mut staged = self.staged()?;
-        staged.retain(|(epoch, _)| committed.is_none_or(|committed| *epoch > committed));
-        staged.sort();
-        Ok(staged.into_iter().map(|(_, dir)| dir).collect())
-    }
-
     /// Removes what was staged for `epoch` and earlier ones, by whomever.
     pub(crate) fn clear(&self, epoch: u64) -> Result<(), DiskError> {
-        for (_, dir) in self.staged()?.into_iter().filter(|(staged, _)| *staged <= epoch) {
-            self.disk.remove_tree(&dir)?;
+        for name in self.disk.names(&self.staging())? {
+            let staged = name.to_str().and_then(|name| name.split_once('-')?.0.parse::<u64>().ok());
+            if staged.is_some_and(|staged| staged <= epoch) {
+                self.disk.remove_tree(&self.staging().join(name))?;
+            }
         }
         Ok(())
     }

@@ -348,7 +348,9 @@ fn rows_are_shown_before_their_epoch_ends_and_taken_back_where_it_never_does() {
 
     sink.show(3, 1, &[batch(&[(0, "/b", 7), (0, "/c", 1)])]).unwrap();
     assert_eq!(found(), ["/a 3", "/b 7", "/c 1"]);
-    let mut newer = open(&config, dir.path(), vec![counts()]).unwrap();
+    // On another machine: all that is to be known is in the database.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut newer = open(&config, elsewhere.path(), vec![counts()]).unwrap();
     newer.take_back(2).unwrap();
     assert_eq!(found(), ["/a 3"], "until the end of the next epoch");
     newer.take_back(2).unwrap();
@@ -359,6 +361,15 @@ fn rows_are_shown_before_their_epoch_ends_and_taken_back_where_it_never_does() {
     assert!(matches!(sink.show(4, 1, &[batch(&[(0, "/d", 1)])]), Err(SinkError::Fenced { .. })));
     assert!(matches!(sink.take_back(1), Err(SinkError::Fenced { .. })));
     assert_eq!(found(), ["/a 3", "/b 3"]);
+    let notes = || psql(&config, "SELECT count(*) FROM t_early.tidegate_early");
+    assert_eq!(notes(), "0");
+    newer.show(4, 2, &[batch(&[(0, "/e", 1)]), batch(&[(0, "/e", 2)])]).unwrap();
+    newer.show(4, 2, &[batch(&[(0, "/e", 3)])]).unwrap();
+    assert_eq!(notes(), "1", "a key is noted once");
+    newer.write(4, batch(&[(0, "/e", 4)])).unwrap();
+    let staged = newer.prepare(4).unwrap();
+    newer.commit(4, 2, &staged).unwrap();
+    assert_eq!(notes(), "0", "the commit has given its rows again");
 }
 
 /// An epoch is committed while the next one already goes on.

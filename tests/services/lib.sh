@@ -12,6 +12,9 @@ HOST=127.0.0.1
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
+# A command that ends a script by failing is named: many say nothing themselves.
+set -E
+trap '_status=$?; case $- in *e*) say "error: ${BASH_SOURCE[0]}:$LINENO: status $_status of: $BASH_COMMAND" ;; esac' ERR
 
 # Installs the Debian packages of commands that are missing: apt_for COMMAND PACKAGE [COMMAND PACKAGE]...
 # Root, or sudo without a password.

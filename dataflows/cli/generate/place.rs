@@ -199,8 +199,10 @@ fn to_kafka(
             if early.is_zero() {
                 break;
             }
-            // Short, so that a signal is heard.
-            writer.poll(early.min(Duration::from_millis(100))).map_err(kafka::failure)?;
+            // Short, so that a signal is heard; not too short: many records a second are then due together. The client's own
+            // wait would keep a processor busy, since it counts whole milliseconds and asks again for the rest of one.
+            std::thread::sleep(early.clamp(Duration::from_millis(1), Duration::from_millis(100)));
+            writer.poll(Duration::ZERO).map_err(kafka::failure)?;
             progress.tell();
         }
         let partition = &partitions[event.partition as usize];

@@ -48,7 +48,11 @@ use crate::rows::Schema;
 /// The statements that create the marks and the tables of `schemas`, as the sink does it by itself.
 pub fn definition(schemas: &[Arc<Schema>]) -> String {
     let tables = schemas.iter().map(|schema| sql::create_table("", schema));
-    [sql::create_marks(""), sql::create_refused("")].into_iter().chain(tables).collect::<Vec<_>>().join("\n")
+    [sql::create_marks(""), sql::create_refused(""), sql::create_early("")]
+        .into_iter()
+        .chain(tables)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Held while tables are created: two processes that create the same one at the same time would fail by each other's
@@ -137,6 +141,7 @@ impl PostgresTables {
                 owned(&sql::REFUSED),
                 String::new(),
             ),
+            ("tidegate_early".to_owned(), sql::create_early(&self.at), owned(&sql::EARLY), String::new()),
         ];
         for schema in &self.stage.schemas {
             let create = sql::create_table(&self.at, schema);
@@ -254,11 +259,17 @@ impl PostgresTables {
                 this.in_doubt.set(this.load(session, epoch, staged).await?);
                 let ahead = this.stage.ahead_of(epoch);
                 if !ahead.is_empty() {
-                    session.or_nothing(this.upsert_early(session, ahead)).await?;
+                    session.or_nothing(this.upsert_early(session, &ahead)).await?;
                 }
             }
-            let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
             let (at, generation, name) = (&this.at, generation as i64, literal(sink));
+            if this.stage.has_notes(epoch) {
+                let epoch = epoch as i64;
+                let given =
+                    format!("DELETE FROM {at}tidegate_early WHERE sink = {name} AND epoch <= {epoch}");
+                session.run(&given).await?;
+            }
+            let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
             let set = format!(
                 "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}"
             );
@@ -355,7 +366,7 @@ impl Sink for PostgresTables {
     /// One transaction, for whose way to the server's disk nobody waits: what a crash of the server loses comes again. A row that
     /// the server refuses is told by the commit of the epoch, which sets it aside.
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
-        self.stage.note_early(epoch, batches)?;
+        let notes = self.stage.notes_of(epoch, batches)?;
         let shown = self.work("showing rows of open windows", async |this, session| {
             session.begin(&this.config).await?;
             let (last, newest) = this.mark(session, " FOR SHARE").await?;
@@ -364,26 +375,38 @@ impl Sink for PostgresTables {
                 return Ok(None);
             }
             this.upsert_early(session, batches).await?;
+            for (table, rows) in this.stage.encoded(&notes)? {
+                let sink = &this.stage.books.sink;
+                session.note_early(&this.at, sink, epoch, (table, &rows)).await?;
+            }
             session.run("SET LOCAL synchronous_commit = off; COMMIT").await?;
             Ok(Some(last))
         })?;
         if let Some(last) = shown {
-            self.stage.note_shown(epoch, last, batches);
+            self.stage.note_shown(epoch, last, batches, notes);
         }
         Ok(())
     }
 
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
-        let last = self.work("taking back rows of open windows", async |this, session| {
+        self.work("taking back rows of open windows", async |this, session| {
+            let (at, sink) = (&this.at, &this.stage.books.sink);
             session.begin(&this.config).await?;
             let (last, newest) = this.mark(session, " FOR UPDATE").await?;
-            turn(&this.stage.books.sink, last, newest, 0, generation)?;
-            let shown = this.stage.shown_after(last)?;
+            turn(sink, last, newest, 0, generation)?;
+            let noted = session.noted_early(at, sink).await?;
+            if noted.is_empty() {
+                return session.run("ROLLBACK").await;
+            }
+            let undecided = noted.iter().filter(|(epoch, ..)| last.is_none_or(|last| *epoch > last));
+            let shown: Vec<_> =
+                undecided.filter_map(|(_, table, rows)| this.stage.decoded(table, rows)).collect();
             this.delete(session, &shown).await?;
-            session.run("COMMIT").await?;
-            Ok(last)
+            let sink = literal(sink);
+            session.run(&format!("DELETE FROM {at}tidegate_early WHERE sink = {sink}; COMMIT")).await
         })?;
-        self.stage.forget_shown_after(last)
+        self.stage.forget_shown();
+        Ok(())
     }
 
     fn refused(&self) -> u64 {

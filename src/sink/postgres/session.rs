@@ -1,8 +1,8 @@
 //! One connection, and what is said over it.
 //!
 //! Nearly everything goes by the simple protocol, which names no prepared statement; COPY's own is made and
-//! closed inside the transaction, that of early rows has no name. Settings are `SET LOCAL`. So nothing of a session outlives its transaction, and
-//! PgBouncer may give each transaction another server connection.
+//! closed inside the transaction, those with parameters have no name. Settings are `SET LOCAL`. So nothing of a session outlives its
+//! transaction, and PgBouncer may give each transaction another server connection.
 
 use std::future::Future;
 use std::time::Duration;
@@ -156,6 +156,37 @@ impl Session {
             columns.iter().map(|column| column as &(dyn ToSql + Sync)).zip(kinds).collect();
         let statement = sql::upsert_arrays(at, schema);
         self.patiently(self.client.query_typed(&statement, &parameters)).await.map(drop)
+    }
+
+    /// Notes for `sink` that rows of a table are shown in `epoch`.
+    pub(super) async fn note_early(
+        &self,
+        at: &str,
+        sink: &str,
+        epoch: u64,
+        (table, rows): (&str, &[u8]),
+    ) -> Result<(), Fault> {
+        let statement =
+            format!("INSERT INTO {at}tidegate_early (sink, epoch, table_name, rows) VALUES ($1, $2, $3, $4)");
+        // The server's integers are signed; the bits are kept.
+        let epoch = epoch as i64;
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+            [(&sink, Type::TEXT), (&epoch, Type::INT8), (&table, Type::TEXT), (&rows, Type::BYTEA)];
+        self.patiently(self.client.query_typed(&statement, &parameters)).await.map(drop)
+    }
+
+    /// What is noted for `sink`: epoch, table, rows.
+    pub(super) async fn noted_early(
+        &self,
+        at: &str,
+        sink: &str,
+    ) -> Result<Vec<(u64, String, Vec<u8>)>, Fault> {
+        let statement = format!("SELECT epoch, table_name, rows FROM {at}tidegate_early WHERE sink = $1");
+        let rows = self.patiently(self.client.query_typed(&statement, &[(&sink, Type::TEXT)])).await?;
+        let noted = |row: &tokio_postgres::Row| {
+            Ok((row.try_get::<_, i64>(0)? as u64, row.try_get(1)?, row.try_get(2)?))
+        };
+        rows.iter().map(|row| noted(row).map_err(|error: tokio_postgres::Error| error.into())).collect()
     }
 
     /// Sends the rows of table number `table` into its temporary table; gives their number.

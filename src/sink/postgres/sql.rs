@@ -28,6 +28,15 @@ pub(super) fn create_refused(at: &str) -> String {
     format!("CREATE TABLE IF NOT EXISTS {at}tidegate_refused (\n    {}\n);\n", REFUSED.join(",\n    "))
 }
 
+/// The columns of the table that notes what is shown of epochs that go on.
+pub(super) const EARLY: [&str; 4] =
+    ["sink text NOT NULL", "epoch bigint NOT NULL", "table_name text NOT NULL", "rows bytea NOT NULL"];
+
+/// The statement that creates it where it is missing.
+pub(super) fn create_early(at: &str) -> String {
+    format!("CREATE TABLE IF NOT EXISTS {at}tidegate_early (\n    {}\n);\n", EARLY.join(",\n    "))
+}
+
 /// The statement that creates the table of `schema` where it is missing.
 pub(super) fn create_table(at: &str, schema: &Schema) -> String {
     let mut lines: Vec<String> = schema

@@ -77,7 +77,9 @@ impl SqliteTables {
             "PRAGMA page_size = 8192; PRAGMA journal_mode = DELETE; PRAGMA synchronous = {force};
              PRAGMA cache_size = -131072; PRAGMA temp_store = MEMORY;
              CREATE TABLE IF NOT EXISTS tidegate_epochs
-                 (sink TEXT NOT NULL PRIMARY KEY, epoch INTEGER, generation INTEGER NOT NULL) WITHOUT ROWID;"
+                 (sink TEXT NOT NULL PRIMARY KEY, epoch INTEGER, generation INTEGER NOT NULL) WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS tidegate_early
+                 (sink TEXT NOT NULL, epoch INTEGER NOT NULL, table_name TEXT NOT NULL, rows BLOB NOT NULL);"
         );
         connection.execute_batch(&setup).map_err(|error| lift(sink, error))?;
         for schema in &stage.schemas {
@@ -119,7 +121,11 @@ impl SqliteTables {
             for file in &staged.files {
                 upsert_all(&transaction, &self.stage, &staged.dir, file)?;
             }
-            upsert_early(&transaction, &self.stage, self.stage.ahead_of(epoch))?;
+            upsert_early(&transaction, &self.stage, &self.stage.ahead_of(epoch))?;
+        }
+        if self.stage.has_notes(epoch) {
+            let given = "DELETE FROM tidegate_early WHERE sink = ?1 AND epoch <= ?2";
+            transaction.execute(given, params![sink, epoch as i64]).map_err(|error| lift(sink, error))?;
         }
         let epoch = if done { last } else { Some(epoch) };
         let set = "INSERT INTO tidegate_epochs VALUES (?1, ?2, ?3)
@@ -158,27 +164,39 @@ impl Sink for SqliteTables {
     }
 
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
-        self.stage.note_early(epoch, batches)?;
+        let notes = self.stage.notes_of(epoch, batches)?;
         let sink = &self.stage.books.sink;
         let Begun { transaction, last, turn, .. } = begin(&mut self.connection, sink, epoch, generation)?;
         if turn == Turn::Done {
             return Ok(());
         }
         upsert_early(&transaction, &self.stage, batches)?;
+        for (table, rows) in self.stage.encoded(&notes)? {
+            let note = "INSERT INTO tidegate_early (sink, epoch, table_name, rows) VALUES (?1, ?2, ?3, ?4)";
+            let row = params![sink, epoch as i64, table, rows];
+            transaction.execute(note, row).map_err(|error| lift(sink, error))?;
+        }
         transaction.commit().map_err(|error| lift(sink, error))?;
-        self.stage.note_shown(epoch, last, batches);
+        self.stage.note_shown(epoch, last, batches, notes);
         Ok(())
     }
 
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
         let (sink, schemas) = (&self.stage.books.sink, &self.stage.schemas);
         let Begun { transaction, last, .. } = begin(&mut self.connection, sink, 0, generation)?;
-        for TableBatch { table, rows, .. } in self.stage.shown_after(last)? {
-            let delete = Delete::prepare(&transaction, &schemas[table]);
-            delete.and_then(|mut delete| delete.run(&rows)).map_err(|error| lift(sink, error))?;
+        for (epoch, table, rows) in noted(&transaction, sink).map_err(|error| lift(sink, error))? {
+            if last.is_none_or(|last| epoch > last)
+                && let Some(TableBatch { table, rows, .. }) = self.stage.decoded(&table, &rows)
+            {
+                let delete = Delete::prepare(&transaction, &schemas[table]);
+                delete.and_then(|mut delete| delete.run(&rows)).map_err(|error| lift(sink, error))?;
+            }
         }
+        let forget = "DELETE FROM tidegate_early WHERE sink = ?1";
+        transaction.execute(forget, [sink]).map_err(|error| lift(sink, error))?;
         transaction.commit().map_err(|error| lift(sink, error))?;
-        self.stage.forget_shown_after(last)
+        self.stage.forget_shown();
+        Ok(())
     }
 }
 
@@ -268,6 +286,15 @@ fn mark(connection: &Connection, sink: &str) -> rusqlite::Result<(Option<u64>, u
         .optional()?;
     let (epoch, generation) = found.unwrap_or((None, 0));
     Ok((epoch.map(|epoch| epoch as u64), generation as u64))
+}
+
+/// What is noted as shown for `sink`: epoch, table, rows.
+fn noted(connection: &Connection, sink: &str) -> rusqlite::Result<Vec<(u64, String, Vec<u8>)>> {
+    let mut select =
+        connection.prepare("SELECT epoch, table_name, rows FROM tidegate_early WHERE sink = ?1")?;
+    let rows =
+        select.query_map([sink], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?)))?;
+    rows.collect()
 }
 
 fn lift(sink: &str, error: rusqlite::Error) -> SinkError {

@@ -333,4 +333,17 @@ fn a_commit_does_not_bring_back_what_the_next_epoch_has_replaced() {
     assert_eq!(found(), rows(&[("/a", 2), ("/b", 1), ("/c", 2)]));
     run(&mut sink, 3, vec![batch(0, &[(0, "/b", 2)])]);
     assert_eq!(found(), rows(&[("/a", 2), ("/b", 2), ("/c", 2)]));
+    // Two epochs have ended, and the third goes on.
+    for epoch in [4, 5] {
+        sink.write(epoch, batch(0, &[(0, "/a", epoch as i64), (0, "/b", epoch as i64)])).unwrap();
+    }
+    let ended = [4, 5].map(|epoch| (epoch, sink.prepare(epoch).unwrap()));
+    sink.show(5, 1, &[batch(0, &[(0, "/b", 5)])]).unwrap();
+    sink.show(6, 1, &[batch(0, &[(0, "/a", 6)])]).unwrap();
+    for (epoch, staged) in ended {
+        sink.commit(epoch, 1, &staged).unwrap();
+        assert_eq!(found(), rows(&[("/a", 6), ("/b", 5), ("/c", 2)]), "after epoch {epoch}");
+    }
+    run(&mut sink, 6, vec![batch(0, &[(0, "/a", 6)])]);
+    assert_eq!(found(), rows(&[("/a", 6), ("/b", 5), ("/c", 2)]));
 }

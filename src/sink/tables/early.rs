@@ -1,148 +1,191 @@
 //! What has been shown of an epoch that goes on, so that it can be taken back.
 //!
-//! The first row of each key that is shown is written to `early` in the epoch's staging directory before. The commit of the epoch
-//! removes the directory: it has given the rows of these keys again. A run that is killed before leaves the file to the next one.
+//! The first row of each key that is shown is noted in the database's table `tidegate_early`, by the transaction that shows it. The
+//! commit of the epoch removes the notes: it has given the rows of these keys again. A run that is killed before leaves them to the
+//! next one, on whatever machine.
 
 use hashbrown::HashSet;
 
-use super::frames::{FrameReader, FrameWriter};
 use super::{Stage, TableBatch, key_of};
 use crate::rows::{RowBatch, Schema};
 use crate::sink::SinkError;
 use crate::tick::Tick;
 
-/// So many rows are kept to be written once more. Where there are more, none is: rows are those of the epoch before until they change.
+/// So many rows are kept to be written once more. Where there are more, those before are not: rows are then those of the epoch before
+/// until they change.
 const MOST_AHEAD: usize = 1 << 17;
 
-/// Rows of an epoch that were shown before the one before it was committed. Its commit must not bring back what these have replaced, so
-/// that it writes them once more.
+/// Rows that were shown before an epoch was committed that comes before theirs. Its commit must not bring back what these have replaced,
+/// so that it writes them once more.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    epoch: u64,
-    batches: Vec<TableBatch>,
+    /// With their epochs, in the order in which they were shown.
+    batches: Vec<(u64, TableBatch)>,
     rows: usize,
 }
 
-/// The file's name in a staging directory.
-const FILE: &str = "early";
+impl Ahead {
+    fn extend(&mut self, epoch: u64, batches: &[TableBatch]) {
+        self.rows += batches.iter().map(|batch| batch.rows.len()).sum::<usize>();
+        self.batches.extend(batches.iter().map(|batch| (epoch, batch.clone())));
+        if self.rows > MOST_AHEAD {
+            *self = Ahead::default();
+        }
+    }
 
-/// The file of the epoch that goes on.
-#[derive(Debug)]
-pub(super) struct EarlyFile {
-    epoch: u64,
-    frames: FrameWriter,
-    /// The keys that are in it, by table.
-    noted: HashSet<(usize, Vec<u8>)>,
+    /// `epoch` is in: its commit has written them, and so does that of their own.
+    pub(super) fn clear(&mut self, epoch: u64) {
+        self.batches.retain(|(of, _)| *of > epoch + 1);
+        self.rows = self.batches.iter().map(|(_, batch)| batch.rows.len()).sum();
+    }
 }
 
-impl EarlyFile {
-    /// The rows of a batch whose keys are not in it.
-    fn fresh(&mut self, schema: &Schema, batch: &TableBatch) -> RowBatch {
+/// A key of a table.
+type TableKey = (usize, Vec<u8>);
+
+/// What is noted in the database.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    /// The oldest epoch that has notes.
+    oldest: Option<u64>,
+    /// The newest, and the keys that it has.
+    epoch: u64,
+    keys: HashSet<TableKey>,
+}
+
+impl Noted {
+    fn has(&self, epoch: u64, key: &TableKey) -> bool {
+        self.epoch == epoch && self.keys.contains(key)
+    }
+
+    fn extend(&mut self, epoch: u64, keys: HashSet<TableKey>) {
+        if self.epoch == epoch && self.oldest.is_some() {
+            self.keys.extend(keys);
+        } else {
+            (self.epoch, self.keys) = (epoch, keys);
+        }
+        self.oldest = self.oldest.or(Some(epoch));
+    }
+
+    /// Those of `epoch` and before are gone.
+    pub(super) fn clear(&mut self, epoch: u64) {
+        if self.epoch <= epoch {
+            *self = Noted::default();
+        } else {
+            self.oldest = self.oldest.map(|_| self.epoch);
+        }
+    }
+}
+
+/// What is to be noted of early rows, by the transaction that shows them.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    keys: HashSet<TableKey>,
+    rows: Vec<(usize, RowBatch)>,
+}
+
+impl Notes {
+    fn add(&mut self, noted: &Noted, epoch: u64, schema: &Schema, batch: &TableBatch) {
         let mut fresh = schema.batch();
         for row in 0..batch.rows.len() {
-            if self.noted.insert((batch.table, key_of(schema, &batch.rows, row))) {
+            let key = (batch.table, key_of(schema, &batch.rows, row));
+            if !noted.has(epoch, &key) && self.keys.insert(key) {
                 fresh.push_cells(batch.rows.row(row));
             }
         }
-        fresh
+        if !fresh.is_empty() {
+            self.rows.push((batch.table, fresh));
+        }
     }
 }
 
 impl Stage {
-    /// Notes that rows of `epoch` are about to be shown.
-    pub(crate) fn note_early(&mut self, epoch: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
-        batches.iter().try_for_each(|batch| self.check(batch))?;
-        if self.cleared.is_some_and(|cleared| epoch <= cleared) {
-            // Too late, and its directory is gone.
-            return Ok(());
-        }
-        let books = &self.books;
-        let dir = books.dir_name(epoch);
-        let path = books.dir(&dir).join(FILE);
-        if self.early.as_ref().is_none_or(|early| early.epoch != epoch) {
-            let dir = books.make_dir(epoch).map_err(|error| books.lift(error))?;
-            let file = books.disk.create(&dir.join(FILE)).map_err(|error| books.lift(error))?;
-            self.early = Some(EarlyFile { epoch, frames: FrameWriter::new(file), noted: HashSet::new() });
-            books.force_dir(&books.dir_name(epoch)).map_err(|error| books.lift(error))?;
-        }
-        let Some(early) = &mut self.early else { return Ok(()) };
-        let before = early.noted.len();
+    /// What is to be noted of these early rows of `epoch`.
+    pub(crate) fn notes_of(&self, epoch: u64, batches: &[TableBatch]) -> Result<Notes, SinkError> {
+        let mut notes = Notes::default();
         for batch in batches {
-            let fresh = early.fresh(&self.schemas[batch.table], batch);
-            if !fresh.is_empty() {
-                early.frames.push(batch.table, &fresh).map_err(|cause| books.failed(cause))?;
-            }
+            self.check(batch)?;
+            notes.add(&self.noted, epoch, &self.schemas[batch.table], batch);
         }
-        if early.noted.len() > before {
-            early.frames.flush().map_err(|cause| books.failed(cause))?;
-            if books.disk.forces() {
-                books.disk.force(&path).map_err(|error| books.lift(error))?;
-            }
-        }
-        Ok(())
+        Ok(notes)
     }
 
-    /// Notes that rows of `epoch` have been shown, when `last` was the last one that was committed.
-    pub(crate) fn note_shown(&mut self, epoch: u64, last: Option<u64>, batches: &[TableBatch]) {
-        let ahead = &mut self.ahead;
-        if ahead.epoch != epoch {
-            *ahead = Ahead { epoch, ..Ahead::default() };
+    /// Notes as rows of the database: the table's name, and the rows as they are kept there.
+    pub(crate) fn encoded(&self, notes: &Notes) -> Result<Vec<(&str, Vec<u8>)>, SinkError> {
+        let encode = |(table, rows): &(usize, RowBatch)| {
+            let bytes = bincode::serialize(rows).map_err(|error| self.books.failed(error.to_string()))?;
+            Ok((&*self.schemas[*table].name, bytes))
+        };
+        notes.rows.iter().map(encode).collect()
+    }
+
+    /// What was shown of an epoch that nobody has decided, from a row of the database. Nothing, where this pipeline has no such table:
+    /// it is not its own to clean up.
+    pub(crate) fn decoded(&self, table: &str, rows: &[u8]) -> Option<TableBatch> {
+        let number = self.schemas.iter().position(|schema| *schema.name == *table);
+        let batch = number.and_then(|table| {
+            let rows: RowBatch = bincode::deserialize(rows).ok()?;
+            self.schemas[table].check(&rows).ok()?;
+            Some(TableBatch { table, rows, provisional: true })
+        });
+        if batch.is_none() {
+            let sink = &self.books.sink;
+            tracing::warn!(
+                sink,
+                table,
+                "rows shown before by another version of the pipeline stay as they are"
+            );
         }
+        batch
+    }
+
+    /// Whether a commit of `epoch` has notes to remove.
+    pub(crate) fn has_notes(&self, epoch: u64) -> bool {
+        self.noted.oldest.is_some_and(|oldest| oldest <= epoch)
+    }
+
+    /// Notes that rows of `epoch` have been shown, and `notes` with them, when `last` was the last one that was committed.
+    pub(crate) fn note_shown(&mut self, epoch: u64, last: Option<u64>, batches: &[TableBatch], notes: Notes) {
+        self.noted.extend(epoch, notes.keys);
         if last.map_or(Tick::FIRST_EPOCH, |last| last + 1) < epoch {
-            ahead.rows += batches.iter().map(|batch| batch.rows.len()).sum::<usize>();
-            ahead.batches.extend_from_slice(batches);
-            if ahead.rows > MOST_AHEAD {
-                ahead.batches = Vec::new();
-            }
+            self.ahead.extend(epoch, batches);
         }
     }
 
     /// The rows that have been shown of epochs after `epoch`, which is about to be committed, in their order.
-    pub(crate) fn ahead_of(&self, epoch: u64) -> &[TableBatch] {
-        if self.ahead.epoch > epoch { &self.ahead.batches } else { &[] }
+    pub(crate) fn ahead_of(&self, epoch: u64) -> Vec<TableBatch> {
+        let of_later = self.ahead.batches.iter().filter(|(of, _)| *of > epoch);
+        of_later.map(|(_, batch)| batch.clone()).collect()
     }
 
-    /// What was shown, by whomever, of epochs after `committed`, and is not theirs as long as they are not decided.
-    pub(crate) fn shown_after(&self, committed: Option<u64>) -> Result<Vec<TableBatch>, SinkError> {
-        let mut shown = Vec::new();
-        for dir in self.books.staged_after(committed).map_err(|error| self.books.lift(error))? {
-            let path = dir.join(FILE);
-            let Some(bytes) = self.books.disk.len(&path).map_err(|error| self.books.lift(error))? else {
-                continue;
-            };
-            let file = self.books.disk.open(&path).map_err(|error| self.books.lift(error))?;
-            let mut frames = FrameReader::new(file, bytes);
-            loop {
-                match frames.next() {
-                    Ok(None) => break,
-                    Ok(Some((table, rows))) if self.fits(table, &rows) => {
-                        shown.push(TableBatch { table, rows, provisional: true });
-                    }
-                    Ok(Some(_)) => {}
-                    // What is cut short at the end was never shown.
-                    Err(cause) => {
-                        tracing::warn!(?path, cause, "the rest of what was shown before is not known");
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(shown)
+    /// What was shown has been taken back.
+    pub(crate) fn forget_shown(&mut self) {
+        (self.noted, self.ahead) = (Noted::default(), Ahead::default());
     }
+}
 
-    /// What was shown after `committed` has been taken back.
-    pub(crate) fn forget_shown_after(&mut self, committed: Option<u64>) -> Result<(), SinkError> {
-        (self.early, self.ahead) = (None, Ahead::default());
-        for dir in self.books.staged_after(committed).map_err(|error| self.books.lift(error))? {
-            let path = dir.join(FILE);
-            if self.books.disk.len(&path).map_err(|error| self.books.lift(error))?.is_some() {
-                self.books.disk.remove(&path).map_err(|error| self.books.lift(error))?;
-            }
-        }
-        Ok(())
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn fits(&self, table: usize, rows: &RowBatch) -> bool {
-        self.schemas.get(table).is_some_and(|schema| schema.check(rows).is_ok())
+    #[test]
+    fn notes_are_known_until_their_epoch_is_in() {
+        let key = |name: &str| (0, name.as_bytes().to_vec());
+        let keys = |names: &[&str]| names.iter().map(|name| key(name)).collect::<HashSet<_>>();
+        let mut noted = Noted::default();
+        assert!(!noted.has(0, &key("a")));
+        noted.extend(1, keys(&["a"]));
+        noted.extend(1, keys(&["b"]));
+        assert!(noted.has(1, &key("a")) && noted.has(1, &key("b")) && !noted.has(2, &key("a")));
+        // The next epoch begins before this one is committed: both have notes.
+        noted.extend(2, keys(&["a"]));
+        assert!(noted.has(2, &key("a")) && !noted.has(2, &key("b")));
+        assert_eq!(noted.oldest, Some(1));
+        noted.clear(1);
+        assert_eq!(noted.oldest, Some(2));
+        assert!(noted.has(2, &key("a")), "they are not noted twice");
+        noted.clear(2);
+        assert_eq!(noted.oldest, None);
+        assert!(!noted.has(2, &key("a")));
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::early::{Ahead, EarlyFile};
+use self::early::{Ahead, Noted};
 use self::frames::{FrameReader, FrameWriter};
 pub(crate) use self::key::key_of;
 use super::disk::Disk;
@@ -62,12 +62,10 @@ pub(crate) struct Stage {
     refuses: Refuses,
     open: BTreeMap<u64, FrameWriter>,
     prepared: BTreeMap<u64, Staged>,
-    /// What has been shown of the epoch that goes on.
-    early: Option<EarlyFile>,
+    /// What has been shown of epochs that are not committed.
+    noted: Noted,
     /// What of it a commit of the epoch before is to write once more.
     ahead: Ahead,
-    /// The last epoch whose files were removed.
-    cleared: Option<u64>,
 }
 
 impl Stage {
@@ -86,9 +84,8 @@ impl Stage {
             refuses,
             open: BTreeMap::new(),
             prepared: BTreeMap::new(),
-            early: None,
+            noted: Noted::default(),
             ahead: Ahead::default(),
-            cleared: None,
         })
     }
 
@@ -157,9 +154,8 @@ impl Stage {
     pub(crate) fn clear(&mut self, epoch: u64) -> Result<(), SinkError> {
         self.open.retain(|&open, _| open > epoch);
         self.prepared.retain(|&prepared, _| prepared > epoch);
-        // Its commit has written them.
-        self.ahead = Ahead::default();
-        self.cleared = self.cleared.max(Some(epoch));
+        self.ahead.clear(epoch);
+        self.noted.clear(epoch);
         self.books.clear(epoch).map_err(|error| self.books.lift(error))
     }
 }
