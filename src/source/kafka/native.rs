@@ -11,6 +11,7 @@
 //!   record borrows the `Log`. So no slice into a message outlives it.
 //! * Pointers in a message are either null or valid for the given length as long as the message lives: that is
 //!   librdkafka's contract for a consumed message.
+//! * Of a message that lies as the broker sent it, the byte behind the value is read too ([`is_bare`] says why it can be).
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -24,6 +25,12 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::kafka::Watch;
 use crate::record::{Headers, KafkaTime, Record, Value};
+
+/// The last version of librdkafka of which it is known how a message lies in memory: 2.12.
+const KNOWN: i32 = 0x020c_ffff;
+
+/// No page of memory is smaller.
+const PAGE: usize = 4096;
 
 /// What stands next in a partition.
 pub(super) enum Next<'a> {
@@ -47,6 +54,8 @@ pub(super) struct Log {
     at: usize,
     /// The shown record's headers in wire form.
     wire: Vec<u8>,
+    /// Whether this librdkafka's messages lie as [`is_bare`] expects.
+    is_known: bool,
 }
 
 impl Log {
@@ -67,7 +76,9 @@ impl Log {
         }
         let client = Arc::clone(client);
         let (messages, wire) = (Vec::new(), Vec::new());
-        let mut log = Log { client, name, topic, number, queue: null_mut(), messages, at: 0, wire };
+        // SAFETY: no preconditions.
+        let is_known = unsafe { ffi::rd_kafka_version() } <= KNOWN;
+        let mut log = Log { client, name, topic, number, queue: null_mut(), messages, at: 0, wire, is_known };
         log.consume(offset)?;
         Ok(log)
     }
@@ -140,7 +151,7 @@ impl Log {
     pub(super) fn peek(&mut self) -> Option<Next<'_>> {
         let &message = self.messages.get(self.at)?;
         // SAFETY: messages from `at` on are live, and the result borrows `self`.
-        Some(unsafe { show(message, &mut self.wire) })
+        Some(unsafe { show(message, &mut self.wire, self.is_known) })
     }
 
     /// Gives the next message back to librdkafka.
@@ -175,8 +186,13 @@ impl Drop for Log {
 /// # Safety
 /// `message` is live for `'a`.
 #[inline]
-unsafe fn show<'a>(message: *const ffi::rd_kafka_message_t, wire: &'a mut Vec<u8>) -> Next<'a> {
-    // SAFETY: a live message can be read; its key and payload are null or valid for their lengths.
+unsafe fn show<'a>(
+    message: *const ffi::rd_kafka_message_t,
+    wire: &'a mut Vec<u8>,
+    is_known: bool,
+) -> Next<'a> {
+    // SAFETY: a live message can be read; its key and payload are null or valid for their lengths. It is as the broker sent it
+    // where it has an epoch.
     unsafe {
         let raw = &*message;
         if raw.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -195,7 +211,7 @@ unsafe fn show<'a>(message: *const ffi::rd_kafka_message_t, wire: &'a mut Vec<u8
             kafka_time,
             key: bytes(raw.key, raw.key_len),
             value: bytes(raw.payload, raw.len).map(Value::exact),
-            headers: headers(message, wire),
+            headers: if is_known && is_bare(message) { Headers::default() } else { headers(message, wire) },
         })
     }
 }
@@ -206,6 +222,31 @@ unsafe fn show<'a>(message: *const ffi::rd_kafka_message_t, wire: &'a mut Vec<u8
 unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
     // SAFETY: the caller's promise.
     (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast(), len) })
+}
+
+/// Whether a message certainly has no headers: librdkafka makes a buffer for each message that is asked for them, which is a sixth of
+/// what a record costs here, to find that their number is 0.
+///
+/// In a record batch of version 2 ([KIP-98]) a value is followed by the number of the record's headers, and librdkafka leaves both in the
+/// buffer that they came in, or were unpacked to. Batches of other versions have no leader epoch. A broker that sent a record without
+/// that number would have us read a byte of somebody else, which is on the value's own page, so that it can be read.
+///
+/// [KIP-98]: https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging
+///
+/// # Safety
+/// `message` is live and carries no error.
+#[inline]
+unsafe fn is_bare(message: *const ffi::rd_kafka_message_t) -> bool {
+    // SAFETY: a live message can be read. The byte is read where the value has a byte before it on the same page; volatile, since
+    // nothing else may be concluded of it.
+    unsafe {
+        let raw = &*message;
+        if raw.payload.is_null() || raw.len == 0 || ffi::rd_kafka_message_leader_epoch(message) < 0 {
+            return false;
+        }
+        let behind = raw.payload.cast::<u8>().wrapping_add(raw.len);
+        !behind.addr().is_multiple_of(PAGE) && behind.read_volatile() == 0
+    }
 }
 
 /// Writes a message's headers in the form that [`Headers`] reads.

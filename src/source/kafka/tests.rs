@@ -195,6 +195,31 @@ fn keys_headers_and_times_are_exact() {
     assert_eq!(read_to_end(&mut *reader, 0, 2), records);
 }
 
+/// Values that end at every place of a page, with and without headers, each batch as it came or unpacked.
+#[test]
+fn headers_are_found_wherever_a_value_ends() {
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let (_cluster, settings) = cluster(&[("t", 1)]);
+        let record = |offset: i64| {
+            let (headers, value) = match offset % 3 {
+                0 => (vec![(b"h".to_vec(), None)], vec![0; offset as usize % 700]),
+                1 => (Vec::new(), vec![b'v'; offset as usize % 700]),
+                _ => (Vec::new(), vec![1; 1 + offset as usize % 4096]),
+            };
+            OwnedRecord {
+                kafka_time: KafkaTime::Create(1_000),
+                headers,
+                ..OwnedRecord::of_value(offset, value)
+            }
+        };
+        let records: Vec<_> = (0..9_000).map(record).collect();
+        let packed = settings.properties.clone().with("compression.type", codec);
+        produce(&Settings { properties: packed, ..settings.clone() }, "t", 0, &records);
+        let mut reader = KafkaSource::open(settings).unwrap().reader(&assign(&[0])).unwrap();
+        assert!(read_to_end(&mut *reader, 0, 1_000) == records, "{codec}");
+    }
+}
+
 #[test]
 fn lane_is_idle_at_its_end_and_wakes_with_the_next_record() {
     let (_cluster, settings) = cluster(&[("t", 2)]);
