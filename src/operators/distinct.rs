@@ -186,6 +186,12 @@ impl DistinctCounter {
         }
     }
 
+    /// Bytes held: by bits, and a part of the keys, which others share.
+    pub fn heap_bytes(&self) -> usize {
+        let bits: usize = self.words.values().map(|word| word.seen.heap_bytes() + size_of::<Word>()).sum();
+        bits + self.keys.borrow().heap_bytes() / Rc::strong_count(&self.keys)
+    }
+
     /// How many windows that end after `watermark_us` have a key.
     pub fn open_windows(&self, watermark_us: i64) -> u64 {
         let open = |(index, word): (&i64, &Word)| {
@@ -299,6 +305,7 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for Owned<'scope, P> {
             if state.is_kept() {
                 counter = counter.saved();
             }
+            let (budget, mut accounted_bytes) = (state.budget(), 0);
             let mut saver = Saver::new(state, name);
             let restored_us = state.restored_watermark_us().unwrap_or(i64::MIN);
             state.restore_latest(name, |hash, place, bits| counter.restore(hash, place, bits, restored_us));
@@ -317,6 +324,9 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for Owned<'scope, P> {
                 counter.close(watermark_us(frontier), &mut |window, keys| {
                     give(&held, window, keys, Firing::Final);
                 });
+                if budget.directory().is_some() {
+                    budget.account(&mut accounted_bytes, counter.heap_bytes());
+                }
                 let windows = saver.windows();
                 let open = open_epoch(frontier);
                 saver.passed(open, |written| {

@@ -10,6 +10,7 @@ use super::pending::{Pending, Waiting};
 use super::{EndReason, Mark, STEP_BITS, Session, SessionEvent, last_of_step};
 use crate::keys::{KeyColumn, KeyTable};
 use crate::operators::keyed::{OwnedBlock, SharedKeys};
+use crate::spill::{Budget, SpillError};
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Open {
@@ -108,6 +109,8 @@ pub struct SessionMachine {
     unsaved: Option<Unsaved>,
     /// The numbers of keys whose open sessions have changed since they were given; `None` where they are not.
     changed: Option<BTreeSet<u32>>,
+    budget: Budget,
+    accounted_bytes: usize,
 }
 
 impl SessionMachine {
@@ -124,7 +127,16 @@ impl SessionMachine {
             ignored: 0,
             unsaved: None,
             changed: None,
+            budget: Budget::unlimited(),
+            accounted_bytes: 0,
         }
+    }
+
+    /// Beyond `budget` events that wait go to disk, those that are furthest from the frontier first.
+    pub fn within(mut self, budget: Budget) -> Self {
+        self.pending.within(&budget);
+        self.budget = budget;
+        self
     }
 
     /// Open sessions that change are remembered for [`SessionMachine::changed`].
@@ -146,6 +158,43 @@ impl SessionMachine {
         let id = keys.intern(|| hash, key);
         self.make_room(keys.bound());
         self.wait(keys, id, event);
+        self.relieve(keys);
+    }
+
+    fn account(&mut self, keys: &KeyTable) {
+        // Whoever shares the keys takes a part of them.
+        let shared = keys.heap_bytes() / Rc::strong_count(&self.keys);
+        let of_keys = self.users.capacity() * size_of::<User>() + self.held.capacity() * 4;
+        self.budget.account(&mut self.accounted_bytes, shared + of_keys + self.pending.heap_bytes());
+    }
+
+    /// Brings the account up to date, and spills what must not stay.
+    fn relieve(&mut self, keys: &KeyTable) {
+        if self.budget.directory().is_none() {
+            return;
+        }
+        self.account(keys);
+        let least = self.budget.least_bytes();
+        if !self.budget.is_over() || self.pending.heap_bytes() < least {
+            return;
+        }
+        self.pending.shrink();
+        self.account(keys);
+        while !self.budget.is_relieved() {
+            match self.pending.chill(least / 64) {
+                Ok(true) => self.account(keys),
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "state beyond the memory limit stays in memory");
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Why sessions are not whole: what was on disk cannot be read. The run must end.
+    pub fn failure(&self) -> Option<&SpillError> {
+        self.pending.failure()
     }
 
     /// Takes what `event` gives for a block's events, as [`SessionMachine::observe`] does. First all numbers are found, so that
@@ -158,6 +207,7 @@ impl SessionMachine {
         self.make_room(keys.bound());
         found.drain(..).for_each(|(id, event)| self.wait(keys, id, event));
         self.found = found;
+        self.relieve(keys);
     }
 
     /// Every key that has a number has a place.
@@ -197,6 +247,10 @@ impl SessionMachine {
             for id in ids {
                 self.expire(id, step, watermark_us, emit);
             }
+        }
+        if self.budget.directory().is_some() {
+            let keys = Rc::clone(&self.keys);
+            self.account(&keys.borrow());
         }
     }
 
@@ -311,10 +365,12 @@ impl SessionMachine {
                 changed.insert(id, Vec::new());
             }
         }
-        for &Waiting { time_us, offset, rank, key, mark, flagged } in self.pending.iter() {
-            if let Some(waiting) = changed.get_mut(&key) {
-                waiting.push(SessionEvent { time_us, rank, offset, mark, flagged });
-            }
+        if !changed.is_empty() {
+            self.pending.for_each(|&Waiting { time_us, offset, rank, key, mark, flagged }| {
+                if let Some(waiting) = changed.get_mut(&key) {
+                    waiting.push(SessionEvent { time_us, rank, offset, mark, flagged });
+                }
+            });
         }
         let keys = self.keys.borrow();
         for (id, waiting) in changed {

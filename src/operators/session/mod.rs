@@ -3,6 +3,7 @@
 //! A key's events are consumed in (event time, partition, offset) order once the frontier has passed them,
 //! never in arrival order, so sessions are a function of the log.
 
+mod cold;
 mod machine;
 mod pending;
 
@@ -142,10 +143,10 @@ pub trait Sessions<'scope, P> {
     /// that is computed again gives the same.
     /// # State
     /// Events that the frontier has not passed, and one open session a key; freed when it closes. Saved as
-    /// `name`, by key, where it has changed.
+    /// `name`, by key, where it has changed. Beyond the memory limit the events that are furthest from the frontier are on disk.
     /// # Errors
-    /// No record is one: late events are left out by the caller. Saved state that cannot be read ends the run
-    /// ([`StateHub::failure`]).
+    /// No record is one: late events are left out by the caller. State that cannot be read back, from a checkpoint or from the disk
+    /// that it was spilt to, ends the run ([`StateHub::failure`]).
     /// # Source
     /// Akidau et al., *The Dataflow Model*, VLDB 2015, section 1.2 (sessions); markers are ours.
     #[allow(clippy::too_many_arguments)] // A pipeline says once what its sessions are.
@@ -180,15 +181,16 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
         let Owned { blocks, keys } = self;
         blocks.unary_frontier(Pipeline, name, move |capability, _info| {
             let mut held = CapabilitySet::from_elem(capability);
-            let mut machine = SessionMachine::new(gap_us, keys);
+            let mut machine = SessionMachine::new(gap_us, keys).within(state.budget());
+            let (hub, name) = (state.clone(), name.to_owned());
             if gives_open {
                 machine = machine.with_open();
             }
             if state.is_kept() {
                 machine = machine.saved();
             }
-            let (mut saver, has_moved) = (Saver::new(state, name), state.has_moved());
-            state.restore_latest(name, |hash, key, saved| {
+            let (mut saver, has_moved) = (Saver::new(state, &name), state.has_moved());
+            state.restore_latest(&name, |hash, key, saved| {
                 machine.restore(hash, key, saved, |rank| state.rank(rank), has_moved);
             });
             let mut final_watermark_us = i64::MIN;
@@ -211,6 +213,9 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
                 match watermark_us(frontier) {
                     Some(us) => machine.advance(us, &mut emit),
                     None => machine.finish(final_watermark_us, &mut emit),
+                }
+                if let Some(error) = machine.failure() {
+                    hub.fail(&name, error);
                 }
                 ledger.refile_as_filtered(output, machine.take_ignored());
                 for (at, block) in closed {

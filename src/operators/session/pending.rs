@@ -1,14 +1,16 @@
-//! Events that the frontier has not passed yet, in buckets of event time.
+//! Events that the frontier has not passed yet, in buckets of event time; when memory is short, those of the last ones on disk.
 
 use std::collections::BTreeMap;
 
+use super::cold::ColdBuckets;
 use super::{Mark, SessionEvent};
+use crate::spill::{Budget, SpillError};
 
 /// Buckets are 2^20 µs wide, about a second.
 const BUCKET_BITS: u32 = 20;
 
 /// An event that waits, with its key's number.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) time_us: i64,
     pub(super) offset: i64,
@@ -33,6 +35,9 @@ pub(super) struct Pending {
     /// Buckets used lately and their places, by the bucket's low bits.
     hot: [(i64, u32); HOT],
     len: usize,
+    cold: Option<ColdBuckets>,
+    /// What on disk cannot be read.
+    failure: Option<SpillError>,
 }
 
 const COLD: (i64, u32) = (i64::MAX, 0);
@@ -40,7 +45,7 @@ const COLD: (i64, u32) = (i64::MAX, 0);
 impl Default for Pending {
     fn default() -> Self {
         let (buckets, events, free) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Pending { buckets, events, free, hot: [COLD; HOT], len: 0 }
+        Pending { buckets, events, free, hot: [COLD; HOT], len: 0, cold: None, failure: None }
     }
 }
 
@@ -70,7 +75,9 @@ impl Pending {
 
     /// Calls `each` with all events before `watermark_us` (all, when `None`), in order, some at a time.
     pub(super) fn pass(&mut self, watermark_us: Option<i64>, mut each: impl FnMut(&[Waiting])) {
-        while let Some(first) = self.buckets.first_entry() {
+        loop {
+            self.warm(watermark_us);
+            let Some(first) = self.buckets.first_entry() else { break };
             let start_us = first.key() << BUCKET_BITS;
             if watermark_us.is_some_and(|us| us <= start_us) {
                 break;
@@ -95,13 +102,83 @@ impl Pending {
         }
     }
 
-    /// All events, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
-        self.buckets.values().flat_map(|place| &self.events[*place as usize])
+    /// Calls `each` with all events, in no particular order.
+    pub(super) fn for_each(&mut self, mut each: impl FnMut(&Waiting)) {
+        self.buckets.values().flat_map(|place| &self.events[*place as usize]).for_each(&mut each);
+        if let Some(cold) = &self.cold
+            && let Err(error) = cold.for_each(each)
+        {
+            self.fail(error);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Events that memory is too short for go to disk, as `budget` says.
+    pub(super) fn within(&mut self, budget: &Budget) {
+        self.cold = budget.directory().map(ColdBuckets::new);
+    }
+
+    /// Why events are missing: what was on disk cannot be read. The run must end.
+    pub(super) fn failure(&self) -> Option<&SpillError> {
+        self.failure.as_ref()
+    }
+
+    fn fail(&mut self, error: SpillError) {
+        self.failure.get_or_insert(error);
+        self.cold = None;
+    }
+
+    /// Bytes held in memory by events.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.events.iter().map(Vec::capacity).sum::<usize>() * size_of::<Waiting>()
+    }
+
+    /// Moves the last bucket that holds at least `least_bytes` to disk; whether there is one.
+    ///
+    /// # Errors
+    /// When it cannot be written; it is then as if nothing had been.
+    pub(super) fn chill(&mut self, least_bytes: usize) -> Result<bool, SpillError> {
+        let Some(cold) = &mut self.cold else { return Ok(false) };
+        let is_worth = |place: u32| {
+            let events = &self.events[place as usize];
+            !events.is_empty() && events.len() * size_of::<Waiting>() >= least_bytes
+        };
+        let Some((&bucket, &place)) = self.buckets.iter().rev().find(|(_, place)| is_worth(**place)) else {
+            return Ok(false);
+        };
+        cold.put(bucket, &self.events[place as usize])?;
+        self.buckets.remove(&bucket);
+        self.hot[bucket as usize % HOT] = COLD;
+        // Its memory is what is wanted.
+        self.events[place as usize] = Vec::new();
+        self.free.push(place);
+        Ok(true)
+    }
+
+    /// Frees the memory of buckets that have passed.
+    pub(super) fn shrink(&mut self) {
+        for place in &self.free {
+            self.events[*place as usize] = Vec::new();
+        }
+    }
+
+    /// Brings the first bucket back where it is on disk and some of it is before `watermark_us`.
+    fn warm(&mut self, watermark_us: Option<i64>) {
+        let Some(bucket) = self.cold.as_ref().and_then(ColdBuckets::first) else { return };
+        let is_first = self.buckets.first_key_value().is_none_or(|(first, _)| bucket <= *first);
+        if !is_first || watermark_us.is_some_and(|us| us <= bucket << BUCKET_BITS) {
+            return;
+        }
+        let place = self.heat(bucket) as usize;
+        let events = &mut self.events[place];
+        if let Some(cold) = &mut self.cold
+            && let Err(error) = cold.take(bucket, events)
+        {
+            self.fail(error);
+        }
     }
 }
 

@@ -286,9 +286,12 @@ proptest! {
         (events, delay) in sessions::log(),
         (cut, before, after) in (any::<prop::sample::Index>(), 1_usize..=4, 1_usize..=4),
         percent in 0_i64..=100,
+        spills in any::<bool>(),
     ) {
         let cut = cut.index(events.len() + 1);
-        let machines = |peers: usize| (0..peers).map(|_| SessionMachine::new(GAP, SharedKeys::default()).saved()).collect::<Vec<_>>();
+        let budget = || if spills { Budget::limited(1, &std::env::temp_dir()) } else { Budget::unlimited() };
+        let machine = |_| SessionMachine::new(GAP, SharedKeys::default()).saved().within(budget());
+        let machines = |peers: usize| (0..peers).map(machine).collect::<Vec<_>>();
         let observe = |machines: &mut Vec<SessionMachine>, events: &[sessions::Event], rank: &dyn Fn(u32) -> u32| {
             let peers = machines.len();
             for event in events.iter().filter(|event| event.what.time_us >= event.watermark) {

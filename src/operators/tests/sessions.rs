@@ -9,6 +9,7 @@ use crate::ingest::Edge;
 use crate::keys::{key_hash, key_owner};
 use crate::operators::keyed::{KeyedBlock, KeyedRouter, SharedKeys, ToOwners};
 use crate::operators::session::{EndReason, Mark, Session, SessionEvent, SessionMachine, Sessions};
+use crate::spill::Budget;
 use crate::state::StateHub;
 
 const MINUTE: i64 = 60_000_000;
@@ -117,8 +118,13 @@ proptest! {
     fn sessions_are_the_naive_ones_wherever_the_frontier_stands(
         (events, delay) in log(),
         steps in prop::collection::vec((0_usize..8, 0_i64..=100), 1..60),
+        // With next to no memory all that waits is on disk.
+        limit_bytes in prop::option::of(1_usize..20_000),
     ) {
         let mut machine = SessionMachine::new(GAP, SharedKeys::default()).with_open();
+        if let Some(limit_bytes) = limit_bytes {
+            machine = machine.within(Budget::limited(limit_bytes, &std::env::temp_dir()));
+        }
         let (mut rows, mut ignored) = (Vec::<Row>::new(), 0);
         let (mut arrived, mut watermark) = (0, EARLY);
         // What was given of open sessions last, by user.
@@ -162,7 +168,26 @@ proptest! {
         rows.sort();
         prop_assert_eq!((rows, ignored), naive(&events, final_watermark(&events, delay)));
         prop_assert_eq!((machine.keys(), machine.waiting()), (0, 0), "what is over is freed");
+        prop_assert!(machine.failure().is_none());
     }
+}
+
+#[test]
+fn events_that_wait_go_to_disk_and_come_back_in_order() {
+    let budget = Budget::limited(64 << 10, &std::env::temp_dir());
+    let mut machine = SessionMachine::new(GAP, SharedKeys::default()).within(budget.clone());
+    let what = |time_us, offset| SessionEvent { time_us, rank: 0, offset, mark: Mark::Join, flagged: false };
+    // Backwards, over some minutes.
+    let all = 20_000;
+    for offset in 0..all {
+        machine.observe(key_hash(b"u"), b"u", what((all - offset) * 10_000, offset));
+    }
+    assert!(!budget.is_over(), "{} bytes", budget.used_bytes());
+    let mut rows = Vec::new();
+    machine.finish(i64::MAX, &mut |_, _, session, _| rows.push(session));
+    assert_eq!(rows.iter().map(|session| session.events).sum::<u64>(), all as u64);
+    assert!(rows.is_sorted_by_key(|session| session.start_us));
+    assert!(machine.failure().is_none());
 }
 
 pub(super) fn scripts(
