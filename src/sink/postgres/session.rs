@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -27,11 +28,16 @@ const PIECE: usize = 1 << 18;
 /// How much longer than the server's own limit an answer may take.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// How long the end of a connection is waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A connection, on the runtime that drives it.
 #[derive(Debug)]
 pub(super) struct Session {
     client: Client,
     patience: Option<Duration>,
+    /// Drives the connection, and closes it once the client is gone.
+    driver: JoinHandle<()>,
 }
 
 impl Session {
@@ -44,12 +50,20 @@ impl Session {
         let connecting = client.connect(tls);
         let connected = tokio::time::timeout(config.connect_timeout + SLACK, connecting).await;
         let (client, connection) = connected.map_err(|_| Fault::Silent)??;
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             // How it ended is told to whoever uses the client next.
             drop(connection.await);
         });
         let patience = (!config.statement_timeout.is_zero()).then(|| config.statement_timeout + SLACK);
-        Ok(Session { client, patience })
+        Ok(Session { client, patience, driver })
+    }
+
+    /// Closes the connection, so that its transaction and the locks are gone at once, and not when somebody next drives it.
+    async fn close(self) {
+        let Session { client, driver, .. } = self;
+        drop(client);
+        // A server that is away does not say good-bye.
+        drop(tokio::time::timeout(FAREWELL, driver).await);
     }
 
     fn is_closed(&self) -> bool {
@@ -247,7 +261,12 @@ pub(super) fn with_session<T>(
             Some(session) => session,
             None => Session::connect(config).await?,
         };
-        let done = work(&session).await?;
-        Ok((session, done))
+        match work(&session).await {
+            Ok(done) => Ok((session, done)),
+            Err(fault) => {
+                session.close().await;
+                Err(fault)
+            }
+        }
     })
 }
