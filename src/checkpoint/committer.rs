@@ -15,7 +15,7 @@ use crate::delivery::{EarlyRows, Show};
 
 /// So many early rows of a sink may wait; more are dropped.
 const MOST_EARLY: usize = 1 << 17;
-/// So many sinks may have early rows that wait.
+/// So many times may a sink be asked for that has early rows waiting: once an epoch.
 const MOST_SINKS: usize = 63;
 
 /// Decides epochs, one after the other.

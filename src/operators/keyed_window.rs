@@ -228,7 +228,8 @@ where
                         && open.is_some_and(|open| trigger.fires(open - 1))
                     {
                         // What has come since the last early rows does not wait until the epoch is decided.
-                        for firing in [Firing::Early, Firing::Epoch] {
+                        let early = trigger.is_early().then_some(Firing::Early);
+                        for firing in early.into_iter().chain([Firing::Epoch]) {
                             closer.changed(firing, &mut |changed| {
                                 let at = capability_at(&held, changed.end_us - 1);
                                 output.session(&at).give(changed);

@@ -56,6 +56,11 @@ impl Budget {
         self.0.as_ref().is_none_or(|inner| inner.used_bytes.get() <= inner.limit_bytes / 4 * 3)
     }
 
+    /// How much must go until it is so far below.
+    pub fn excess_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |inner| inner.used_bytes.get().saturating_sub(inner.limit_bytes / 4 * 3))
+    }
+
     /// What is smaller is not worth a file.
     pub fn least_bytes(&self) -> usize {
         self.0.as_ref().map_or(usize::MAX, |inner| inner.limit_bytes / 64)
@@ -73,10 +78,11 @@ mod tests {
         budget.account(&mut windows, 60);
         budget.clone().account(&mut sessions, 50);
         assert!(budget.is_over() && !budget.is_relieved());
+        assert_eq!(budget.excess_bytes(), 35);
         budget.account(&mut windows, 40);
         assert!(!budget.is_over() && !budget.is_relieved());
         budget.account(&mut windows, 25);
-        assert!(budget.is_relieved());
+        assert!(budget.is_relieved() && budget.excess_bytes() == 0);
         assert_eq!((budget.used_bytes(), windows, sessions), (75, 25, 50));
     }
 

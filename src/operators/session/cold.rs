@@ -1,7 +1,7 @@
 //! Events that wait, on local disk: those that are far from the frontier, when memory is short.
 //!
-//! Events of about a minute lie in a file of their own, so that its space is free when the frontier has passed them; those of a
-//! [`super::pending`] bucket in blocks, which come back together.
+//! Events of some 18 spans lie in a file of their own, so that its space is free when the frontier has passed them, and a day of them
+//! does not take all file descriptors; those of a [`super::pending`] bucket lie in blocks, which come back together.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use super::Mark;
 use super::pending::Waiting;
 use crate::spill::{Block, Codec, SpillError, SpillFile, Word};
 
-/// So many buckets share a file, as a power of two.
-const FILE_BITS: u32 = 6;
+/// So many buckets of about a second share a file, as a power of two.
+const FILE_BITS: u32 = 10;
 
 /// A block has at most so many events: 160 KiB.
 const BLOCK_EVENTS: usize = 4 << 10;
@@ -19,7 +19,7 @@ const BLOCK_EVENTS: usize = 4 << 10;
 /// What an event is on disk.
 const WORDS: usize = 4;
 
-struct Minute {
+struct Span {
     file: SpillFile<Word>,
     buckets: BTreeMap<i64, Vec<Block>>,
 }
@@ -27,19 +27,19 @@ struct Minute {
 /// The buckets that are on disk, or of which some is.
 pub(super) struct ColdBuckets {
     directory: PathBuf,
-    minutes: BTreeMap<i64, Minute>,
+    spans: BTreeMap<i64, Span>,
     words: Vec<Word>,
 }
 
 impl ColdBuckets {
     /// None yet; files are made in `directory`.
     pub(super) fn new(directory: &Path) -> Self {
-        ColdBuckets { directory: directory.to_owned(), minutes: BTreeMap::new(), words: Vec::new() }
+        ColdBuckets { directory: directory.to_owned(), spans: BTreeMap::new(), words: Vec::new() }
     }
 
     /// The first bucket of which there is something.
     pub(super) fn first(&self) -> Option<i64> {
-        self.minutes.values().find_map(|minute| minute.buckets.keys().next().copied())
+        self.spans.values().find_map(|span| span.buckets.keys().next().copied())
     }
 
     /// Takes the events of a bucket, beside those that are here.
@@ -48,10 +48,13 @@ impl ColdBuckets {
     /// When they cannot be written; it is then as if nothing had been.
     pub(super) fn put(&mut self, bucket: i64, events: &[Waiting]) -> Result<(), SpillError> {
         let at = bucket >> FILE_BITS;
+        if events.is_empty() {
+            return Ok(());
+        }
         let mut new = None;
-        let minute = match self.minutes.get_mut(&at) {
-            Some(minute) => minute,
-            None => new.insert(Minute {
+        let span = match self.spans.get_mut(&at) {
+            Some(span) => span,
+            None => new.insert(Span {
                 file: SpillFile::create(&self.directory, Codec::default())?,
                 buckets: BTreeMap::new(),
             }),
@@ -60,11 +63,11 @@ impl ColdBuckets {
         for events in events.chunks(BLOCK_EVENTS) {
             self.words.clear();
             self.words.extend(events.iter().flat_map(words_of));
-            blocks.push(minute.file.append(&self.words)?);
+            blocks.push(span.file.append(&self.words)?);
         }
-        minute.buckets.entry(bucket).or_default().extend(blocks);
+        span.buckets.entry(bucket).or_default().extend(blocks);
         if let Some(new) = new {
-            self.minutes.insert(at, new);
+            self.spans.insert(at, new);
         }
         Ok(())
     }
@@ -75,12 +78,12 @@ impl ColdBuckets {
     /// When they cannot be read.
     pub(super) fn take(&mut self, bucket: i64, events: &mut Vec<Waiting>) -> Result<(), SpillError> {
         let at = bucket >> FILE_BITS;
-        let Some(minute) = self.minutes.get_mut(&at) else { return Ok(()) };
-        for block in minute.buckets.remove(&bucket).unwrap_or_default() {
-            minute.read(block, &mut self.words, |event| events.push(event))?;
+        let Some(span) = self.spans.get_mut(&at) else { return Ok(()) };
+        for block in span.buckets.remove(&bucket).unwrap_or_default() {
+            span.read(block, &mut self.words, |event| events.push(event))?;
         }
-        if minute.buckets.is_empty() {
-            self.minutes.remove(&at);
+        if span.buckets.is_empty() {
+            self.spans.remove(&at);
         }
         Ok(())
     }
@@ -91,16 +94,16 @@ impl ColdBuckets {
     /// When they cannot be read.
     pub(super) fn for_each(&self, mut each: impl FnMut(&Waiting)) -> Result<(), SpillError> {
         let mut words = Vec::new();
-        for minute in self.minutes.values() {
-            for block in minute.buckets.values().flatten() {
-                minute.read(*block, &mut words, |event| each(&event))?;
+        for span in self.spans.values() {
+            for block in span.buckets.values().flatten() {
+                span.read(*block, &mut words, |event| each(&event))?;
             }
         }
         Ok(())
     }
 }
 
-impl Minute {
+impl Span {
     fn read(
         &self,
         block: Block,
@@ -164,13 +167,13 @@ mod tests {
         let mut all = Vec::new();
         cold.for_each(|event| all.push(*event)).unwrap();
         assert_eq!(all, events);
-        assert_eq!((cold.first(), cold.minutes.len()), (Some(-1), 2));
+        assert_eq!((cold.first(), cold.spans.len()), (Some(-1), 2));
         for (bucket, of_it) in [(-1, &events[..1]), (5, &events[1..])] {
             assert_eq!(cold.first(), Some(bucket));
             let mut found = Vec::new();
             cold.take(bucket, &mut found).unwrap();
             assert_eq!(found, of_it);
         }
-        assert!(cold.first().is_none() && cold.minutes.is_empty(), "the files are gone");
+        assert!(cold.first().is_none() && cold.spans.is_empty(), "the files are gone");
     }
 }

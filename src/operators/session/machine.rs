@@ -161,10 +161,12 @@ impl SessionMachine {
         self.relieve(keys);
     }
 
+    /// `keys` are ours, by a handle that somebody holds for that.
     fn account(&mut self, keys: &KeyTable) {
         // Whoever shares the keys takes a part of them.
-        let shared = keys.heap_bytes() / Rc::strong_count(&self.keys);
-        let of_keys = self.users.capacity() * size_of::<User>() + self.held.capacity() * 4;
+        let shared = keys.heap_bytes() / (Rc::strong_count(&self.keys) - 1).max(1);
+        // What is in use: places of keys that are gone are taken by the next ones.
+        let of_keys = keys.len() * (size_of::<User>() + size_of::<u32>());
         self.budget.account(&mut self.accounted_bytes, shared + of_keys + self.pending.heap_bytes());
     }
 
@@ -174,22 +176,15 @@ impl SessionMachine {
             return;
         }
         self.account(keys);
-        let least = self.budget.least_bytes();
-        if !self.budget.is_over() || self.pending.heap_bytes() < least {
+        if !self.budget.is_over() || self.pending.heap_bytes() < self.budget.least_bytes() {
             return;
         }
         self.pending.shrink();
         self.account(keys);
-        while !self.budget.is_relieved() {
-            match self.pending.chill(least / 64) {
-                Ok(true) => self.account(keys),
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "state beyond the memory limit stays in memory");
-                    break;
-                }
-            }
+        if let Err(error) = self.pending.chill(self.budget.excess_bytes()) {
+            tracing::warn!(%error, "state beyond the memory limit stays in memory");
         }
+        self.account(keys);
     }
 
     /// Why sessions are not whole: what was on disk cannot be read. The run must end.
@@ -359,6 +354,7 @@ impl SessionMachine {
     pub fn save(&mut self, each: &mut impl FnMut(u64, &[u8], Option<&SavedSession>)) {
         let Unsaved { ids, gone } = self.unsaved.as_mut().map(std::mem::take).unwrap_or_default();
         gone.iter().for_each(|(hash, key)| each(hash, key, None));
+        // A share of the keys would not read less: events lie by time.
         let mut changed = HashMap::<u32, Vec<SessionEvent>>::with_capacity(ids.len());
         for id in ids {
             if std::mem::take(&mut self.users[id as usize].unsaved) {
@@ -371,6 +367,10 @@ impl SessionMachine {
                     waiting.push(SessionEvent { time_us, rank, offset, mark, flagged });
                 }
             });
+        }
+        if self.failure().is_some() {
+            // The run ends, and goes on from the checkpoint before.
+            return;
         }
         let keys = self.keys.borrow();
         for (id, waiting) in changed {

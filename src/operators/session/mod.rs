@@ -214,9 +214,6 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
                     Some(us) => machine.advance(us, &mut emit),
                     None => machine.finish(final_watermark_us, &mut emit),
                 }
-                if let Some(error) = machine.failure() {
-                    hub.fail(&name, error);
-                }
                 ledger.refile_as_filtered(output, machine.take_ignored());
                 for (at, block) in closed {
                     out.session(&capability_at(&held, at)).give(block);
@@ -235,6 +232,10 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
                         None => written.remove(hash, key),
                     });
                 });
+                // After saving, which reads too: what is saved without them must not be decided.
+                if let Some(error) = machine.failure() {
+                    hub.fail(&name, error);
+                }
                 held.downgrade(frontier.iter());
             }
         })

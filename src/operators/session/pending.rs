@@ -136,26 +136,25 @@ impl Pending {
         self.events.iter().map(Vec::capacity).sum::<usize>() * size_of::<Waiting>()
     }
 
-    /// Moves the last bucket that holds at least `least_bytes` to disk; whether there is one.
+    /// Moves the last buckets to disk, until `bytes` are free or none is left.
     ///
     /// # Errors
-    /// When it cannot be written; it is then as if nothing had been.
-    pub(super) fn chill(&mut self, least_bytes: usize) -> Result<bool, SpillError> {
-        let Some(cold) = &mut self.cold else { return Ok(false) };
-        let is_worth = |place: u32| {
-            let events = &self.events[place as usize];
-            !events.is_empty() && events.len() * size_of::<Waiting>() >= least_bytes
-        };
-        let Some((&bucket, &place)) = self.buckets.iter().rev().find(|(_, place)| is_worth(**place)) else {
-            return Ok(false);
-        };
-        cold.put(bucket, &self.events[place as usize])?;
-        self.buckets.remove(&bucket);
-        self.hot[bucket as usize % HOT] = COLD;
-        // Its memory is what is wanted.
-        self.events[place as usize] = Vec::new();
-        self.free.push(place);
-        Ok(true)
+    /// When one cannot be written; it then stays.
+    pub(super) fn chill(&mut self, bytes: usize) -> Result<(), SpillError> {
+        let Some(cold) = &mut self.cold else { return Ok(()) };
+        let mut freed = 0;
+        while freed < bytes
+            && let Some(last) = self.buckets.last_entry()
+        {
+            let (bucket, events) = (*last.key(), &mut self.events[*last.get() as usize]);
+            cold.put(bucket, events)?;
+            freed += events.capacity() * size_of::<Waiting>();
+            // Its memory is what is wanted.
+            *events = Vec::new();
+            self.free.push(last.remove());
+            self.hot[bucket as usize % HOT] = COLD;
+        }
+        Ok(())
     }
 
     /// Frees the memory of buckets that have passed.

@@ -69,6 +69,8 @@ pub struct PostgresTables {
     at: String,
     stage: Stage,
     session: Option<Session>,
+    /// The number of the connection by which early rows were noted.
+    noted_by: u64,
     runtime: Runtime,
     /// Rows that the server has refused since it was opened.
     refused: u64,
@@ -96,8 +98,16 @@ impl PostgresTables {
         let stage = Stage::open(Disk::new(durability), root, sink, schemas, copy::refuses)?;
         let runtime = runtime().map_err(|error| failed(sink, error))?;
         let at = format!("{}.", quoted(&config.schema));
-        let mut tables =
-            PostgresTables { config, at, stage, session: None, runtime, refused: 0, in_doubt: Cell::new(0) };
+        let mut tables = PostgresTables {
+            config,
+            at,
+            stage,
+            session: None,
+            noted_by: 0,
+            runtime,
+            refused: 0,
+            in_doubt: Cell::new(0),
+        };
         tables.work("creating and verifying the tables", async |this, session| this.set_up(session).await)?;
         Ok(tables)
     }
@@ -203,10 +213,14 @@ impl PostgresTables {
     }
 
     /// Upserts early rows.
-    async fn upsert_early(&self, session: &Session, batches: &[TableBatch]) -> Result<(), Fault> {
+    async fn upsert_early(
+        &self,
+        session: &Session,
+        batches: impl Iterator<Item = &TableBatch> + Clone,
+    ) -> Result<(), Fault> {
         for table in self.in_order() {
-            let rows: Vec<_> =
-                batches.iter().filter(|batch| batch.table == table).map(|batch| &batch.rows).collect();
+            let of_table = batches.clone().filter(|batch| batch.table == table);
+            let rows: Vec<_> = of_table.map(|batch| &batch.rows).collect();
             if !rows.is_empty() {
                 session.upsert_at_once(&self.at, &self.stage.schemas[table], &rows).await?;
             }
@@ -257,9 +271,9 @@ impl PostgresTables {
             }
             if !done {
                 this.in_doubt.set(this.load(session, epoch, staged).await?);
-                let ahead = this.stage.ahead_of(epoch);
-                if !ahead.is_empty() {
-                    session.or_nothing(this.upsert_early(session, &ahead)).await?;
+                let mut ahead = this.stage.ahead_of(epoch).peekable();
+                if ahead.peek().is_some() {
+                    session.or_nothing(this.upsert_early(session, ahead)).await?;
                 }
             }
             let (at, generation, name) = (&this.at, generation as i64, literal(sink));
@@ -366,7 +380,7 @@ impl Sink for PostgresTables {
     /// One transaction, for whose way to the server's disk nobody waits: what a crash of the server loses comes again. A row that
     /// the server refuses is told by the commit of the epoch, which sets it aside.
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
-        let notes = self.stage.notes_of(epoch, batches)?;
+        self.stage.check_all(batches)?;
         let shown = self.work("showing rows of open windows", async |this, session| {
             session.begin(&this.config).await?;
             let (last, newest) = this.mark(session, " FOR SHARE").await?;
@@ -374,15 +388,21 @@ impl Sink for PostgresTables {
                 session.run("ROLLBACK").await?;
                 return Ok(None);
             }
-            this.upsert_early(session, batches).await?;
+            this.upsert_early(session, batches.iter()).await?;
+            // A server that was away may have lost what it was told last, for whose way to the disk nobody waited.
+            let notes = this.stage.notes_of(epoch, batches, session.serial() == this.noted_by);
             for (table, rows) in this.stage.encoded(&notes)? {
                 let sink = &this.stage.books.sink;
                 session.note_early(&this.at, sink, epoch, (table, &rows)).await?;
             }
             session.run("SET LOCAL synchronous_commit = off; COMMIT").await?;
-            Ok(Some(last))
+            Ok(Some((last, notes, session.serial())))
         })?;
-        if let Some(last) = shown {
+        if let Some((last, notes, serial)) = shown {
+            if serial != self.noted_by {
+                self.stage.doubt_notes();
+                self.noted_by = serial;
+            }
             self.stage.note_shown(epoch, last, batches, notes);
         }
         Ok(())

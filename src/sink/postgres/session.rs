@@ -5,6 +5,7 @@
 //! transaction, and PgBouncer may give each transaction another server connection.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub(super) struct Session {
     patience: Option<Duration>,
     /// Drives the connection, and closes it once the client is gone.
     driver: JoinHandle<()>,
+    /// Told apart from all others of the process by it.
+    serial: u64,
 }
 
 impl Session {
@@ -55,15 +58,25 @@ impl Session {
             drop(connection.await);
         });
         let patience = (!config.statement_timeout.is_zero()).then(|| config.statement_timeout + SLACK);
-        Ok(Session { client, patience, driver })
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        Ok(Session { client, patience, driver, serial })
     }
 
     /// Closes the connection, so that its transaction and the locks are gone at once, and not when somebody next drives it.
     async fn close(self) {
-        let Session { client, driver, .. } = self;
+        let Session { client, mut driver, .. } = self;
         drop(client);
-        // A server that is away does not say good-bye.
-        drop(tokio::time::timeout(FAREWELL, driver).await);
+        // A server that is away does not take its leave: the connection is dropped then.
+        if tokio::time::timeout(FAREWELL, &mut driver).await.is_err() {
+            driver.abort();
+            drop(driver.await);
+        }
+    }
+
+    /// The connection's number, never 0.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
     }
 
     fn is_closed(&self) -> bool {
@@ -251,15 +264,14 @@ pub(super) fn with_session<T>(
     runtime.block_on(async {
         // A connection that ended while it was idle is noticed once its task has run.
         tokio::task::yield_now().await;
-        let mut alive = held.filter(|session| !session.is_closed());
-        if let Some(session) = &alive
-            && session.run("").await.is_err()
-        {
-            alive = None;
-        }
-        let session = match alive {
-            Some(session) => session,
-            None => Session::connect(config).await?,
+        let session = match held.filter(|session| !session.is_closed()) {
+            Some(session) if session.run("").await.is_ok() => session,
+            lost => {
+                if let Some(lost) = lost {
+                    lost.close().await;
+                }
+                Session::connect(config).await?
+            }
         };
         match work(&session).await {
             Ok(done) => Ok((session, done)),

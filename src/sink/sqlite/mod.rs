@@ -121,7 +121,7 @@ impl SqliteTables {
             for file in &staged.files {
                 upsert_all(&transaction, &self.stage, &staged.dir, file)?;
             }
-            upsert_early(&transaction, &self.stage, &self.stage.ahead_of(epoch))?;
+            upsert_early(&transaction, &self.stage, self.stage.ahead_of(epoch))?;
         }
         if self.stage.has_notes(epoch) {
             let given = "DELETE FROM tidegate_early WHERE sink = ?1 AND epoch <= ?2";
@@ -164,7 +164,8 @@ impl Sink for SqliteTables {
     }
 
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
-        let notes = self.stage.notes_of(epoch, batches)?;
+        self.stage.check_all(batches)?;
+        let notes = self.stage.notes_of(epoch, batches, true);
         let sink = &self.stage.books.sink;
         let Begun { transaction, last, turn, .. } = begin(&mut self.connection, sink, epoch, generation)?;
         if turn == Turn::Done {
@@ -241,14 +242,14 @@ fn upsert_all(
 }
 
 /// Upserts early rows, in their order.
-fn upsert_early(
+fn upsert_early<'b>(
     transaction: &Transaction<'_>,
     stage: &Stage,
-    batches: &[TableBatch],
+    batches: impl IntoIterator<Item = &'b TableBatch>,
 ) -> Result<(), SinkError> {
-    for TableBatch { table, rows, .. } in batches.iter().cloned() {
-        let upsert = Upsert::prepare(transaction, &stage.schemas[table]);
-        let done = upsert.and_then(|mut upsert| upsert.take(rows).and_then(|()| upsert.run()));
+    for TableBatch { table, rows, .. } in batches {
+        let upsert = Upsert::prepare(transaction, &stage.schemas[*table]);
+        let done = upsert.and_then(|mut upsert| upsert.take(rows.clone()).and_then(|()| upsert.run()));
         done.map_err(|error| lift(&stage.books.sink, error))?;
     }
     Ok(())

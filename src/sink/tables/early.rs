@@ -4,6 +4,8 @@
 //! commit of the epoch removes the notes: it has given the rows of these keys again. A run that is killed before leaves them to the
 //! next one, on whatever machine.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashSet;
 
 use super::{Stage, TableBatch, key_of};
@@ -43,37 +45,22 @@ impl Ahead {
 /// A key of a table.
 type TableKey = (usize, Vec<u8>);
 
-/// What is noted in the database.
+/// What is noted in the database: the keys, by epoch. Those of two epochs may come in turns, as long as the first is not decided.
 #[derive(Debug, Default)]
-pub(super) struct Noted {
-    /// The oldest epoch that has notes.
-    oldest: Option<u64>,
-    /// The newest, and the keys that it has.
-    epoch: u64,
-    keys: HashSet<TableKey>,
-}
+pub(super) struct Noted(BTreeMap<u64, HashSet<TableKey>>);
 
 impl Noted {
     fn has(&self, epoch: u64, key: &TableKey) -> bool {
-        self.epoch == epoch && self.keys.contains(key)
+        self.0.get(&epoch).is_some_and(|keys| keys.contains(key))
     }
 
     fn extend(&mut self, epoch: u64, keys: HashSet<TableKey>) {
-        if self.epoch == epoch && self.oldest.is_some() {
-            self.keys.extend(keys);
-        } else {
-            (self.epoch, self.keys) = (epoch, keys);
-        }
-        self.oldest = self.oldest.or(Some(epoch));
+        self.0.entry(epoch).or_default().extend(keys);
     }
 
     /// Those of `epoch` and before are gone.
     pub(super) fn clear(&mut self, epoch: u64) {
-        if self.epoch <= epoch {
-            *self = Noted::default();
-        } else {
-            self.oldest = self.oldest.map(|_| self.epoch);
-        }
+        self.0.retain(|of, _| *of > epoch);
     }
 }
 
@@ -81,38 +68,40 @@ impl Noted {
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     keys: HashSet<TableKey>,
-    rows: Vec<(usize, RowBatch)>,
+    rows: BTreeMap<usize, RowBatch>,
 }
 
 impl Notes {
     fn add(&mut self, noted: &Noted, epoch: u64, schema: &Schema, batch: &TableBatch) {
-        let mut fresh = schema.batch();
         for row in 0..batch.rows.len() {
             let key = (batch.table, key_of(schema, &batch.rows, row));
             if !noted.has(epoch, &key) && self.keys.insert(key) {
+                let fresh = self.rows.entry(batch.table).or_insert_with(|| schema.batch());
                 fresh.push_cells(batch.rows.row(row));
             }
-        }
-        if !fresh.is_empty() {
-            self.rows.push((batch.table, fresh));
         }
     }
 }
 
 impl Stage {
-    /// What is to be noted of these early rows of `epoch`.
-    pub(crate) fn notes_of(&self, epoch: u64, batches: &[TableBatch]) -> Result<Notes, SinkError> {
-        let mut notes = Notes::default();
+    /// Whether early rows are what their schemas say and the store can hold them.
+    pub(crate) fn check_all(&self, batches: &[TableBatch]) -> Result<(), SinkError> {
+        batches.iter().try_for_each(|batch| self.check(batch))
+    }
+
+    /// What is to be noted of these early rows of `epoch`: all of them, where it is not `sure` that the database has what was noted.
+    pub(crate) fn notes_of(&self, epoch: u64, batches: &[TableBatch], sure: bool) -> Notes {
+        let (mut notes, nothing) = (Notes::default(), Noted::default());
+        let noted = if sure { &self.noted } else { &nothing };
         for batch in batches {
-            self.check(batch)?;
-            notes.add(&self.noted, epoch, &self.schemas[batch.table], batch);
+            notes.add(noted, epoch, &self.schemas[batch.table], batch);
         }
-        Ok(notes)
+        notes
     }
 
     /// Notes as rows of the database: the table's name, and the rows as they are kept there.
     pub(crate) fn encoded(&self, notes: &Notes) -> Result<Vec<(&str, Vec<u8>)>, SinkError> {
-        let encode = |(table, rows): &(usize, RowBatch)| {
+        let encode = |(table, rows): (&usize, &RowBatch)| {
             let bytes = bincode::serialize(rows).map_err(|error| self.books.failed(error.to_string()))?;
             Ok((&*self.schemas[*table].name, bytes))
         };
@@ -141,7 +130,7 @@ impl Stage {
 
     /// Whether a commit of `epoch` has notes to remove.
     pub(crate) fn has_notes(&self, epoch: u64) -> bool {
-        self.noted.oldest.is_some_and(|oldest| oldest <= epoch)
+        self.noted.0.first_key_value().is_some_and(|(oldest, _)| *oldest <= epoch)
     }
 
     /// Notes that rows of `epoch` have been shown, and `notes` with them, when `last` was the last one that was committed.
@@ -153,9 +142,13 @@ impl Stage {
     }
 
     /// The rows that have been shown of epochs after `epoch`, which is about to be committed, in their order.
-    pub(crate) fn ahead_of(&self, epoch: u64) -> Vec<TableBatch> {
-        let of_later = self.ahead.batches.iter().filter(|(of, _)| *of > epoch);
-        of_later.map(|(_, batch)| batch.clone()).collect()
+    pub(crate) fn ahead_of(&self, epoch: u64) -> impl Iterator<Item = &TableBatch> + Clone {
+        self.ahead.batches.iter().filter(move |(of, _)| *of > epoch).map(|(_, batch)| batch)
+    }
+
+    /// The database may have lost what it was told last, notes and rows: keys are noted anew.
+    pub(crate) fn doubt_notes(&mut self) {
+        self.noted.0.values_mut().for_each(HashSet::clear);
     }
 
     /// What was shown has been taken back.
@@ -180,12 +173,12 @@ mod tests {
         // The next epoch begins before this one is committed: both have notes.
         noted.extend(2, keys(&["a"]));
         assert!(noted.has(2, &key("a")) && !noted.has(2, &key("b")));
-        assert_eq!(noted.oldest, Some(1));
+        noted.extend(1, keys(&["c"]));
+        assert!(noted.has(1, &key("c")) && noted.has(1, &key("a")) && !noted.has(2, &key("c")));
         noted.clear(1);
-        assert_eq!(noted.oldest, Some(2));
+        assert!(!noted.has(1, &key("a")));
         assert!(noted.has(2, &key("a")), "they are not noted twice");
         noted.clear(2);
-        assert_eq!(noted.oldest, None);
-        assert!(!noted.has(2, &key("a")));
+        assert!(noted.0.is_empty());
     }
 }

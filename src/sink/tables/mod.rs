@@ -64,7 +64,7 @@ pub(crate) struct Stage {
     prepared: BTreeMap<u64, Staged>,
     /// What has been shown of epochs that are not committed.
     noted: Noted,
-    /// What of it a commit of the epoch before is to write once more.
+    /// What of it commits of epochs before are to write once more.
     ahead: Ahead,
 }
 
