@@ -3,7 +3,7 @@
 
 usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--processes] [--damage] [--configured RESET] -- RUN-ARGUMENTS...
 
-Most ends are SIGKILL, some SIGTERM (which must exit with 0). With --processes every third start is a cluster of two processes, of which one
+Most ends are SIGKILL, which alone are counted; some are SIGTERM (which must exit with 0). With --processes every third start is a cluster of two processes, of which one
 is killed alone now and then. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts. The
 With --configured the sinks are those of the settings, OUT is their data directory, and the command RESET empties them. The
 output is for somebody else to compare; what is checked here is that every end is an expected one, and that at least N kills hit a run.
@@ -120,9 +120,9 @@ def attempt(options, rnd, patience):
             time.sleep(0.3)
         if kind < 0.8:
             os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
         else:
             process.send_signal(signal.SIGTERM)
-        kills += 1
         try:
             said, _ = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:

@@ -27,3 +27,14 @@ updating=(TIDEGATE_ACTIVITY_UPDATE_EVERY=20ms TIDEGATE_ACTIVITY_UPDATE_SESSIONS=
 tidegate verify activity --fixture "$work/recorded" --postgres
 tidegate record "${servers[@]}" --topic enriched_activity --topic user_activity.late --topic user_activity.dlq --out "$work/written"
 "$python" tests/same_live.py "$work/expected" "$work/data" "$work/written"
+
+say 'what somebody alters, removes and adds is named'
+psql -c "UPDATE page_view_counts SET view_count = view_count + 1 WHERE (window_start, page_url) IN (SELECT window_start, page_url FROM page_view_counts ORDER BY 1, 2 LIMIT 1)" \
+    -c "DELETE FROM active_users WHERE window_start = (SELECT max(window_start) FROM active_users)" \
+    -c "INSERT INTO page_view_counts SELECT window_start, window_end, '/nowhere', 7 FROM page_view_counts LIMIT 1"
+status=0 && tidegate verify activity --fixture "$work/recorded" --postgres >"$work/differs" 2>&1 || status=$?
+cat "$work/differs"
+[ "$status" = 1 ] || die "tables that differ: exit code $status"
+for what in '1 altered' '1 missing' '1 unexpected' 'page_url=/nowhere view_count=7'; do
+    grep -q -- "$what" "$work/differs" || die "it does not say: $what"
+done

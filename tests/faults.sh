@@ -3,6 +3,7 @@
 # a second one is started by mistake, the topic gets more partitions, and is at last another one of the same name. What is left is
 # what a replay of the log gives. Called by tests/run.
 # usage: tests/faults.sh     TIDEGATE_BINARY   the program (default: the release build)
+#   FAULTS_STOPPED (60)   for how many seconds the program is stopped: longer than sessions with the broker and PostgreSQL's own patience
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
 broker_and_postgres faults 19792 19893 15633
@@ -64,7 +65,7 @@ until_true 60 'rows after PostgreSQL was away' more_rows "$before"
 
 say 'the program is stopped for a while'
 before=$(rows)
-kill -STOP "$runner" && sleep 3 && kill -CONT "$runner"
+kill -STOP "$runner" && sleep "${FAULTS_STOPPED:-60}" && kill -CONT "$runner"
 until_true 60 'rows after it was stopped' more_rows "$before"
 
 say 'the topic gets two partitions'
