@@ -75,12 +75,13 @@ fn output_line(name: &str, output: &OutputSummary, dir: &Path) -> Vec<String> {
     ]
 }
 
-/// Where an output lies: what is there by its name, else the tables.
+/// Where an output lies: what is there by its name, else the tables. What is nowhere here went to a sink that the settings name.
 fn place(name: &str, dir: &Path) -> String {
     let by_name = [dir.join(name), dir.join("topics").join(format!("{name}.jsonl"))];
     let in_folders = ["lake", "delta"].map(|folder| dir.join(folder).join(name));
-    let found = by_name.into_iter().chain(in_folders).find(|path| path.exists());
-    found.unwrap_or_else(|| dir.join("tables.sqlite")).display().to_string()
+    let places = by_name.into_iter().chain(in_folders).chain([dir.join("tables.sqlite")]);
+    let found = places.into_iter().find(|path| path.exists());
+    found.map_or_else(|| "as the settings say".to_owned(), |path| path.display().to_string())
 }
 
 /// A number with its thousands apart.

@@ -83,6 +83,9 @@ fn table_says_how_much_how_fast_and_where() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("topics")).unwrap();
     std::fs::write(dir.path().join("topics/user_activity.late.jsonl"), "").unwrap();
+    let elsewhere = example().table(dir.path());
+    assert!(elsewhere.contains("4     1  as the settings say\n"), "{elsewhere}");
+    std::fs::write(dir.path().join("tables.sqlite"), "").unwrap();
     let text = example().table(dir.path());
     let shown = text.replace(&*dir.path().to_string_lossy(), "out");
     let expected = "\
