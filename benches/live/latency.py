@@ -54,9 +54,9 @@ def main():
         query = """SELECT page_url FROM page_view_counts WHERE page_url = ANY(%s)
                    AND window_start = ANY(ARRAY[date_trunc('minute', now()), date_trunc('minute', now()) - interval '1 minute'])"""
         while time.monotonic() < deadline and not (sent_all.is_set() and not waiting):
+            time.sleep(A_PAUSE)
             pages = list(waiting)
             if not pages:
-                time.sleep(A_PAUSE)
                 continue
             try:
                 found = connection.execute(query, [pages]).fetchall()
@@ -66,7 +66,6 @@ def main():
             now = time.monotonic()
             for (page,) in found:
                 seen[waiting.pop(page)] = now
-            time.sleep(A_PAUSE)
     if waiting:
         sys.exit(f"{len(waiting)} of {count} rows never came: {list(waiting)[:3]}")
     late = sorted((seen[number] - due[number]) * 1e3 for number in range(A_SECOND * WARM_UP, count))

@@ -15,8 +15,8 @@ use crate::delivery::{EarlyRows, Show};
 
 /// So many early rows of a sink may wait; more are dropped.
 const MOST_EARLY: usize = 1 << 17;
-/// So many times may a sink be asked for that has early rows waiting: once an epoch.
-const MOST_SINKS: usize = 63;
+/// So many times may sinks be asked for that have early rows waiting: each once an epoch.
+const MOST_ASKED: usize = 63;
 
 /// Decides epochs, one after the other.
 pub trait Committer {
@@ -150,7 +150,7 @@ impl Threaded {
         // There is always room for the one decision.
         let (decisions, to_decide) = sync_channel::<Box<Decision>>(1);
         let (answer, answers) = sync_channel(1);
-        let (sinks, to_show) = sync_channel(MOST_SINKS);
+        let (sinks, to_show) = sync_channel(MOST_ASKED);
         let (early, waiting) = (pen.early.clone(), Arc::<Waiting>::default());
         let (offered, taken) = (Arc::clone(&waiting), Arc::clone(&waiting));
         early.open(move |show| {

@@ -79,8 +79,8 @@ fn output_line(name: &str, output: &OutputSummary, dir: &Path) -> Vec<String> {
 fn place(name: &str, dir: &Path) -> String {
     let by_name = [dir.join(name), dir.join("topics").join(format!("{name}.jsonl"))];
     let in_folders = ["lake", "delta"].map(|folder| dir.join(folder).join(name));
-    let places = by_name.into_iter().chain(in_folders).chain([dir.join("tables.sqlite")]);
-    let found = places.into_iter().find(|path| path.exists());
+    let mut places = by_name.into_iter().chain(in_folders).chain([dir.join("tables.sqlite")]);
+    let found = places.find(|path| path.exists());
     found.map_or_else(|| "as the settings say".to_owned(), |path| path.display().to_string())
 }
 

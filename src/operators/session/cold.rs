@@ -1,6 +1,6 @@
 //! Events that wait, on local disk: those that are far from the frontier, when memory is short.
 //!
-//! Events of some 18 spans lie in a file of their own, so that its space is free when the frontier has passed them, and a day of them
+//! Events of some 18 minutes lie in a file of their own, so that its space is free when the frontier has passed them, and a day of them
 //! does not take all file descriptors; those of a [`super::pending`] bucket lie in blocks, which come back together.
 
 use std::collections::BTreeMap;

@@ -51,7 +51,7 @@ impl FrameWriter {
     }
 
     /// Hands all frames to the system.
-    pub(super) fn flush(&mut self) -> Result<(), String> {
+    fn flush(&mut self) -> Result<(), String> {
         self.file.write_all(&self.buffer).map_err(|error| format!("cannot write staged rows: {error}"))?;
         self.buffer.clear();
         Ok(())
