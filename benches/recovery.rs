@@ -99,7 +99,9 @@ impl State {
             Some(saved) => sessions.put(hash, key, i64::MAX, saved),
             None => sessions.remove(hash, key),
         });
-        [windows.into_blocks(), sessions.into_blocks()].concat()
+        let mut waiting = StateWriter::delta("Waiting");
+        self.sessions.save_waiting(&mut |hash, key, until_us, event| waiting.append(hash, key, until_us, 0, event));
+        [windows.into_blocks(), sessions.into_blocks(), waiting.into_blocks()].concat()
     }
 }
 
@@ -113,6 +115,7 @@ fn main() {
     let compactions = Arc::new(Compactions::default());
     compactions.register("Windows", Fold::Replace);
     compactions.register("Sessions", Fold::Replace);
+    compactions.register("Waiting", Fold::Append);
     let mut committer = Inline::new(Pen {
         store: Arc::clone(&store) as Arc<dyn Store>,
         mirror: None,
@@ -185,9 +188,10 @@ fn main() {
         again.windows.restore(hash, place, part, |rank| rank, false);
     });
     again.windows.restored(base.watermark_us);
-    hub.restore_latest("Sessions", |hash, key, saved| {
-        again.sessions.restore(hash, key, saved, |rank| rank, false);
+    hub.restore_appended("Waiting", |hash, key, event| {
+        again.sessions.restore_waiting(hash, key, event, |rank| rank, false);
     });
+    hub.restore_latest("Sessions", |hash, key, saved| again.sessions.restore(hash, key, saved));
     assert_eq!(hub.failure(), None);
     assert_eq!((again.windows.keys(), again.sessions.keys()), (keys as usize, keys as usize));
     println!("recovered in {:.1?}, of which reading and verifying {read:.1?}", began.elapsed());

@@ -13,8 +13,8 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, CapabilitySet};
 
-use super::keyed::{Owned, OwnedBlock, SharedKeys};
-use super::keyed_window::{Mode, capability_at};
+use super::keyed::{Owned, OwnedBlock, SharedKeys, share_bytes};
+use super::keyed_window::{Mode, capability_at, given_at_end};
 use crate::aggregate::Aggregate;
 use crate::keys::KeyTable;
 use crate::state::{Saver, StateHub};
@@ -189,7 +189,7 @@ impl DistinctCounter {
     /// Bytes held: by bits, and a part of the keys, which others share.
     pub fn heap_bytes(&self) -> usize {
         let bits: usize = self.words.values().map(|word| word.seen.heap_bytes() + size_of::<Word>()).sum();
-        bits + self.keys.borrow().heap_bytes() / Rc::strong_count(&self.keys)
+        bits + share_bytes(&self.keys)
     }
 
     /// How many windows that end after `watermark_us` have a key.
@@ -292,8 +292,7 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for Owned<'scope, P> {
     where
         W: Fn(&P) -> Option<(i64, i64)> + 'static,
     {
-        let updates = matches!(mode, Mode::Update(_));
-        let (mut early, mode_is_early) = (mode.clone(), mode.is_early());
+        let mut early = mode.clone();
         let Owned { blocks, keys } = self;
         let scope = blocks.scope();
         let worker = scope.index() as u32;
@@ -332,10 +331,10 @@ impl<'scope, P: 'static> DistinctKeys<'scope, P> for Owned<'scope, P> {
                 saver.passed(open, |written| {
                     windows(counter.open_windows(watermark_us(frontier).unwrap_or(i64::MAX)));
                     // Always of the same epoch as the others: a row is the sum of what all have at its end.
-                    if updates && open.is_some() {
-                        // What has come since the last early rows does not wait until the epoch is decided.
-                        let early = mode_is_early.then_some(Firing::Early);
-                        for firing in early.into_iter().chain([Firing::Epoch]) {
+                    if let Mode::Update(trigger) = &early
+                        && open.is_some()
+                    {
+                        for firing in given_at_end(trigger) {
                             counter.changed(firing, &mut |window, keys| give(&held, window, keys, firing));
                         }
                     }

@@ -90,6 +90,11 @@ impl<P> KeyedRouter<P> {
 /// The keys of all events that one exchange brings to a worker: whoever has state of a key uses it.
 pub type SharedKeys = Rc<RefCell<KeyTable>>;
 
+/// The part of the bytes of shared keys that each of those who share them takes.
+pub(super) fn share_bytes(keys: &SharedKeys) -> usize {
+    keys.borrow().heap_bytes() / Rc::strong_count(keys)
+}
+
 /// A block where its keys are owned.
 pub struct OwnedBlock<P> {
     block: KeyedBlock<P>,

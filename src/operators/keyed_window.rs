@@ -125,7 +125,7 @@ pub enum Mode {
 
 impl Mode {
     /// Whether results may be wanted within epochs.
-    pub(super) fn is_early(&self) -> bool {
+    fn is_early(&self) -> bool {
         matches!(self, Mode::Update(trigger) if trigger.is_early())
     }
 
@@ -141,6 +141,12 @@ impl Mode {
             fires => fires.is_some(),
         }
     }
+}
+
+/// What is given of open windows at the end of an epoch, in order: what has come since the last early results does not wait until the
+/// epoch is decided.
+pub(super) fn given_at_end(trigger: &Trigger) -> impl Iterator<Item = Firing> + use<> {
+    trigger.is_early().then_some(Firing::Early).into_iter().chain([Firing::Epoch])
 }
 
 /// Extension trait for closing keyed windows.
@@ -227,9 +233,7 @@ where
                     if let Mode::Update(trigger) = &mut mode
                         && open.is_some_and(|open| trigger.fires(open - 1))
                     {
-                        // What has come since the last early rows does not wait until the epoch is decided.
-                        let early = trigger.is_early().then_some(Firing::Early);
-                        for firing in early.into_iter().chain([Firing::Epoch]) {
+                        for firing in given_at_end(trigger) {
                             closer.changed(firing, &mut |changed| {
                                 let at = capability_at(&held, changed.end_us - 1);
                                 output.session(&at).give(changed);

@@ -83,6 +83,13 @@ impl StateBlock {
         self.push(hash, key, &GONE_US);
     }
 
+    /// Appends an entry that stands beside the others of its key, of an operator whose entries add up
+    /// ([`Fold::Append`](super::Fold::Append)). Once event time stands at `until_us` it is of no account any more, nor once there is
+    /// an entry of a later `era`.
+    pub fn append<V: Serialize>(&mut self, hash: u64, key: &[u8], until_us: i64, era: u32, value: &V) {
+        self.push(hash, key, &(until_us, era, value));
+    }
+
     /// Bytes of keys and values.
     pub fn byte_len(&self) -> usize {
         self.keys.byte_len() + self.bytes.len()
@@ -157,9 +164,15 @@ pub(super) const UNSOUND: &str = "its entries have no ends";
 /// Until when an entry lasts that was removed.
 pub(super) const GONE_US: i64 = i64::MIN;
 
-/// Until when the entry lasts whose value was appended by [`StateBlock::put`] or [`StateBlock::remove`]; `None` for any other.
+/// Until when the entry lasts whose value was appended by [`StateBlock::put`], [`StateBlock::remove`] or [`StateBlock::append`];
+/// `None` for any other.
 pub(super) fn until_us(value: &[u8]) -> Option<i64> {
     value.first_chunk().map(|bytes| i64::from_le_bytes(*bytes))
+}
+
+/// The era of an entry whose value was appended by [`StateBlock::append`].
+pub(super) fn era(value: &[u8]) -> Option<u32> {
+    value.get(8..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 /// The form that `push` writes, and nothing behind it: a longer value is one of another type.

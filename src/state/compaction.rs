@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use hashbrown::HashMap;
 
-use super::block::{GONE_US, until_us};
+use super::block::{GONE_US, era, until_us};
 use super::{StateBlock, StateWriter};
 
 /// What several entries of a key mean together.
@@ -17,6 +17,8 @@ pub enum Fold {
     Merge(fn(&[u8], &[u8]) -> Option<Vec<u8>>),
     /// The later takes the place of the earlier ([`StateBlock::put`], [`StateBlock::remove`]).
     Replace,
+    /// All stay, but for those of a former era ([`StateBlock::append`]).
+    Append,
 }
 
 /// What is made of the deltas of a key.
@@ -64,13 +66,17 @@ impl Compactions {
         }
         for (operator, blocks) in &by_operator {
             let rule = rules[operator];
+            if let Fold::Append = rule {
+                kept.extend(of_account(operator, blocks, watermark_us));
+                continue;
+            }
             let mut latest = HashMap::<&[u8], (u64, Value<'_>)>::new();
             for (hash, key, value) in blocks.iter().flat_map(StateBlock::raw) {
                 latest
                     .entry(key)
                     .and_modify(|(_, old)| match rule {
                         Fold::Keep(keep) if !keep(old.bytes(), value) => {}
-                        Fold::Keep(_) | Fold::Replace => *old = Value::Old(value),
+                        Fold::Keep(_) | Fold::Replace | Fold::Append => *old = Value::Old(value),
                         Fold::Merge(merge) => {
                             if let Some(merged) = merge(old.bytes(), value) {
                                 *old = Value::New(merged);
@@ -94,6 +100,27 @@ impl Compactions {
         }
         kept
     }
+}
+
+/// The entries that event time has not passed, of the last era there is here; in their order, without a look at their keys.
+fn of_account(operator: &str, blocks: &[StateBlock], watermark_us: i64) -> Vec<StateBlock> {
+    let last = last_era(blocks);
+    let mut folded = StateWriter::delta(operator);
+    let entries = blocks.iter().flat_map(StateBlock::raw);
+    for (hash, key, value) in entries.filter(|(_, _, value)| is_of_account(value, last, watermark_us)) {
+        folded.push_raw(hash, key, value);
+    }
+    folded.into_blocks()
+}
+
+/// The last era that an entry of these blocks is of.
+pub(super) fn last_era<'b>(blocks: impl IntoIterator<Item = &'b StateBlock>) -> u32 {
+    blocks.into_iter().flat_map(StateBlock::raw).filter_map(|(_, _, value)| era(value)).max().unwrap_or(0)
+}
+
+/// Whether an entry that was appended is of the era and not over; one that is too short for that stays, for whoever reads it to say so.
+pub(super) fn is_of_account(value: &[u8], last: u32, watermark_us: i64) -> bool {
+    era(value).is_none_or(|era| era == last) && until_us(value).is_none_or(|until_us| until_us > watermark_us)
 }
 
 #[cfg(test)]
@@ -163,5 +190,23 @@ mod tests {
         let part = put(&[("a", 90, Some(3)), ("b", 90, Some(2)), ("d", 90, None), ("e", 90, None)]);
         assert_eq!(compactions.fold(deltas(), 50, false), [part]);
         assert_eq!(compactions.fold(deltas(), 90, true), []);
+    }
+
+    #[test]
+    fn appended_entries_stay_until_they_are_over_or_a_later_era_has_come() {
+        let compactions = Compactions::default();
+        compactions.register("Waiting", Fold::Append);
+        // `(until, era, value)`, all of one key.
+        let block = |entries: &[(i64, u32, u8)]| {
+            let mut block = StateBlock::delta("Waiting");
+            entries.iter().for_each(|(until_us, era, value)| block.append(7, b"a", *until_us, *era, value));
+            block
+        };
+        let fold = |blocks, watermark_us| compactions.fold(blocks, watermark_us, true);
+        let deltas = || vec![block(&[(90, 0, 1), (50, 0, 2)]), block(&[(90, 0, 1), (51, 0, 3)])];
+        assert_eq!(fold(deltas(), 50), [block(&[(90, 0, 1), (90, 0, 1), (51, 0, 3)])]);
+        assert_eq!(fold(deltas(), 90), []);
+        let moved = [deltas(), vec![block(&[(90, 1, 1)])]].concat();
+        assert_eq!(fold(moved, 50), [block(&[(90, 1, 1)])]);
     }
 }

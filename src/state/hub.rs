@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use serde::de::DeserializeOwned;
 
 use super::block::{UNSOUND, until_us, value_of};
+use super::compaction::{is_of_account, last_era};
 use super::{Compactions, Fold, StateBlock, StateError, StateWriter};
 use crate::keys::key_owner;
 use crate::spill::Budget;
@@ -155,6 +156,37 @@ impl StateHub {
         }
     }
 
+    /// Calls `each` with every entry of `operator` that is of account, whose key this worker owns and beside which others may stand:
+    /// see [`StateBlock::append`]. Gives the era that new entries are of: another one where ranks have moved, so that all that is still
+    /// of account is to be appended again. One that cannot be read is kept as the hub's failure, and ends the run.
+    pub fn restore_appended<V: DeserializeOwned>(
+        &self,
+        operator: &str,
+        mut each: impl FnMut(u64, &[u8], V),
+    ) -> u32 {
+        let (Some(inner), Some(restored)) = (&self.0, self.restored()) else { return 0 };
+        let fail = |cause: String| {
+            inner.failure.borrow_mut().get_or_insert(StateError { operator: operator.to_owned(), cause });
+        };
+        let blocks = || restored.blocks.iter().filter(|block| block.operator() == operator);
+        if !blocks().all(StateBlock::is_sound) {
+            fail(UNSOUND.to_owned());
+            return 0;
+        }
+        let last = last_era(blocks());
+        let mine = |hash| key_owner(hash, inner.peers) == inner.index;
+        let entries = blocks().flat_map(StateBlock::raw);
+        for (hash, key, value) in entries.filter(|(hash, _, value)| {
+            mine(*hash) && is_of_account(value, last, restored.watermark_us)
+        }) {
+            match value_of::<(i64, u32, V)>(value) {
+                Ok((_, _, value)) => each(hash, key, value),
+                Err(error) => fail(error.to_string()),
+            }
+        }
+        last + u32::from(self.has_moved())
+    }
+
     fn restored(&self) -> Option<Arc<Restored>> {
         self.0.as_ref()?.restored.borrow().clone()
     }
@@ -237,7 +269,16 @@ impl Saver {
     /// For the operator called `operator`, whose name is its state's, and whose later entries take the place of earlier
     /// ones.
     pub fn new(hub: &StateHub, operator: &str) -> Self {
-        hub.register(operator, Fold::Replace);
+        Self::folding(hub, operator, Fold::Replace)
+    }
+
+    /// For state that is called `operator`, whose entries add up.
+    pub fn appending(hub: &StateHub, operator: &str) -> Self {
+        Self::folding(hub, operator, Fold::Append)
+    }
+
+    fn folding(hub: &StateHub, operator: &str, fold: Fold) -> Self {
+        hub.register(operator, fold);
         Saver { hub: hub.clone(), operator: operator.to_owned(), epoch: Tick::FIRST_EPOCH }
     }
 

@@ -6,8 +6,8 @@
 //!
 //! A block is **whole** state, which replaces what was saved before under the same operator's name, or a **delta**, which
 //! adds to it, so that a checkpoint costs what has changed. A delta's entry adds to the earlier ones of its key (relations that
-//! only grow) or takes their place (everything else): it then says until which event time it is of any account, so that
-//! what event time frees costs no entry of its own. Deltas are folded now and then by the rule that the operator registers
+//! only grow, events that wait) or takes their place (everything else): all but relations say until which event time they are of any
+//! account, so that what event time frees costs no entry of its own. Deltas are folded now and then by the rule that the operator registers
 //! ([`Fold`]).
 
 mod block;

@@ -59,6 +59,11 @@ impl StateWriter {
         self.open().remove(hash, key);
     }
 
+    /// See [`StateBlock::append`].
+    pub fn append<V: Serialize>(&mut self, hash: u64, key: &[u8], until_us: i64, era: u32, value: &V) {
+        self.open().append(hash, key, until_us, era, value);
+    }
+
     pub(super) fn push_raw(&mut self, hash: u64, key: &[u8], value: &[u8]) {
         self.open().push_raw(hash, key, value);
     }

@@ -87,20 +87,6 @@ impl ColdBuckets {
         }
         Ok(())
     }
-
-    /// Calls `each` with all events that are here.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub(super) fn for_each(&self, mut each: impl FnMut(&Waiting)) -> Result<(), SpillError> {
-        let mut words = Vec::new();
-        for span in self.spans.values() {
-            for block in span.buckets.values().flatten() {
-                span.read(*block, &mut words, |event| each(&event))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Span {
@@ -164,9 +150,6 @@ mod tests {
         cold.put(-1, &events[..1]).unwrap();
         cold.put(5, &events[1..2]).unwrap();
         cold.put(5, &events[2..]).unwrap();
-        let mut all = Vec::new();
-        cold.for_each(|event| all.push(*event)).unwrap();
-        assert_eq!(all, events);
         assert_eq!((cold.first(), cold.spans.len()), (Some(-1), 2));
         for (bucket, of_it) in [(-1, &events[..1]), (5, &events[1..])] {
             assert_eq!(cold.first(), Some(bucket));

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::pending::{Pending, Waiting};
 use super::{EndReason, Mark, STEP_BITS, Session, SessionEvent, last_of_step};
 use crate::keys::{KeyColumn, KeyTable};
-use crate::operators::keyed::{OwnedBlock, SharedKeys};
+use crate::operators::keyed::{OwnedBlock, SharedKeys, share_bytes};
 use crate::spill::{Budget, SpillError};
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -53,6 +52,9 @@ const NOBODY: User = User {
     saved: false,
 };
 
+/// After so many restored events it is looked whether memory is short.
+const RESTORED_TOGETHER: usize = 8 << 10;
+
 /// What has changed since it was saved.
 #[derive(Default)]
 struct Unsaved {
@@ -60,6 +62,8 @@ struct Unsaved {
     ids: Vec<u32>,
     /// The keys that a checkpoint holds and of which there is nothing any more.
     gone: KeyColumn,
+    /// Events that have come.
+    waiting: Vec<Waiting>,
 }
 
 impl Unsaved {
@@ -83,13 +87,12 @@ impl Unsaved {
     }
 }
 
-/// What is saved of a key.
+/// What is saved of a key, beside its events that wait.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SavedSession {
     open: Option<Open>,
     started_us: i64,
     started: u32,
-    waiting: Vec<SessionEvent>,
 }
 
 /// The sessions of the keys that a worker owns.
@@ -105,6 +108,8 @@ pub struct SessionMachine {
     pending: Pending,
     timers: BTreeMap<i64, Vec<u32>>,
     ignored: u64,
+    /// All events before this instant have been consumed.
+    passed_us: i64,
     /// `None` where nothing is saved.
     unsaved: Option<Unsaved>,
     /// The numbers of keys whose open sessions have changed since they were given; `None` where they are not.
@@ -125,6 +130,7 @@ impl SessionMachine {
             pending: Pending::default(),
             timers: BTreeMap::new(),
             ignored: 0,
+            passed_us: i64::MIN,
             unsaved: None,
             changed: None,
             budget: Budget::unlimited(),
@@ -153,38 +159,39 @@ impl SessionMachine {
 
     /// Takes an event that is not late; it waits until the frontier has passed it.
     pub fn observe(&mut self, hash: u64, key: &[u8], event: SessionEvent) {
-        let keys = Rc::clone(&self.keys);
-        let keys = &mut *keys.borrow_mut();
-        let id = keys.intern(|| hash, key);
-        self.make_room(keys.bound());
-        self.wait(keys, id, event);
-        self.relieve(keys);
+        {
+            let keys = Rc::clone(&self.keys);
+            let keys = &mut *keys.borrow_mut();
+            let id = keys.intern(|| hash, key);
+            self.make_room(keys.bound());
+            self.wait(keys, id, event);
+        }
+        self.relieve();
     }
 
-    /// `keys` are ours, by a handle that somebody holds for that.
-    fn account(&mut self, keys: &KeyTable) {
-        // Whoever shares the keys takes a part of them.
-        let shared = keys.heap_bytes() / (Rc::strong_count(&self.keys) - 1).max(1);
+    fn account(&mut self) {
         // What is in use: places of keys that are gone are taken by the next ones.
-        let of_keys = keys.len() * (size_of::<User>() + size_of::<u32>());
-        self.budget.account(&mut self.accounted_bytes, shared + of_keys + self.pending.heap_bytes());
+        let of_keys = self.keys() * (size_of::<User>() + size_of::<u32>());
+        let unsaved = self.unsaved.as_ref().map_or(0, |unsaved| unsaved.waiting.capacity() * size_of::<Waiting>());
+        let now = share_bytes(&self.keys) + of_keys + self.pending.heap_bytes() + unsaved;
+        self.budget.account(&mut self.accounted_bytes, now);
     }
 
     /// Brings the account up to date, and spills what must not stay.
-    fn relieve(&mut self, keys: &KeyTable) {
+    fn relieve(&mut self) {
         if self.budget.directory().is_none() {
             return;
         }
-        self.account(keys);
+        self.account();
         if !self.budget.is_over() || self.pending.heap_bytes() < self.budget.least_bytes() {
             return;
         }
         self.pending.shrink();
-        self.account(keys);
+        self.account();
         if let Err(error) = self.pending.chill(self.budget.excess_bytes()) {
             tracing::warn!(%error, "state beyond the memory limit stays in memory");
         }
-        self.account(keys);
+        self.account();
     }
 
     /// Why sessions are not whole: what was on disk cannot be read. The run must end.
@@ -196,13 +203,15 @@ impl SessionMachine {
     /// what waits for memory waits together.
     pub fn observe_all<P>(&mut self, block: &OwnedBlock<P>, event: impl Fn(&P) -> Option<SessionEvent>) {
         let mut found = std::mem::take(&mut self.found);
-        let keys = Rc::clone(&self.keys);
-        let keys = &mut *keys.borrow_mut();
-        block.find_all(keys, event, &mut found);
-        self.make_room(keys.bound());
-        found.drain(..).for_each(|(id, event)| self.wait(keys, id, event));
+        {
+            let keys = Rc::clone(&self.keys);
+            let keys = &mut *keys.borrow_mut();
+            block.find_all(keys, event, &mut found);
+            self.make_room(keys.bound());
+            found.drain(..).for_each(|(id, event)| self.wait(keys, id, event));
+        }
         self.found = found;
-        self.relieve(keys);
+        self.relieve();
     }
 
     /// Every key that has a number has a place.
@@ -215,15 +224,21 @@ impl SessionMachine {
 
     #[inline(always)]
     fn wait(&mut self, keys: &mut KeyTable, id: u32, event: SessionEvent) {
+        let event = Waiting::new(id, event);
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.waiting.push(event);
+        }
+        self.hold(keys, id);
+        self.pending.push(event);
+    }
+
+    #[inline(always)]
+    fn hold(&mut self, keys: &mut KeyTable, id: u32) {
         let held = &mut self.held[id as usize];
         if *held == 0 {
             keys.retain(id);
         }
         *held += 1;
-        if self.unsaved.is_some() {
-            Unsaved::changes(&mut self.unsaved, id, &mut self.users[id as usize]);
-        }
-        self.pending.push(id, event);
     }
 
     /// Consumes all events before `watermark_us`, and closes the sessions that are over by then.
@@ -233,6 +248,7 @@ impl SessionMachine {
     /// the watermark has passed the 2^22 µs that its instant lies in, or a later event of its key.
     pub fn advance(&mut self, watermark_us: i64, emit: &mut impl FnMut(u64, &[u8], Session, i64)) {
         self.consume(Some(watermark_us), emit);
+        self.passed_us = self.passed_us.max(watermark_us);
         while let Some(first) = self.timers.first_entry() {
             // A step is due when all instants in it have passed.
             if last_of_step(first.key() << STEP_BITS) >= watermark_us {
@@ -244,8 +260,7 @@ impl SessionMachine {
             }
         }
         if self.budget.directory().is_some() {
-            let keys = Rc::clone(&self.keys);
-            self.account(&keys.borrow());
+            self.account();
         }
     }
 
@@ -350,73 +365,86 @@ impl SessionMachine {
     }
 
     /// Calls `each` with every key that has changed since this was called last: its hash, the key, and what there is of it;
-    /// `None` where there is nothing any more.
+    /// `None` where there is nothing any more. Not told are its events that wait: see [`SessionMachine::save_waiting`].
     pub fn save(&mut self, each: &mut impl FnMut(u64, &[u8], Option<&SavedSession>)) {
-        let Unsaved { ids, gone } = self.unsaved.as_mut().map(std::mem::take).unwrap_or_default();
+        let Some(unsaved) = &mut self.unsaved else { return };
+        let (ids, gone) = (std::mem::take(&mut unsaved.ids), std::mem::take(&mut unsaved.gone));
         gone.iter().for_each(|(hash, key)| each(hash, key, None));
-        // A share of the keys would not read less: events lie by time.
-        let mut changed = HashMap::<u32, Vec<SessionEvent>>::with_capacity(ids.len());
-        for id in ids {
-            if std::mem::take(&mut self.users[id as usize].unsaved) {
-                changed.insert(id, Vec::new());
-            }
-        }
-        if !changed.is_empty() {
-            self.pending.for_each(|&Waiting { time_us, offset, rank, key, mark, flagged }| {
-                if let Some(waiting) = changed.get_mut(&key) {
-                    waiting.push(SessionEvent { time_us, rank, offset, mark, flagged });
-                }
-            });
-        }
-        if self.failure().is_some() {
-            // The run ends, and goes on from the checkpoint before.
-            return;
-        }
         let keys = self.keys.borrow();
-        for (id, waiting) in changed {
+        for id in ids {
             let user = &mut self.users[id as usize];
-            user.saved = true;
-            let User { started_us, started, .. } = *user;
-            let saved = SavedSession { open: user.open(), started_us, started, waiting };
-            each(keys.hash(id), keys.key(id), Some(&saved));
+            if std::mem::take(&mut user.unsaved) {
+                user.saved = true;
+                let User { started_us, started, .. } = *user;
+                each(keys.hash(id), keys.key(id), Some(&SavedSession { open: user.open(), started_us, started }));
+            }
         }
     }
 
-    /// Takes back what was saved of a key. `rank` gives the present rank of a partition by its rank then; where these have
-    /// moved, it is to be saved anew.
-    pub fn restore(
+    /// Calls `each` with every event that has come since this was called last and still waits: its key's hash, the key, and the first
+    /// instant at which it does not wait any more.
+    pub fn save_waiting(&mut self, each: &mut impl FnMut(u64, &[u8], i64, &SessionEvent)) {
+        let Some(unsaved) = &mut self.unsaved else { return };
+        let keys = self.keys.borrow();
+        // What has been consumed may have been the last of its key, whose number then is another's.
+        for event in unsaved.waiting.drain(..).filter(|event| event.time_us >= self.passed_us) {
+            let until_us = event.time_us.saturating_add(1);
+            each(keys.hash(event.key), keys.key(event.key), until_us, &event.event());
+        }
+    }
+
+    /// Takes back an event that was saved while it waited, before anything that [`SessionMachine::restore`] takes back. `rank` gives the present rank of a partition by its rank then; where these have moved, it is to be saved anew.
+    pub fn restore_waiting(
         &mut self,
         hash: u64,
         key: &[u8],
-        saved: SavedSession,
+        saved: SessionEvent,
         rank: impl Fn(u32) -> u32,
         has_moved: bool,
     ) {
-        let SavedSession { open, started_us, started, waiting } = saved;
+        let event = SessionEvent { rank: rank(saved.rank), ..saved };
+        if has_moved {
+            return self.observe(hash, key, event);
+        }
+        {
+            let keys = Rc::clone(&self.keys);
+            let keys = &mut *keys.borrow_mut();
+            let id = keys.intern(|| hash, key);
+            self.make_room(keys.bound());
+            self.hold(keys, id);
+            self.pending.push(Waiting::new(id, event));
+        }
+        if self.pending.len().is_multiple_of(RESTORED_TOGETHER) {
+            self.relieve();
+        }
+    }
+
+    /// Takes back what was saved of a key.
+    pub fn restore(&mut self, hash: u64, key: &[u8], saved: SavedSession) {
+        let SavedSession { open, started_us, started } = saved;
         let keys = Rc::clone(&self.keys);
         let keys = &mut *keys.borrow_mut();
         let id = keys.intern(|| hash, key);
         self.make_room(keys.bound());
-        keys.retain(id);
-        self.held[id as usize] = waiting.len() as u32 + u32::from(open.is_some());
         let timer = match open {
             Some(open) => open.last_us.saturating_add(self.gap_us) >> STEP_BITS,
             None => i64::MIN,
         };
-        if open.is_some() {
-            self.timers.entry(timer).or_default().push(id);
-            self.changed.iter_mut().for_each(|changed| changed.extend([id]));
-        }
         let user = &mut self.users[id as usize];
         *user = User { started_us, started, timer, saved: true, ..NOBODY };
-        if let Some(Open { last_us, events, flagged, .. }) = open {
-            *user = User { last_us, events, flagged, is_open: true, ..*user };
-        }
-        if has_moved && !waiting.is_empty() {
-            Unsaved::changes(&mut self.unsaved, id, user);
-        }
-        for event in waiting {
-            self.pending.push(id, SessionEvent { rank: rank(event.rank), ..event });
+        match open {
+            Some(Open { last_us, events, flagged, .. }) => {
+                *user = User { last_us, events, flagged, is_open: true, ..*user };
+                self.hold(keys, id);
+                self.timers.entry(timer).or_default().push(id);
+                self.changed.iter_mut().for_each(|changed| changed.extend([id]));
+            }
+            // Nothing of it waits any more either.
+            None if self.held[id as usize] == 0 => {
+                keys.retain(id);
+                Unsaved::release(&mut self.unsaved, keys, id, user);
+            }
+            None => {}
         }
     }
 

@@ -142,8 +142,8 @@ pub trait Sessions<'scope, P> {
     /// sessions that have changed are given before, as far as they go, at the end of every epoch: by no clock, so that an epoch
     /// that is computed again gives the same.
     /// # State
-    /// Events that the frontier has not passed, and one open session a key; freed when it closes. Saved as
-    /// `name`, by key, where it has changed. Beyond the memory limit the events that are furthest from the frontier are on disk.
+    /// Events that the frontier has not passed, and one open session a key; freed when it closes. Sessions are saved as
+    /// `name`, by key, where they have changed; events that wait once, as "`name`, waiting", when they have come. Beyond the memory limit the events that are furthest from the frontier are on disk.
     /// # Errors
     /// No record is one: late events are left out by the caller. State that cannot be read back, from a checkpoint or from the disk
     /// that it was spilt to, ends the run ([`StateHub::failure`]).
@@ -189,10 +189,12 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
             if state.is_kept() {
                 machine = machine.saved();
             }
-            let (mut saver, has_moved) = (Saver::new(state, &name), state.has_moved());
-            state.restore_latest(&name, |hash, key, saved| {
-                machine.restore(hash, key, saved, |rank| state.rank(rank), has_moved);
+            let (waiting, has_moved) = (format!("{name}, waiting"), state.has_moved());
+            let era = state.restore_appended(&waiting, |hash, key, event| {
+                machine.restore_waiting(hash, key, event, |rank| state.rank(rank), has_moved);
             });
+            state.restore_latest(&name, |hash, key, saved| machine.restore(hash, key, saved));
+            let (mut saver, mut waiting_saver) = (Saver::new(state, &name), Saver::appending(state, &waiting));
             let mut final_watermark_us = i64::MIN;
             move |(input, frontier), out| {
                 input.for_each(|_time, blocks| {
@@ -232,7 +234,12 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
                         None => written.remove(hash, key),
                     });
                 });
-                // After saving, which reads too: what is saved without them must not be decided.
+                waiting_saver.passed(open_epoch(frontier), |written| {
+                    machine.save_waiting(&mut |hash, key, until_us, event| {
+                        written.append(hash, key, until_us, era, event);
+                    });
+                });
+                // What is decided without them must not be.
                 if let Some(error) = machine.failure() {
                     hub.fail(&name, error);
                 }

@@ -20,6 +20,19 @@ pub(super) struct Waiting {
     pub(super) flagged: bool,
 }
 
+impl Waiting {
+    #[inline(always)]
+    pub(super) fn new(key: u32, event: SessionEvent) -> Self {
+        let SessionEvent { time_us, rank, offset, mark, flagged } = event;
+        Waiting { time_us, offset, rank, key, mark, flagged }
+    }
+
+    pub(super) fn event(self) -> SessionEvent {
+        let Waiting { time_us, offset, rank, mark, flagged, .. } = self;
+        SessionEvent { time_us, rank, offset, mark, flagged }
+    }
+}
+
 /// How many buckets are found without a search: enough for the usual disorder.
 const HOT: usize = 64;
 
@@ -51,12 +64,11 @@ impl Default for Pending {
 
 impl Pending {
     #[inline]
-    pub(super) fn push(&mut self, key: u32, event: SessionEvent) {
+    pub(super) fn push(&mut self, event: Waiting) {
         let bucket = event.time_us >> BUCKET_BITS;
-        let SessionEvent { time_us, rank, offset, mark, flagged } = event;
         let (hot, place) = self.hot[bucket as usize % HOT];
         let place = if hot == bucket { place } else { self.heat(bucket) };
-        self.events[place as usize].push(Waiting { time_us, offset, rank, key, mark, flagged });
+        self.events[place as usize].push(event);
         self.len += 1;
     }
 
@@ -99,16 +111,6 @@ impl Pending {
             events.clear();
             self.events[place as usize] = events;
             self.free.push(place);
-        }
-    }
-
-    /// Calls `each` with all events, in no particular order.
-    pub(super) fn for_each(&mut self, mut each: impl FnMut(&Waiting)) {
-        self.buckets.values().flat_map(|place| &self.events[*place as usize]).for_each(&mut each);
-        if let Some(cold) = &self.cold
-            && let Err(error) = cold.for_each(each)
-        {
-            self.fail(error);
         }
     }
 

@@ -66,6 +66,9 @@ fn folded(blocks: &[StateBlock], watermark_us: i64) -> Vec<StateBlock> {
     for operator in ["Windows", "Distinct", "Sessions", "Pivot", "Ordered"] {
         compactions.register(operator, Fold::Replace);
     }
+    for operator in ["Waiting", "Sessions, waiting"] {
+        compactions.register(operator, Fold::Append);
+    }
     let (old, new) = blocks.split_at(blocks.len() / 3);
     let (new, newest) = new.split_at(new.len() / 2);
     let old = compactions.fold(old.to_vec(), watermark_us, true);
@@ -310,6 +313,9 @@ proptest! {
                     None => out.remove(hash, key),
                 });
             }));
+            saved.extend(written("Waiting", |out| {
+                machine.save_waiting(&mut |hash, key, until_us, event| out.append(hash, key, until_us, 0, event));
+            }));
         };
         // Saved now and then, and event time moves as far as it may.
         let mut now = EARLY;
@@ -334,9 +340,11 @@ proptest! {
 
         let mut second = machines(after);
         for (machine, hub) in second.iter_mut().zip(hubs(watermark, &RANKS, &saved, after)) {
-            hub.restore_latest("Sessions", |hash, key, saved| {
-                machine.restore(hash, key, saved, |rank| hub.rank(rank), hub.has_moved());
+            let era = hub.restore_appended("Waiting", |hash, key, event| {
+                machine.restore_waiting(hash, key, event, |rank| hub.rank(rank), hub.has_moved());
             });
+            prop_assert_eq!(era, 1, "ranks have moved");
+            hub.restore_latest("Sessions", |hash, key, saved| machine.restore(hash, key, saved));
             prop_assert_eq!(hub.failure(), None);
         }
         observe(&mut second, &events[cut..], &|rank| RANKS[rank as usize]);

@@ -18,27 +18,21 @@ use crate::tick::Tick;
 const MOST_AHEAD: usize = 1 << 17;
 
 /// Rows that were shown before an epoch was committed that comes before theirs. Its commit must not bring back what these have replaced,
-/// so that it writes them once more.
+/// so that it writes them once more. With their epochs, in the order in which they were shown.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
-    /// With their epochs, in the order in which they were shown.
-    batches: Vec<(u64, TableBatch)>,
-    rows: usize,
-}
+pub(super) struct Ahead(Vec<(u64, TableBatch)>);
 
 impl Ahead {
     fn extend(&mut self, epoch: u64, batches: &[TableBatch]) {
-        self.rows += batches.iter().map(|batch| batch.rows.len()).sum::<usize>();
-        self.batches.extend(batches.iter().map(|batch| (epoch, batch.clone())));
-        if self.rows > MOST_AHEAD {
-            *self = Ahead::default();
+        self.0.extend(batches.iter().map(|batch| (epoch, batch.clone())));
+        if self.0.iter().map(|(_, batch)| batch.rows.len()).sum::<usize>() > MOST_AHEAD {
+            self.0.clear();
         }
     }
 
     /// `epoch` is in: its commit has written them, and so does that of their own.
     pub(super) fn clear(&mut self, epoch: u64) {
-        self.batches.retain(|(of, _)| *of > epoch + 1);
-        self.rows = self.batches.iter().map(|(_, batch)| batch.rows.len()).sum();
+        self.0.retain(|(of, _)| *of > epoch + 1);
     }
 }
 
@@ -143,7 +137,7 @@ impl Stage {
 
     /// The rows that have been shown of epochs after `epoch`, which is about to be committed, in their order.
     pub(crate) fn ahead_of(&self, epoch: u64) -> impl Iterator<Item = &TableBatch> + Clone {
-        self.ahead.batches.iter().filter(move |(of, _)| *of > epoch).map(|(_, batch)| batch)
+        self.ahead.0.iter().filter(move |(of, _)| *of > epoch).map(|(_, batch)| batch)
     }
 
     /// The database may have lost what it was told last, notes and rows: keys are noted anew.
