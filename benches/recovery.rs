@@ -100,7 +100,8 @@ impl State {
             None => sessions.remove(hash, key),
         });
         let mut waiting = StateWriter::delta("Waiting");
-        self.sessions.save_waiting(&mut |hash, key, until_us, event| waiting.append(hash, key, until_us, 0, event));
+        self.sessions
+            .save_waiting(&mut |hash, key, until_us, event| waiting.append(hash, key, until_us, 0, event));
         [windows.into_blocks(), sessions.into_blocks(), waiting.into_blocks()].concat()
     }
 }
@@ -178,7 +179,7 @@ fn main() {
     );
 
     let began = Instant::now();
-    let found = recover(&*store, None, "bench", "").expect("it is whole").expect("it is there");
+    let found = recover(&*store, None, "bench", "", None).expect("it is whole").expect("it is there");
     let read = began.elapsed();
     let base = found.base.expect("its state is whole");
     let restored = Arc::new(Restored::new(base.watermark_us, Vec::new(), found.blocks));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tidegate::checkpoint::{
     CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, S3Store, Store, backoff,
-    claim_generation, recover,
+    claim_generation, newest, recover,
 };
 use tidegate::delivery::{Deliver, EarlyRows, Tallies};
 use tidegate::ingest::{IdleDecision, IdlePolicy, Interleave, Ledger};
@@ -289,7 +289,8 @@ fn run_once(
     let mirror: Arc<dyn Store> = Arc::new(mirror(&options.out, name, leads)?);
     let clock = Arc::clone(&options.clock);
     let (keep, idle) = (options.keep.max(1), job.idle.recorded.clone());
-    let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep, idle };
+    let spill = options.memory_limit.map(|_| spill_directory(options));
+    let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep, idle, spill };
     let run = Run::new(Arc::clone(source), clock, options.pace);
     let run = Arc::new(run.with_checkpoints().with_idle(job.idle.clone()));
     let start = ground.recover(&**pipeline, &**source)?;
@@ -363,7 +364,7 @@ fn run_once(
         Outcome::Finished => {
             sinks.finish()?;
             let mut done = PipelineSummary::default();
-            if let Some(decided) = ground.recover(&**pipeline, &**source)?.decided {
+            if let Some(decided) = newest(&*ground.store, Some(&*ground.mirror))? {
                 done = summarise(&**pipeline, &decided.counts, &decided.tallies);
             }
             done.seconds = began.elapsed().as_secs_f64();
@@ -405,6 +406,8 @@ pub(crate) struct Ground {
     pub(crate) keep: usize,
     /// The decisions about idle partitions that are repeated.
     pub(crate) idle: Vec<IdleDecision>,
+    /// Where state waits that is restored and must not be in memory at once; `None` without a memory limit.
+    pub(crate) spill: Option<PathBuf>,
 }
 
 impl Ground {
@@ -426,7 +429,8 @@ impl Ground {
         source: &dyn Source,
     ) -> Result<Start, CheckpointError> {
         let schema = self.schema(pipeline);
-        let found = recover(&*self.store, Some(&*self.mirror), pipeline.name(), &schema)?;
+        let spill = self.spill.as_deref();
+        let found = recover(&*self.store, Some(&*self.mirror), pipeline.name(), &schema, spill)?;
         for warning in found.iter().flat_map(|found| &found.warnings) {
             tracing::warn!("checkpoint: {warning}; using what is whole");
         }
@@ -548,6 +552,11 @@ impl Start {
     }
 }
 
+/// Where state goes that memory is too short for.
+fn spill_directory(options: &Options) -> PathBuf {
+    options.out.join(".tidegate").join("spill")
+}
+
 fn work(
     options: &Options,
     pipeline: &Arc<dyn Pipeline>,
@@ -566,7 +575,7 @@ fn work(
     };
     let (mut stage, pen) = (start.stage(pipeline, plan, run, outputs, compactions), Mutex::new(pen));
     if let Some(bytes) = options.memory_limit {
-        let directory = options.out.join(".tidegate").join("spill");
+        let directory = spill_directory(options);
         std::fs::create_dir_all(&directory)
             .map_err(|cause| OutDirError::Io(format!("cannot make {directory:?}: {cause}")))?;
         stage.memory = Some((bytes / options.cluster.threads.max(1), directory));

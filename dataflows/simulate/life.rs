@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate::checkpoint::{CheckpointError, Inline, Store};
+use tidegate::checkpoint::{CheckpointError, Inline, Store, newest};
 use tidegate::delivery::{Deliver, Shared, SharedSink};
 use tidegate::ingest::{Counts, IdlePolicy, Interleave};
 use tidegate::runtime::{Clock, Cluster, Driver, ManualClock, Outcome, Pace, Run};
@@ -137,14 +137,15 @@ impl World {
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             keep: 3,
             idle: self.idle.recorded.clone(),
+            spill: None,
         }
     }
 
     /// The counts and digests of the last decided epoch, for comparing.
     pub(super) fn figures(&self) -> Result<(Counts, Vec<(u64, String)>), String> {
         let ground = self.ground(&Arc::default());
-        let start = ground.recover(&*self.pipeline, &*self.source).map_err(|error| error.to_string())?;
-        let decided = start.decided.ok_or("nothing is decided")?;
+        let decided = newest(&*ground.store, Some(&*ground.mirror)).map_err(|error| error.to_string())?;
+        let decided = decided.ok_or("nothing is decided")?;
         let tallies = decided.tallies.iter().map(|tally| (tally.rows, tally.digest.hex())).collect();
         Ok((decided.counts, tallies))
     }

@@ -1,10 +1,11 @@
 //! Finding out where a run goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::frame::{Damage, unpack};
 use super::{CheckpointError, Manifest, Store};
-use crate::state::StateBlock;
+use crate::state::{Blocks, StateBlock};
 
 /// Where a run goes on.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub struct Recovered {
     /// read from its beginning.
     pub base: Option<Manifest>,
     /// The state of `base`.
-    pub blocks: Vec<StateBlock>,
+    pub blocks: Blocks,
     /// What was found damaged and passed over, for the log.
     pub warnings: Vec<String>,
 }
@@ -95,7 +96,8 @@ pub(super) fn read_state(
     })
 }
 
-/// Where the run of `pipeline` goes on; `None` for a first start. `mirror` holds further copies of manifests.
+/// Where the run of `pipeline` goes on; `None` for a first start. `mirror` holds further copies of manifests. With `spill`, a
+/// directory on local disk, memory is limited, and the state waits there until operators take it.
 ///
 /// # Errors
 /// When the stores cannot be read, hold the checkpoint of another pipeline or schema, or are of a later version.
@@ -104,31 +106,20 @@ pub fn recover(
     mirror: Option<&dyn Store>,
     pipeline: &str,
     schema: &str,
+    spill: Option<&Path>,
 ) -> Result<Option<Recovered>, CheckpointError> {
-    let mut warnings = Vec::new();
-    let mut whole = BTreeMap::new();
-    for place in [Some(store), mirror].into_iter().flatten() {
-        for epoch in epochs(place)? {
-            match read_manifest(place, epoch)? {
-                (_, Ok(manifest)) => drop(whole.entry(epoch).or_insert(manifest)),
-                (name, Err(Damage::TooNew(found))) => {
-                    return Err(CheckpointError::TooNew { place: place.place(), name, found });
-                }
-                (name, Err(damage)) => warnings.push(format!("{name:?} in {}: {damage}", place.place())),
-            }
-        }
-    }
+    let (whole, mut warnings) = whole_manifests(store, mirror)?;
     let Some((_, decided)) = whole.last_key_value() else {
         return Ok(None);
     };
     let decided = decided.clone();
     check(store, &decided, pipeline, schema)?;
     for (epoch, manifest) in whole.into_iter().rev() {
-        let mut blocks = Vec::new();
+        let mut blocks = spill.map_or_else(Blocks::default, Blocks::on_disk);
         let mut is_whole = true;
         for file in &manifest.state {
             match read_state(store, &file.name)? {
-                Ok(mut more) => blocks.append(&mut more),
+                Ok(more) => more.into_iter().for_each(|block| blocks.push(block)),
                 Err(Damage::TooNew(found)) => {
                     let (place, name) = (store.place(), file.name.clone());
                     return Err(CheckpointError::TooNew { place, name, found });
@@ -143,7 +134,36 @@ pub fn recover(
             return Ok(Some(Recovered { decided, base: Some(manifest), blocks, warnings }));
         }
     }
-    Ok(Some(Recovered { decided, base: None, blocks: Vec::new(), warnings }))
+    Ok(Some(Recovered { decided, base: None, blocks: Blocks::default(), warnings }))
+}
+
+/// The newest decided epoch, without a look at the state.
+///
+/// # Errors
+/// When the stores cannot be read, or are of a later version.
+pub fn newest(store: &dyn Store, mirror: Option<&dyn Store>) -> Result<Option<Manifest>, CheckpointError> {
+    Ok(whole_manifests(store, mirror)?.0.pop_last().map(|(_, manifest)| manifest))
+}
+
+/// The manifests that are whole in one of their copies, by epoch, and what is wrong with others.
+fn whole_manifests(
+    store: &dyn Store,
+    mirror: Option<&dyn Store>,
+) -> Result<(BTreeMap<u64, Manifest>, Vec<String>), CheckpointError> {
+    let mut warnings = Vec::new();
+    let mut whole = BTreeMap::new();
+    for place in [Some(store), mirror].into_iter().flatten() {
+        for epoch in epochs(place)? {
+            match read_manifest(place, epoch)? {
+                (_, Ok(manifest)) => drop(whole.entry(epoch).or_insert(manifest)),
+                (name, Err(Damage::TooNew(found))) => {
+                    return Err(CheckpointError::TooNew { place: place.place(), name, found });
+                }
+                (name, Err(damage)) => warnings.push(format!("{name:?} in {}: {damage}", place.place())),
+            }
+        }
+    }
+    Ok((whole, warnings))
 }
 
 fn check(

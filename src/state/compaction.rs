@@ -104,7 +104,7 @@ impl Compactions {
 
 /// The entries that event time has not passed, of the last era there is here; in their order, without a look at their keys.
 fn of_account(operator: &str, blocks: &[StateBlock], watermark_us: i64) -> Vec<StateBlock> {
-    let last = last_era(blocks);
+    let last = blocks.iter().map(last_era).max().unwrap_or(0);
     let mut folded = StateWriter::delta(operator);
     let entries = blocks.iter().flat_map(StateBlock::raw);
     for (hash, key, value) in entries.filter(|(_, _, value)| is_of_account(value, last, watermark_us)) {
@@ -113,9 +113,9 @@ fn of_account(operator: &str, blocks: &[StateBlock], watermark_us: i64) -> Vec<S
     folded.into_blocks()
 }
 
-/// The last era that an entry of these blocks is of.
-pub(super) fn last_era<'b>(blocks: impl IntoIterator<Item = &'b StateBlock>) -> u32 {
-    blocks.into_iter().flat_map(StateBlock::raw).filter_map(|(_, _, value)| era(value)).max().unwrap_or(0)
+/// The last era that an entry of a block is of.
+pub(super) fn last_era(block: &StateBlock) -> u32 {
+    block.raw().filter_map(|(_, _, value)| era(value)).max().unwrap_or(0)
 }
 
 /// Whether an entry that was appended is of the era and not over; one that is too short for that stays, for whoever reads it to say so.

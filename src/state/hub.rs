@@ -1,5 +1,6 @@
 //! Where a worker's operators take their state from and give it to.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,27 +11,11 @@ use serde::de::DeserializeOwned;
 
 use super::block::{UNSOUND, until_us, value_of};
 use super::compaction::{is_of_account, last_era};
+use super::restored::{Blocks, Restored};
 use super::{Compactions, Fold, StateBlock, StateError, StateWriter};
 use crate::keys::key_owner;
 use crate::spill::Budget;
 use crate::tick::Tick;
-
-/// The state that a run begins with.
-#[derive(Debug)]
-pub struct Restored {
-    watermark_us: i64,
-    /// From a partition's rank when the state was saved to its present rank.
-    ranks: Vec<u32>,
-    blocks: Vec<StateBlock>,
-}
-
-impl Restored {
-    /// State saved when the dataflow's event time stood at `watermark_us`; `ranks` maps the ranks of partitions then to
-    /// their ranks now.
-    pub fn new(watermark_us: i64, ranks: Vec<u32>, blocks: Vec<StateBlock>) -> Self {
-        Restored { watermark_us, ranks, blocks }
-    }
-}
 
 struct Inner {
     restored: RefCell<Option<Arc<Restored>>>,
@@ -95,11 +80,9 @@ impl StateHub {
     /// Calls `each` with every entry of `operator` whose key this worker owns. One that cannot be read is kept as the
     /// hub's failure, and ends the run.
     pub fn restore<V: DeserializeOwned>(&self, operator: &str, mut each: impl FnMut(u64, &[u8], V)) {
-        let Some(inner) = &self.0 else { return };
-        let restored = inner.restored.borrow().clone();
-        let blocks = restored.iter().flat_map(|restored| &restored.blocks);
-        for block in blocks.filter(|block| block.operator() == operator) {
-            if let Err(error) = block.read(inner.index, inner.peers, &mut each) {
+        let (Some(inner), Some(restored)) = (&self.0, self.restored()) else { return };
+        for block in restored.blocks.of(operator) {
+            if let Err(error) = block.and_then(|block| block.read(inner.index, inner.peers, &mut each)) {
                 inner.failure.borrow_mut().get_or_insert(error);
             }
         }
@@ -128,30 +111,38 @@ impl StateHub {
         wanted: impl Fn(u64) -> bool,
         mut each: impl FnMut(u64, &[u8], V),
     ) {
-        let Some(inner) = &self.0 else { return };
-        let Some(restored) = inner.restored.borrow().clone() else { return };
-        let fail = |cause: String| {
-            inner.failure.borrow_mut().get_or_insert(StateError { operator: operator.to_owned(), cause });
-        };
-        let mut latest = HashMap::<&[u8], (u64, &[u8])>::new();
-        for block in restored.blocks.iter().filter(|block| block.operator() == operator) {
-            if !block.is_sound() {
-                return fail(UNSOUND.to_owned());
+        let Some(restored) = self.restored() else { return };
+        // What is on disk is parted, so that not all of it is in memory at once.
+        let shares = restored.blocks.shares_of(operator);
+        for share in 0..shares {
+            let parts = restored.blocks.of(operator).map(|block| match shares {
+                1 => block,
+                _ => Ok(Cow::Owned(block?.into_owned().share(share, shares))),
+            });
+            let parts: Vec<_> = match parts.collect::<Result<_, _>>() {
+                Ok(parts) => parts,
+                Err(error) => return self.fail(operator, error.cause),
+            };
+            let mut latest = HashMap::<&[u8], (u64, &[u8])>::new();
+            for block in &parts {
+                if !block.is_sound() {
+                    return self.fail(operator, UNSOUND);
+                }
+                if !block.is_delta() {
+                    return self.fail(operator, "it was saved whole, by an earlier version");
+                }
+                for (hash, key, value) in block.raw().filter(|(hash, ..)| wanted(*hash)) {
+                    latest.insert(key, (hash, value));
+                }
             }
-            if !block.is_delta() {
-                return fail("it was saved whole, by an earlier version".to_owned());
-            }
-            for (hash, key, value) in block.raw().filter(|(hash, ..)| wanted(*hash)) {
-                latest.insert(key, (hash, value));
-            }
-        }
-        for (key, (hash, value)) in latest {
-            match until_us(value) {
-                Some(until_us) if until_us <= restored.watermark_us => {}
-                _ => match value_of::<(i64, V)>(value) {
-                    Ok((_, value)) => each(hash, key, value),
-                    Err(error) => return fail(error.to_string()),
-                },
+            for (key, (hash, value)) in latest {
+                match until_us(value) {
+                    Some(until_us) if until_us <= restored.watermark_us => {}
+                    _ => match value_of::<(i64, V)>(value) {
+                        Ok((_, value)) => each(hash, key, value),
+                        Err(error) => return self.fail(operator, error),
+                    },
+                }
             }
         }
     }
@@ -165,23 +156,24 @@ impl StateHub {
         mut each: impl FnMut(u64, &[u8], V),
     ) -> u32 {
         let (Some(inner), Some(restored)) = (&self.0, self.restored()) else { return 0 };
-        let fail = |cause: String| {
-            inner.failure.borrow_mut().get_or_insert(StateError { operator: operator.to_owned(), cause });
-        };
-        let blocks = || restored.blocks.iter().filter(|block| block.operator() == operator);
-        if !blocks().all(StateBlock::is_sound) {
-            fail(UNSOUND.to_owned());
-            return 0;
+        let mut last = 0;
+        for block in restored.blocks.of(operator) {
+            match block {
+                Ok(block) if block.is_sound() => last = last.max(last_era(&block)),
+                Ok(_) => self.fail(operator, UNSOUND),
+                Err(error) => self.fail(operator, error.cause),
+            }
         }
-        let last = last_era(blocks());
-        let mine = |hash| key_owner(hash, inner.peers) == inner.index;
-        let entries = blocks().flat_map(StateBlock::raw);
-        for (hash, key, value) in entries.filter(|(hash, _, value)| {
-            mine(*hash) && is_of_account(value, last, restored.watermark_us)
-        }) {
-            match value_of::<(i64, u32, V)>(value) {
-                Ok((_, _, value)) => each(hash, key, value),
-                Err(error) => fail(error.to_string()),
+        let is_mine = |hash| key_owner(hash, inner.peers) == inner.index;
+        for block in restored.blocks.of(operator).filter_map(Result::ok).filter(|block| block.is_sound()) {
+            let of_account = |value: &[u8]| is_of_account(value, last, restored.watermark_us);
+            for (hash, key, value) in
+                block.raw().filter(|(hash, _, value)| is_mine(*hash) && of_account(value))
+            {
+                match value_of::<(i64, u32, V)>(value) {
+                    Ok((_, _, value)) => each(hash, key, value),
+                    Err(error) => self.fail(operator, error),
+                }
             }
         }
         last + u32::from(self.has_moved())
@@ -195,7 +187,7 @@ impl StateHub {
     pub fn forget_restored(&self) {
         if let Some(inner) = &self.0 {
             let known = |restored: &Arc<Restored>| {
-                Arc::new(Restored::new(restored.watermark_us, restored.ranks.clone(), Vec::new()))
+                Arc::new(Restored::new(restored.watermark_us, restored.ranks.clone(), Blocks::default()))
             };
             let light = inner.restored.borrow().as_ref().map(known);
             *inner.restored.borrow_mut() = light;

@@ -13,9 +13,11 @@
 mod block;
 mod compaction;
 mod hub;
+mod restored;
 mod writer;
 
 pub use block::{StateBlock, StateError};
 pub use compaction::{Compactions, Fold};
-pub use hub::{Restored, Saver, StateHub};
+pub use hub::{Saver, StateHub};
+pub use restored::{Blocks, Restored};
 pub use writer::StateWriter;

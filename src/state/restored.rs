@@ -48,12 +48,21 @@ impl Kept {
 
 /// Blocks of saved state, in their order: in memory or, where memory is limited, in a file on local disk, from which they are read
 /// one by one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Blocks {
     kept: Vec<Kept>,
     directory: Option<PathBuf>,
     file: Option<SpillFile<Word>>,
     words: Vec<Word>,
+    least_bytes: usize,
+    share_bytes: usize,
+}
+
+impl Default for Blocks {
+    fn default() -> Self {
+        let (kept, directory, file, words) = (Vec::new(), None, None, Vec::new());
+        Blocks { kept, directory, file, words, least_bytes: LEAST_BYTES, share_bytes: SHARE_BYTES }
+    }
 }
 
 impl From<Vec<StateBlock>> for Blocks {
@@ -68,9 +77,15 @@ impl Blocks {
         Blocks { directory: Some(directory.to_owned()), ..Blocks::default() }
     }
 
+    /// The same, where every block goes to disk and next to nothing comes back at a time.
+    #[cfg(test)]
+    pub(crate) fn all_on_disk(directory: &Path) -> Self {
+        Blocks { least_bytes: 0, share_bytes: 100, ..Blocks::on_disk(directory) }
+    }
+
     /// Adds a block behind the others. One that cannot be written to disk stays in memory, with a warning.
     pub fn push(&mut self, block: StateBlock) {
-        if self.directory.is_some() && block.byte_len() >= LEAST_BYTES {
+        if self.directory.is_some() && block.byte_len() >= self.least_bytes {
             match self.write(&block) {
                 Ok(at) => {
                     let (operator, bytes) = (block.operator().to_owned(), block.byte_len());
@@ -92,7 +107,8 @@ impl Blocks {
             Some(file) => file,
             None => {
                 let directory = self.directory.as_deref().unwrap_or(Path::new("."));
-                std::fs::create_dir_all(directory).map_err(|cause| format!("cannot make {directory:?}: {cause}"))?;
+                std::fs::create_dir_all(directory)
+                    .map_err(|cause| format!("cannot make {directory:?}: {cause}"))?;
                 let said = |error: SpillError| error.to_string();
                 self.file.insert(SpillFile::create(directory, Codec::default()).map_err(said)?)
             }
@@ -132,7 +148,7 @@ impl Blocks {
             Kept::Here(_) => 0,
             Kept::OnDisk { bytes, .. } => *bytes,
         });
-        bytes.sum::<usize>().div_ceil(SHARE_BYTES).max(1) as u64
+        bytes.sum::<usize>().div_ceil(self.share_bytes).max(1) as u64
     }
 }
 
@@ -144,7 +160,8 @@ mod tests {
     fn blocks_on_disk_are_those_that_were_given() {
         let directory = tempfile::tempdir().unwrap();
         let mut given = Vec::new();
-        for (operator, entries) in [("Windows", 3), ("Sessions", 9_000), ("Windows", 10_000), ("Windows", 0)] {
+        for (operator, entries) in [("Windows", 3), ("Sessions", 9_000), ("Windows", 10_000), ("Windows", 0)]
+        {
             let mut block = StateBlock::delta(operator);
             (0..entries).for_each(|n: u64| block.put(n, &n.to_le_bytes(), 7, &n));
             given.push(block);
@@ -156,7 +173,8 @@ mod tests {
         for blocks in [on_disk, Blocks::from(given.clone())] {
             for operator in ["Windows", "Sessions", "Pivot"] {
                 let read: Vec<_> = blocks.of(operator).map(|block| block.unwrap().into_owned()).collect();
-                let of_it: Vec<_> = given.iter().filter(|block| block.operator() == operator).cloned().collect();
+                let of_it: Vec<_> =
+                    given.iter().filter(|block| block.operator() == operator).cloned().collect();
                 assert_eq!(read, of_it);
                 assert_eq!(blocks.shares_of(operator), 1);
             }

@@ -172,7 +172,8 @@ impl SessionMachine {
     fn account(&mut self) {
         // What is in use: places of keys that are gone are taken by the next ones.
         let of_keys = self.keys() * (size_of::<User>() + size_of::<u32>());
-        let unsaved = self.unsaved.as_ref().map_or(0, |unsaved| unsaved.waiting.capacity() * size_of::<Waiting>());
+        let unsaved =
+            self.unsaved.as_ref().map_or(0, |unsaved| unsaved.waiting.capacity() * size_of::<Waiting>());
         let now = share_bytes(&self.keys) + of_keys + self.pending.heap_bytes() + unsaved;
         self.budget.account(&mut self.accounted_bytes, now);
     }
@@ -376,7 +377,11 @@ impl SessionMachine {
             if std::mem::take(&mut user.unsaved) {
                 user.saved = true;
                 let User { started_us, started, .. } = *user;
-                each(keys.hash(id), keys.key(id), Some(&SavedSession { open: user.open(), started_us, started }));
+                each(
+                    keys.hash(id),
+                    keys.key(id),
+                    Some(&SavedSession { open: user.open(), started_us, started }),
+                );
             }
         }
     }

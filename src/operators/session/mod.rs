@@ -194,7 +194,8 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
                 machine.restore_waiting(hash, key, event, |rank| state.rank(rank), has_moved);
             });
             state.restore_latest(&name, |hash, key, saved| machine.restore(hash, key, saved));
-            let (mut saver, mut waiting_saver) = (Saver::new(state, &name), Saver::appending(state, &waiting));
+            let (mut saver, mut waiting_saver) =
+                (Saver::new(state, &name), Saver::appending(state, &waiting));
             let mut final_watermark_us = i64::MIN;
             move |(input, frontier), out| {
                 input.for_each(|_time, blocks| {

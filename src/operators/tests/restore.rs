@@ -30,7 +30,7 @@ use crate::operators::session::{SessionEvent, SessionMachine, Sessions};
 use crate::operators::totals::TotalByKey;
 use crate::runtime::{ManualClock, Trigger};
 use crate::spill::Budget;
-use crate::state::{Compactions, Fold, Restored, StateBlock, StateHub, StateWriter};
+use crate::state::{Blocks, Compactions, Fold, Restored, StateBlock, StateHub, StateWriter};
 use crate::tick::{Tick, watermark_us};
 use crate::window::tests::{
     All, Event, Row, Table, blocks, insert_new, limit, log, naive_table, rows, windows,
@@ -47,7 +47,11 @@ const RANKS: [u32; 3] = [1, 3, 4];
 fn hubs(watermark_us: i64, ranks: &[u32], blocks: &[StateBlock], peers: usize) -> Vec<StateHub> {
     let bytes = bincode::serialize(&folded(blocks, watermark_us)).expect("blocks are plain data");
     let blocks: Vec<StateBlock> = bincode::deserialize(&bytes).expect("as they were written");
-    let restored = Arc::new(Restored::new(watermark_us, ranks.to_vec(), blocks));
+    // In memory, or from disk in many small shares.
+    let in_memory = blocks.len().is_multiple_of(2);
+    let mut waiting = if in_memory { Blocks::default() } else { Blocks::all_on_disk(&std::env::temp_dir()) };
+    blocks.into_iter().for_each(|block| waiting.push(block));
+    let restored = Arc::new(Restored::new(watermark_us, ranks.to_vec(), waiting));
     let hub = |index| {
         StateHub::new(
             Some(Arc::clone(&restored)),
