@@ -5,7 +5,7 @@ usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--processes] [--clus
 
 Most ends are SIGKILL, which alone are counted; some are SIGTERM (which must exit with 0). With --processes every third start is a cluster of two processes, of which one
 is killed alone now and then. With --cluster every start is one: two of its processes are killed, and counted, one after the other, each alone, and all must be started again;
-then the supervisor is killed, alone at first; each after another epoch is decided. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts.
+then the supervisor is killed, alone, and the others must end with it; each after another epoch is decided. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts.
 With --configured the sinks are those of the settings, OUT is their data directory, and the command RESET empties them. The
 output is for somebody else to compare; what is checked here is that every end is an expected one, and that at least N kills hit a run.
 """
@@ -58,6 +58,14 @@ def children(pid):
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def lives(pid):
+    """Whether a process is there, and not just not yet collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def members(process, former):
@@ -158,10 +166,17 @@ def attempt(options, rnd, patience):
             time.sleep(0.3)
         if kind < 0.8:
             if options.cluster:
-                # Nobody watches the others for a moment; then whoever manages services ends them.
+                # Nobody would start the others again, and they are in the way of the next supervisor: they end by themselves.
+                left = children(process.pid)
                 process.kill()
-                time.sleep(rnd.uniform(0, 0.5))
-            os.killpg(process.pid, signal.SIGKILL)
+                deadline = time.monotonic() + 10
+                while any(lives(pid) for pid in left):
+                    if time.monotonic() > deadline:
+                        os.killpg(process.pid, signal.SIGKILL)
+                        sys.exit(f"start {start}: its processes outlive the supervisor")
+                    time.sleep(0.01)
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
             kills += 1
         else:
             process.send_signal(signal.SIGTERM)
