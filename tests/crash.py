@@ -22,6 +22,8 @@ from pathlib import Path
 
 STARTS = 400
 ATTEMPTS = 8
+# Seconds that what must happen may take, on a machine that has other things to do.
+PATIENCE = 120
 
 
 def damage(rnd, folder):
@@ -68,26 +70,34 @@ def lives(pid):
         return False
 
 
+def give_up(process, why):
+    os.killpg(process.pid, signal.SIGKILL)
+    sys.exit(f"{why}\n{process.communicate()[0].decode()[-3000:]}")
+
+
 def members(process, former):
     """Waits for two processes that are none of the former ones; none where the run has come to its end."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while process.poll() is None:
         now = children(process.pid)
         if len(now) == 2 and not former & set(now):
             return now
         if time.monotonic() > deadline:
-            sys.exit("the supervisor does not start two processes")
+            give_up(process, "the supervisor does not start two processes")
         time.sleep(0.01)
     return []
 
 
 def goes_on(process, folder):
     """Waits for another epoch, or the end."""
-    newest = lambda: max((int(path.stem.split("-")[1]) for path in folder.glob("manifest-*.tg")), default=0)
-    before, deadline = newest(), time.monotonic() + 60
+
+    def newest():
+        return max((int(path.stem.split("-")[1]) for path in folder.glob("manifest-*.tg")), default=0)
+
+    before, deadline = newest(), time.monotonic() + PATIENCE
     while process.poll() is None and newest() == before:
         if time.monotonic() > deadline:
-            sys.exit("no other epoch is decided")
+            give_up(process, "no other epoch is decided")
         time.sleep(0.01)
 
 

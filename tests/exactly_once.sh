@@ -26,7 +26,8 @@ tests/services/postgres.sh psql -q -c 'DROP SCHEMA public CASCADE' -c 'CREATE SC
 R
 # In update mode, with rows of open windows within epochs: what a killed run has shown must not stay.
 updating=(TIDEGATE_ACTIVITY_UPDATE_EVERY=20ms TIDEGATE_ACTIVITY_UPDATE_SESSIONS=true)
-"${bare[@]}" "${updating[@]}" "$python" tests/crash.py "$binary" "$work/data" 11 --kills "${EXACTLY_ONCE_KILLS:-$kills}" --patience 1.5 "${how[@]}" \
+# A supervisor that is killed leaves what it had in the directory of temporary files.
+"${bare[@]}" "${updating[@]}" TMPDIR="$work" "$python" tests/crash.py "$binary" "$work/data" 11 --kills "${EXACTLY_ONCE_KILLS:-$kills}" --patience 1.5 "${how[@]}" \
     --configured "bash '$work/reset'" -- activity --until-end --epoch 100ms
 tidegate verify activity --fixture "$work/recorded" --postgres
 tidegate record "${servers[@]}" --topic enriched_activity --topic user_activity.late --topic user_activity.dlq --out "$work/written"

@@ -42,16 +42,19 @@ class Plan:
         self.silent = options.silent
         self.told = open(options.told, "a", buffering=1)
         self.done = Counter()
+        # Silences that go on.
+        self.under_way = Counter()
         # An epoch is committed, and its sink does not know.
         self.in_doubt = False
 
     def draw(self, kind):
         """A fault for two transactions of three, so that what comes after one is met too: the one that is most wanted."""
-        left = [fault for fault in FAULTS if self.done[kind, fault] < self.wanted[kind, fault]]
+        had = self.done + self.under_way
+        left = [fault for fault in FAULTS if had[kind, fault] < self.wanted[kind, fault]]
         if not left or self.rnd.random() < 1 / 3:
             return None
-        least = min(self.done[kind, fault] for fault in left)
-        return self.rnd.choice([fault for fault in left if self.done[kind, fault] == least])
+        least = min(had[kind, fault] for fault in left)
+        return self.rnd.choice([fault for fault in left if had[kind, fault] == least])
 
     def is_mute(self):
         # Not the first connections: a run that begins waits for as long as it takes.
@@ -170,10 +173,13 @@ class Link:
         raise Severed
 
     async def be_silent(self):
+        plan, kind = self.plan, self.kind
+        plan.under_way[kind, "silent"] += 1
         self.open.clear()
-        await asyncio.sleep(self.plan.silent)
+        await asyncio.sleep(plan.silent)
         self.open.set()
-        self.plan.happened(self.kind, "silent")
+        plan.under_way[kind, "silent"] -= 1
+        plan.happened(kind, "silent")
 
     async def answer(self):
         while True:
