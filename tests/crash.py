@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Kills a run with checkpoints at random moments and starts it again, each time with other workers, until it is done.
 
-usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--processes] [--damage] [--configured RESET] -- RUN-ARGUMENTS...
+usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--processes] [--cluster] [--damage] [--configured RESET] -- RUN-ARGUMENTS...
 
 Most ends are SIGKILL, which alone are counted; some are SIGTERM (which must exit with 0). With --processes every third start is a cluster of two processes, of which one
-is killed alone now and then. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts. The
+is killed alone now and then. With --cluster every start is one: two of its processes are killed, and counted, one after the other, each alone, and all must be started again;
+then the supervisor is killed, alone, and the others must end with it; each after another epoch is decided. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts.
 With --configured the sinks are those of the settings, OUT is their data directory, and the command RESET empties them. The
 output is for somebody else to compare; what is checked here is that every end is an expected one, and that at least N kills hit a run.
 """
@@ -21,6 +22,8 @@ from pathlib import Path
 
 STARTS = 400
 ATTEMPTS = 8
+# Seconds that what must happen may take, on a machine that has other things to do.
+PATIENCE = 120
 
 
 def damage(rnd, folder):
@@ -59,6 +62,45 @@ def children(pid):
         return []
 
 
+def lives(pid):
+    """Whether a process is there, and not just not yet collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def give_up(process, why):
+    os.killpg(process.pid, signal.SIGKILL)
+    sys.exit(f"{why}\n{process.communicate()[0].decode()[-3000:]}")
+
+
+def members(process, former):
+    """Waits for two processes that are none of the former ones; none where the run has come to its end."""
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None:
+        now = children(process.pid)
+        if len(now) == 2 and not former & set(now):
+            return now
+        if time.monotonic() > deadline:
+            give_up(process, "the supervisor does not start two processes")
+        time.sleep(0.01)
+    return []
+
+
+def goes_on(process, folder):
+    """Waits for another epoch, or the end."""
+
+    def newest():
+        return max((int(path.stem.split("-")[1]) for path in folder.glob("manifest-*.tg")), default=0)
+
+    before, deadline = newest(), time.monotonic() + PATIENCE
+    while process.poll() is None and newest() == before:
+        if time.monotonic() > deadline:
+            give_up(process, "no other epoch is decided")
+        time.sleep(0.01)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
@@ -67,6 +109,7 @@ def main():
     parser.add_argument("--kills", type=int, default=8)
     parser.add_argument("--patience", type=float, default=0.5, help="seconds that the first start lives, at most")
     parser.add_argument("--processes", action="store_true")
+    parser.add_argument("--cluster", action="store_true")
     parser.add_argument("--damage", action="store_true")
     parser.add_argument("--configured")
     parser.add_argument("arguments", nargs="+")
@@ -95,31 +138,55 @@ def attempt(options, rnd, patience):
     for start in range(STARTS):
         workers = rnd.choice([1, 2, 3, 8])
         run = ["run", *options.arguments, *to, "-w", str(workers)]
-        is_cluster = options.processes and start % 3 == 2
+        is_cluster = options.cluster or (options.processes and start % 3 == 2)
         command = [options.binary, *(["cluster", "2"] if is_cluster else []), *run]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=environment)
-        # Once there were enough kills it may come to its end.
-        limit = rnd.uniform(0.3, 1.0) * patience if kills < options.kills else 120
+        former = set()
+        while True:
+            if options.cluster and kills < options.kills:
+                goes_on(process, checkpoint / options.arguments[0])
+            # Once there were enough kills it may come to its end.
+            limit = rnd.uniform(0.3, 1.0) * patience if kills < options.kills else 120
+            try:
+                said, _ = process.communicate(timeout=limit)
+                if process.returncode != 0:
+                    sys.exit(f"start {start}, {workers} workers: exit code {process.returncode}\n{said.decode()[-3000:]}")
+                if kills < options.kills:
+                    print(f"done after {kills} kills, before {options.kills}: once more, with half the time")
+                    return False
+                print(f"done after {kills} kills in {start + 1} starts")
+                return True
+            except subprocess.TimeoutExpired:
+                pass
+            if not options.cluster or len(former) == 4:
+                break
+            # One dies, and the others of its start with it; what comes next is killed later.
+            now = members(process, former)
+            if now:
+                former |= set(now)
+                os.kill(rnd.choice(now), signal.SIGKILL)
+                kills += 1
+                members(process, former)
         patience *= 1.1
-        try:
-            said, _ = process.communicate(timeout=limit)
-            if process.returncode != 0:
-                sys.exit(f"start {start}, {workers} workers: exit code {process.returncode}\n{said.decode()[-3000:]}")
-            if kills < options.kills:
-                print(f"done after {kills} kills, before {options.kills}: once more, with half the time")
-                return False
-            print(f"done after {kills} kills in {start + 1} starts")
-            return True
-        except subprocess.TimeoutExpired:
-            pass
-        kind = rnd.random()
-        alone = children(process.pid) if is_cluster else []
+        kind = 0.0 if options.cluster else rnd.random()
+        alone = children(process.pid) if is_cluster and not options.cluster else []
         if alone and kind < 0.5:
             # One of two dies: the supervisor starts both again.
             os.kill(rnd.choice(alone), signal.SIGKILL)
             time.sleep(0.3)
         if kind < 0.8:
-            os.killpg(process.pid, signal.SIGKILL)
+            if options.cluster:
+                # Nobody would start the others again, and they are in the way of the next supervisor: they end by themselves.
+                left = children(process.pid)
+                process.kill()
+                deadline = time.monotonic() + 10
+                while any(lives(pid) for pid in left):
+                    if time.monotonic() > deadline:
+                        os.killpg(process.pid, signal.SIGKILL)
+                        sys.exit(f"start {start}: its processes outlive the supervisor")
+                    time.sleep(0.01)
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
             kills += 1
         else:
             process.send_signal(signal.SIGTERM)

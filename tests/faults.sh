@@ -9,39 +9,9 @@ cd "$(dirname "$0")/.."
 broker_and_postgres faults 19792 19893 15633
 # Partitions are not released by the clock, so the log alone says what the answer is, but for the partitions that are added: they are
 # found some seconds after their first records, which event time may have passed by then, and what was decided is repeated from the run's topic.
-bare+=(TIDEGATE_DATA="$work/data" TIDEGATE_CHECKPOINT="$work/data/checkpoint" TIDEGATE_KAFKA_REFRESH=3s TIDEGATE_IDLE_TIMEOUT=none)
-rows() { psql -c 'SELECT count(*) FROM page_view_counts' 2>/dev/null || echo 0; }
-log=$work/run.log
-run() { # ARGUMENTS...: in the background
-    "${bare[@]}" "$binary" run activity --epoch 100ms -w 2 "$@" >>"$log" 2>&1 &
-    runner=$!
-}
-fail() { tail -n 40 "$log" >&2; die "$*"; }
-until_true() { # SECONDS WHAT COMMAND...
-    local left=$(($1 * 5)) what=$2
-    shift 2
-    until "$@"; do
-        [ $((left -= 1)) -gt 0 ] || fail "it never came: $what"
-        kill -0 "$runner" 2>/dev/null || fail "the run has ended before: $what"
-        sleep 0.2
-    done
-}
-more_rows() { [ "$(rows)" -gt "$1" ]; }
-told() { grep -q "$1" "$log"; }
-
-# Two minutes of clicks, again and again, so that windows close all the time, until there is a file.
-keep_writing() {
-    local minute=60
-    while [ ! -e "$work/enough" ]; do
-        tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --seed $minute --records 2000 --span 2m \
-            --start "$(date -u -d "2026-01-01 $minute minutes" +%Y-%m-%dT%H:%M:%SZ)" || return 1
-        minute=$((minute + 2))
-        sleep 0.3
-    done
-}
-tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --partitions 3 --records 100000 --start 2026-01-01T00:00:00Z
-keep_writing >"$work/generate.log" 2>&1 &
-writer=$!
+bare+=(TIDEGATE_KAFKA_REFRESH=3s TIDEGATE_IDLE_TIMEOUT=none)
+live_activity --epoch 100ms -w 2
+clicks
 run
 until_true 60 'rows in PostgreSQL' more_rows 0
 
@@ -79,25 +49,14 @@ P
 until_true 60 'the new partitions' told 'new partitions'
 before=$(rows)
 until_true 60 'rows with the new partitions' more_rows "$before"
-touch "$work/enough"
-wait "$writer" || { cat "$work/generate.log" >&2; fail "the generator: exit code $?"; }
-kill -TERM "$runner"
-wait "$runner" || fail "exit code $? after SIGTERM"
 
 say 'the rest, and all of it compared with the replay'
-run --until-end
-wait "$runner" || fail "exit code $?"
-tidegate record "${servers[@]}" --topic user_activity --out "$work/recorded"
-tidegate record "${servers[@]}" --topic user_activity.idle --out "$work/decided"
-decided=$work/decisions.jsonl
-cat "$work"/decided/*.jsonl >"$decided"
+to_the_end
+decisions
 # Whoever was added was found late, and a partition that had nothing when the run stopped may have been let go once more.
 for added in 3 4; do grep -q "\"partition\":$added," "$decided" || fail "no decision about partition $added"; done
 if grep -v '"partition":[34],' "$decided"; then fail 'decisions about other partitions than the two that were added'; fi
-tidegate replay activity --fixture "$work/recorded" --out "$work/expected" -w 2 --idle "$decided" >/dev/null
-tidegate verify activity --fixture "$work/recorded" --postgres --idle "$decided"
-tidegate record "${servers[@]}" --topic enriched_activity --topic user_activity.late --topic user_activity.dlq --topic user_activity.idle --out "$work/written"
-"$python" tests/same_live.py "$work/expected" "$work/data" "$work/written"
+same_as_replay "$decided"
 
 say 'another topic of the same name is refused'
 "$python" tests/drop_topics.py "$KAFKA_BOOTSTRAP_SERVERS" enriched_activity

@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::args::{ClusterArgs, Global};
 use super::failure::{Failure, USAGE};
-use super::run::HEARTBEAT;
+use super::run::{HEARTBEAT, SUPERVISOR};
 use super::ui::Ui;
 
 /// How often the processes are looked at.
@@ -135,7 +135,7 @@ fn start(
         if let Some(config) = &global.config {
             command.arg("--config").arg(config);
         }
-        command.env(HEARTBEAT, &heartbeat);
+        command.env(HEARTBEAT, &heartbeat).env(SUPERVISOR, std::process::id().to_string());
         let child = command.spawn().map_err(|error| {
             Failure::running(format!("cannot start process {process}, {}: {error}", program.display()))
         })?;

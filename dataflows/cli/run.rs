@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tidegate::checkpoint::{CheckpointError, Manifest};
 use tidegate::ingest::{IdlePolicy, Interleave};
 use tidegate::kafka::{Properties, describe_topics};
@@ -32,8 +33,12 @@ use super::{banner, kafka, settings, web};
 /// The environment name of the file that a supervisor watches for signs of life.
 pub(crate) const HEARTBEAT: &str = "SUPERVISOR_HEARTBEAT_FILE";
 
+/// The environment name of the supervisor's process number.
+pub(crate) const SUPERVISOR: &str = "SUPERVISOR_PROCESS";
+
 /// Runs pipelines from their checkpoints.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failure> {
+    end_with_supervisor()?;
     let settings = settings(global)?;
     // Embedded sinks have their checkpoints beside them; configured ones where the settings say.
     let (out, checkpoint) = match &args.out {
@@ -196,6 +201,19 @@ fn tell_start(ui: &Ui, options: &Options, name: &str, decided: Option<&Manifest>
             ui.note(format_args!("{name}: going on after epoch {epoch} in {dir}, {read} records read"));
         }
     }
+}
+
+/// A process of a cluster ends with its supervisor, also by SIGKILL: nobody would start all again when one dies, and the next
+/// supervisor would be refused by their locks.
+fn end_with_supervisor() -> Result<(), Failure> {
+    let Ok(supervisor) = std::env::var(SUPERVISOR) else { return Ok(()) };
+    let told = set_parent_process_death_signal(Some(Signal::KILL));
+    told.map_err(|error| Failure::running(format!("cannot be told of the supervisor's end: {error}")))?;
+    // It may have gone before that.
+    if Pid::as_raw(getppid()).to_string() == supervisor {
+        return Ok(());
+    }
+    Err(Failure::running(format!("the supervisor, process {supervisor}, is gone")))
 }
 
 /// Touches the supervisor's file as long as the run shows life.

@@ -52,3 +52,77 @@ end_broker_and_postgres() {
     tests/services/postgres.sh wipe || :
     rm -rf "$work"
 }
+
+# After broker_and_postgres: activity live in the background, disturbed while it goes on, and at last compared with the replay of its log.
+# `live`, its flags; `with`, settings of the run alone; `log`, what it says; `runner`, its pid. Clicks go on until there is the file
+# $work/enough.
+live_activity() { # FLAGS... of every run
+    live=("$@") with=() log=$work/run.log
+    bare+=(TIDEGATE_DATA="$work/data" TIDEGATE_CHECKPOINT="$work/data/checkpoint")
+}
+run() { # FLAGS...
+    "${bare[@]}" "${with[@]}" "$binary" run activity "${live[@]}" "$@" >>"$log" 2>&1 &
+    runner=$!
+}
+fail() { tail -n 40 "$log" >&2; die "$*"; }
+until_true() { # SECONDS WHAT COMMAND...
+    local left=$(($1 * 5)) what=$2
+    shift 2
+    until "$@"; do
+        [ $((left -= 1)) -gt 0 ] || fail "it never came: $what"
+        kill -0 "$runner" 2>/dev/null || fail "the run has ended before: $what"
+        sleep 0.2
+    done
+}
+rows() { psql -c 'SELECT count(*) FROM page_view_counts' 2>/dev/null || echo 0; }
+more_rows() { [ "$(rows)" -gt "$1" ]; }
+told() { grep -q "$1" "$log"; }
+# Two minutes of clicks, again and again, so that windows close all the time; of so many users as the file $work/users says: a user's
+# clicks all lie in one partition.
+users() { printf '%s\n' "$1" >"$work/users.new" && mv "$work/users.new" "$work/users"; } # N
+keep_writing() {
+    local minute=60
+    while [ ! -e "$work/enough" ]; do
+        tidegate generate activity "${servers[@]}" --topic user_activity --users "$(cat "$work/users")" --seed $minute --records 2000 --span 2m \
+            --start "$(date -u -d "2026-01-01 $minute minutes" +%Y-%m-%dT%H:%M:%SZ)" || return 1
+        minute=$((minute + 2))
+        sleep 0.3
+    done
+}
+clicks() { # the first ones, and then more and more in the background
+    tidegate generate activity "${servers[@]}" --topic user_activity --users 3000 --partitions 3 --records 100000 --start 2026-01-01T00:00:00Z
+    users 3000
+    keep_writing >"$work/generate.log" 2>&1 &
+    writer=$!
+}
+# No more clicks, the run stopped by SIGTERM, and one more that reads the rest.
+to_the_end() {
+    touch "$work/enough"
+    wait "$writer" || { cat "$work/generate.log" >&2; fail "the generator: exit code $?"; }
+    kill -TERM "$runner"
+    wait "$runner" || fail "exit code $? after SIGTERM"
+    run --until-end
+    wait "$runner" || fail "exit code $?"
+}
+recorded() { # NAME TOPIC...: what is in the topics, in $work/NAME
+    local name=$1 topics=() topic
+    shift
+    for topic in "$@"; do topics+=(--topic "$topic"); done
+    rm -rf "${work:?}/$name"
+    tidegate record "${servers[@]}" "${topics[@]}" --out "$work/$name"
+}
+decisions() { # about idle partitions, in the file `decided`
+    recorded decided user_activity.idle
+    decided=$work/decisions.jsonl
+    cat "$work"/decided/*.jsonl >"$decided"
+}
+# Tables, topics and the lake are what the replay of the log gives, with the decisions about idle partitions where there are such.
+same_as_replay() { # [FILE]
+    local idle=() topics=(enriched_activity user_activity.late user_activity.dlq)
+    [ $# = 0 ] || { idle=(--idle "$1") && topics+=(user_activity.idle); }
+    recorded recorded user_activity
+    tidegate replay activity --fixture "$work/recorded" --out "$work/expected" -w 2 "${idle[@]}" >/dev/null
+    tidegate verify activity --fixture "$work/recorded" --postgres "${idle[@]}"
+    recorded written "${topics[@]}"
+    "$python" tests/same_live.py "$work/expected" "$work/data" "$work/written"
+}
