@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tidegate::checkpoint::{
     CheckpointError, Committer, DirStore, Manifest, Pen, Recovered, S3Store, Store, backoff,
-    claim_generation, newest, recover,
+    claim_generation, newest, recover, still_ours,
 };
 use tidegate::delivery::{Deliver, EarlyRows, Tallies};
 use tidegate::ingest::{IdleDecision, IdlePolicy, Interleave, Ledger};
@@ -325,6 +325,7 @@ fn run_once(
         lead = Some(pen);
         sinks = Some(opened);
     }
+    let generation = lead.as_ref().map(|pen| pen.generation);
     let output_count = pipeline.outputs().len();
     let tallies = Arc::new(start.tallies(output_count));
     run.board().tallied(&tallies);
@@ -348,6 +349,13 @@ fn run_once(
             grown = watch.and_then(Watch::grown);
             outcome
         });
+        // What a run trips over whose files another one has removed is not what has to be mended.
+        if let Some(ours) = generation
+            && !matches!(outcome, Ok(Outcome::Finished | Outcome::Stopped(_)))
+            && let Err(taken @ CheckpointError::TakenOver { .. }) = still_ours(&*ground.store, ours)
+        {
+            return Err(taken.into());
+        }
         (outcome?, None)
     };
     drop(pen);
@@ -433,6 +441,23 @@ impl Ground {
         let found = recover(&*self.store, Some(&*self.mirror), pipeline.name(), &schema, spill)?;
         for warning in found.iter().flat_map(|found| &found.warnings) {
             tracing::warn!("checkpoint: {warning}; using what is whole");
+        }
+        if let Some(Recovered { decided, base, .. }) = &found
+            && base.as_ref().is_none_or(|base| base.epoch < decided.epoch)
+        {
+            let whole = base.as_ref().map_or_else(
+                || "no state is whole: the log is read again from its beginning".to_owned(),
+                |base| {
+                    format!(
+                        "the newest whole state is that of epoch {}: the log is read again from there",
+                        base.epoch
+                    )
+                },
+            );
+            tracing::warn!(
+                "checkpoint: {whole} to the end of epoch {}, which stays as it was decided",
+                decided.epoch
+            );
         }
         Start::of(found, source)
     }

@@ -1,5 +1,7 @@
 //! `tidegate checkpoint list|show|verify`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tidegate::checkpoint::{Found, Manifest, survey};
 use tidegate::time;
@@ -37,10 +39,10 @@ fn bytes(found: &Found) -> u64 {
 }
 
 fn damages(found: &Found) -> Vec<String> {
-    let manifest = found.manifest.as_ref().err().map(|damage| format!("{}: {damage}", found.name));
+    let manifest = found.copies.iter().map(|(name, damage)| format!("{name}: {damage}"));
     let state =
         found.state.iter().filter_map(|(name, state)| Some(format!("{name}: {}", state.as_ref().err()?)));
-    manifest.into_iter().chain(state).collect()
+    manifest.chain(state).collect()
 }
 
 fn list(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> {
@@ -133,7 +135,10 @@ fn describe(manifest: &Manifest) -> Value {
 }
 
 fn verify(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> {
-    let damages: Vec<String> = found.iter().flat_map(damages).collect();
+    // A file that several checkpoints need is one file.
+    let mut damages: Vec<String> = found.iter().flat_map(damages).collect();
+    let mut named = BTreeSet::new();
+    damages.retain(|damage| named.insert(damage.clone()));
     if args.json {
         print_json(ui, &json!({"checkpoints": found.len(), "damages": damages}))?;
     } else {

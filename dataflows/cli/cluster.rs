@@ -31,6 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const MINUTE: Duration = Duration::from_secs(60);
 
 struct Member {
+    process: usize,
     child: Child,
     heartbeat: PathBuf,
     beat: Option<Vec<u8>>,
@@ -125,6 +126,8 @@ fn start(
     let mut members = Vec::new();
     for process in numbers.here.clone() {
         let heartbeat = scratch.join(format!("heartbeat-{process}"));
+        // The last sign of life of the one before is none of this one.
+        drop(std::fs::remove_file(&heartbeat));
         let mut command = Command::new(program);
         command.args(&args.command);
         command.arg("-n").arg(numbers.all.to_string()).arg("-p").arg(process.to_string());
@@ -139,7 +142,7 @@ fn start(
         let child = command.spawn().map_err(|error| {
             Failure::running(format!("cannot start process {process}, {}: {error}", program.display()))
         })?;
-        members.push(Member { child, heartbeat, beat: None, seen: Instant::now() });
+        members.push(Member { process, child, heartbeat, beat: None, seen: Instant::now() });
     }
     Ok(members)
 }
@@ -168,7 +171,8 @@ fn watch(ui: &Ui, args: &ClusterArgs, members: &mut [Member], stopping: &AtomicB
             }
         }
         let mut running = false;
-        for (process, member) in members.iter_mut().enumerate() {
+        for member in members.iter_mut() {
+            let process = member.process;
             match member.child.try_wait() {
                 Ok(None) => running = true,
                 Ok(Some(status)) if status.success() => continue,

@@ -221,7 +221,8 @@ fn heartbeat(run: &Arc<Run>, beating: &Arc<AtomicBool>) {
     let Some(path) = std::env::var_os(HEARTBEAT) else { return };
     let (run, beating) = (Arc::clone(run), Arc::clone(beating));
     std::thread::spawn(move || {
-        let mut last = u64::MAX;
+        // The first sign comes when the processes have joined: how long they wait for one another is a matter of its own.
+        let mut last = run.beats();
         while beating.load(Ordering::SeqCst) {
             let beats = run.beats();
             if std::mem::replace(&mut last, beats) != beats {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::frame::pack;
+use super::recover::still_ours;
 use super::{CheckpointError, Manifest, PartitionCut, StateFile, Store};
 use crate::delivery::{Deliver, EarlyRows, OutputTally};
 use crate::ingest::{Counts, IdleDecision};
@@ -215,11 +216,16 @@ impl Pen {
             wall_us,
         };
         let bytes = manifest.pack().map_err(|damage| self.unwritable(epoch, &damage))?;
-        for name in Manifest::names(epoch) {
-            self.write(&name, &bytes)?;
-        }
-        if let Some(mirror) = self.mirror.clone() {
-            self.retried(None, || mirror.write(&Manifest::names(epoch)[0], &bytes))?;
+        let (store, generation) = (Arc::clone(&self.store), self.generation);
+        let [name, copy] = Manifest::names(epoch);
+        let mut places = vec![(Arc::clone(&store), name.clone()), (Arc::clone(&store), copy)];
+        places.extend(self.mirror.iter().map(|mirror| (Arc::clone(mirror), name.clone())));
+        for (place, name) in places {
+            self.retried(None, || {
+                // Of an epoch that somebody else may have decided since.
+                still_ours(&*store, generation)?;
+                place.write(&name, &bytes)
+            })?;
         }
         self.commit(epoch, &manifest.staged)?;
         let size = bytes.len() as u64 + manifest.state.iter().map(|file| file.bytes).sum::<u64>();

@@ -34,7 +34,7 @@ pub use commit::{Decided, Decision, IdleLines, Pen, backoff};
 pub use committer::{Committer, Inline, Threaded};
 pub use frame::{Damage, VERSION, pack, unpack};
 pub use manifest::{Manifest, PartitionCut, StateFile};
-pub use recover::{Found, Recovered, claim_generation, newest, recover, survey};
+pub use recover::{Found, Recovered, claim_generation, newest, recover, still_ours, survey};
 #[cfg(feature = "s3")]
 pub use s3::S3Store;
 pub use store::{DirStore, Store};
@@ -73,6 +73,16 @@ pub enum CheckpointError {
         wanted: String,
         /// What to do.
         hint: String,
+    },
+    /// A newer run has taken over, which the lock of this one's place has not kept out: this one must stop.
+    #[error("the checkpoint in {place} was taken over by generation {newer}; this run is generation {ours}")]
+    TakenOver {
+        /// The place.
+        place: String,
+        /// Our generation.
+        ours: u64,
+        /// The newest that was claimed.
+        newer: u64,
     },
     /// It was written by a later version of tidegate.
     #[error(

@@ -30,6 +30,8 @@ pub struct Found {
     pub name: String,
     /// What it says, or what is wrong with it.
     pub manifest: Result<Manifest, Damage>,
+    /// What is wrong with any of its copies: what is decided must not hang on one of them.
+    pub copies: Vec<(String, Damage)>,
     /// Each of its state files, and what is wrong with it.
     pub state: Vec<(String, Result<u64, Damage>)>,
 }
@@ -41,7 +43,7 @@ impl Found {
     }
 }
 
-/// Looks at every manifest of `store` and at all its state, newest first; the copies only where the first is damaged.
+/// Looks at every manifest of `store`, in each copy, and at all its state, newest first.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -54,7 +56,13 @@ pub fn survey(store: &dyn Store) -> Result<Vec<Found>, CheckpointError> {
             let whole = read_state(store, &file.name)?.map(|_| file.bytes);
             state.push((file.name.clone(), whole));
         }
-        found.push(Found { epoch, name, manifest, state });
+        let mut copies = Vec::new();
+        for name in Manifest::names(epoch) {
+            if let Err(damage) = read_copy(store, &name, epoch)? {
+                copies.push((name, damage));
+            }
+        }
+        found.push(Found { epoch, name, manifest, copies, state });
     }
     Ok(found)
 }
@@ -70,20 +78,23 @@ pub(super) fn read_manifest(
 ) -> Result<(String, Result<Manifest, Damage>), CheckpointError> {
     let mut first = None;
     for name in Manifest::names(epoch) {
-        let manifest = match store.read(&name)? {
-            None => Err(Damage::Damaged("it is missing".to_owned())),
-            Some(bytes) => Manifest::unpack(&bytes),
-        };
-        match manifest {
-            Ok(manifest) if manifest.epoch == epoch => return Ok((name, Ok(manifest))),
-            Ok(manifest) => {
-                let what = format!("it is named {epoch} and holds {}", manifest.epoch);
-                first.get_or_insert((name, Err(Damage::Damaged(what))));
-            }
+        match read_copy(store, &name, epoch)? {
+            Ok(manifest) => return Ok((name, Ok(manifest))),
             Err(damage) => drop(first.get_or_insert((name, Err(damage)))),
         }
     }
     Ok(first.unwrap_or_else(|| (String::new(), Err(Damage::Damaged("it is missing".to_owned())))))
+}
+
+fn read_copy(store: &dyn Store, name: &str, epoch: u64) -> Result<Result<Manifest, Damage>, CheckpointError> {
+    let manifest = match store.read(name)? {
+        None => Err(Damage::Damaged("it is missing".to_owned())),
+        Some(bytes) => Manifest::unpack(&bytes),
+    };
+    Ok(manifest.and_then(|manifest| match manifest.epoch {
+        of if of == epoch => Ok(manifest),
+        of => Err(Damage::Damaged(format!("it is named {epoch} and holds {of}"))),
+    }))
 }
 
 pub(super) fn read_state(
@@ -192,14 +203,30 @@ fn check(
     Ok(())
 }
 
+/// Whether `generation` is still the newest that was claimed. A lock can end without its holder hearing of it, as on storage
+/// that machines share: whoever stood still meanwhile finds out here, and not by the sinks alone.
+///
+/// # Errors
+/// [`CheckpointError::TakenOver`] when a newer one was claimed; otherwise when the store cannot be read.
+pub fn still_ours(store: &dyn Store, generation: u64) -> Result<(), CheckpointError> {
+    let newest = newest_generation(&store.names()?);
+    if newest > generation {
+        return Err(CheckpointError::TakenOver { place: store.place(), ours: generation, newer: newest });
+    }
+    Ok(())
+}
+
+fn newest_generation(names: &[String]) -> u64 {
+    names.iter().filter_map(|name| name.strip_prefix("generation-")?.parse().ok()).max().unwrap_or(0)
+}
+
 /// Claims the next generation: a number that no other start of this run has or will have.
 ///
 /// # Errors
 /// When the store refuses.
 pub fn claim_generation(store: &dyn Store, newest_known: u64) -> Result<u64, CheckpointError> {
     let names = store.names()?;
-    let claimed = names.iter().filter_map(|name| name.strip_prefix("generation-")?.parse::<u64>().ok());
-    let mut next = claimed.max().unwrap_or(0).max(newest_known) + 1;
+    let mut next = newest_generation(&names).max(newest_known) + 1;
     while !store.create(&format!("generation-{next:010}"), b"")? {
         next += 1;
     }

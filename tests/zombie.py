@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""A run that is taken for dead and is not: it stands still in the middle of an epoch, another one takes over and goes on, and then it
+wakes up. It must commit nothing.
+
+usage: zombie.py [--configured] TEST BINARY LOG UNDISTURBED PLACE [-- RUN-ARGUMENTS...]
+
+TEST says where in its epoch it stands still:
+  staged    its output is staged, and nothing is decided
+  deciding  its state is written, its manifest is not
+  decided   its manifest is written, and no sink has committed it: whoever takes over commits it
+  sending   other sinks have committed it, and Kafka has not (with --configured)
+LOG is a fixture of activity that takes some seconds, UNDISTURBED what its replay has left; with --configured they are not looked at,
+the input and the sinks are those of the settings and RUN-ARGUMENTS, and what is left is for somebody else to compare.
+PLACE, a directory, is made, and removed at the end, but for what a configured run has left in it.
+
+Two runs on one machine are kept apart by locks, which end with their processes: the one that takes over is refused as long as the other
+stands still. On storage that several machines share, a lock ends with its lease, and the one that stood still does not hear of it. Here
+the lock's files are removed, which comes to the same.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+from steps import Run, epochs, same, wait_for
+
+# How many epochs more the one that takes over decides before the other wakes up, how long its epochs are, and whether it is killed then:
+# whoever comes after it finds what the other may have written.
+ROUNDS = [(3, "50ms", False), (0, "1s", True)]
+
+
+class Place:
+    def __init__(self, options):
+        self.options, self.work = options, options.place
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        self.out = self.work / "out"
+        self.checkpoint = (self.out / "checkpoint" if options.configured else self.work / "out.checkpoint") / "activity"
+        self.mirror = self.out / ".tidegate/manifests/activity"
+        self.locks = [self.checkpoint / "lock", self.out / ".tidegate/lock"]
+        self.starts = 0
+
+    def start(self, epoch="50ms", batch="64"):
+        self.starts += 1
+        to = options_of(self.options, self.out)
+        environment = {**os.environ, "TIDEGATE_DATA": str(self.out), "TIDEGATE_CHECKPOINT": str(self.checkpoint.parent)}
+        command = [self.options.binary, "run", *to, "--web", "off", "--epoch", epoch, "--batch", batch, "-w", str(1 + self.starts % 2)]
+        return Run(command, self.work / f"start-{self.starts}.log", env=environment if self.options.configured else None)
+
+    def decided(self):
+        return max(epochs(self.checkpoint), default=0)
+
+    def found(self, name):
+        """Every file or directory of this name: while a run goes on, what is looked through may go."""
+        walked = [(folder, folders + files) for folder, folders, files in os.walk(self.out) if Path(folder).parent.name != "staging"]
+        return [Path(folder) / name for folder, names in walked if name in names]
+
+    def staged(self):
+        folders = [name for staging in self.found("staging") for name in os.listdir(staging)]
+        return max((int(name.split("-")[0]) for name in folders), default=0)
+
+    def holds_only_its_places(self, run):
+        """Whoever stands still with a lock of a sink holds up everybody: that is another trial than this."""
+        held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        own = {path.stat().st_ino for path in self.locks}
+        return all(int(words[5].split(":")[2]) in own for words in held if words[4] == str(run.process.pid))
+
+    def stands_still(self, run, where):
+        """Stops the run at a place: looks until it is there, stops it, and looks again."""
+        seen = where()
+        if not seen:
+            return None
+        run.process.send_signal(signal.SIGSTOP)
+        wait_for("it is stopped", lambda: Path(f"/proc/{run.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T")
+        if where() == seen and self.holds_only_its_places(run):
+            return seen
+        run.process.send_signal(signal.SIGCONT)
+        return None
+
+    def marks(self):
+        """The newest epoch in each embedded sink."""
+        found = [json.loads(path.read_text())["epoch"] or 0 for path in self.found("mark.json")]
+        if (tables := self.out / "tables.sqlite").exists():
+            rows = sqlite3.connect(f"file:{tables}?mode=ro", uri=True).execute("SELECT epoch FROM tidegate_epochs").fetchall()
+            found += [epoch or 0 for (epoch,) in rows]
+        return found
+
+    def content(self):
+        """Every file but those that no reader looks at: of what is staged, and of what is not whole yet."""
+        found = {}
+        for root in (self.out, self.checkpoint):
+            for path in root.rglob("*"):
+                if path.is_file() and "staging" not in path.parts and path.suffix not in (".tmp", ".sqlite-shm"):
+                    found[str(path.relative_to(self.work))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+
+def options_of(options, out):
+    return options.arguments if options.configured else ["activity", "--fixture", options.log, "--out", out]
+
+
+def where(test, place):
+    """What tells that a run is at the place that the test is about: the epoch, or nothing."""
+    of_ours = f"-{place.starts}.tg"
+
+    def staged():
+        # The one before is all done, and of this one nothing is written to the checkpoint yet.
+        epoch, decided = place.staged(), place.decided()
+        done = decided in epochs(place.mirror) and set(place.marks()) == {decided}
+        begun = any(place.checkpoint.glob(f"*-{decided + 1:010}*"))
+        return epoch if epoch == decided + 1 and done and not begun else None
+
+    def deciding():
+        epoch = place.decided() + 1
+        return epoch if (place.checkpoint / f"delta-{epoch:010}{of_ours}").exists() else None
+
+    def decided():
+        epoch = place.decided()
+        return epoch if epoch and epoch not in epochs(place.mirror) and epoch not in place.marks() else None
+
+    def sending():
+        epoch, marks = place.decided(), place.marks()
+        return epoch if epoch and max(marks, default=0) == epoch > min(marks) else None
+
+    return {"staged": staged, "deciding": deciding, "decided": decided, "sending": sending}[test]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("test")
+    parser.add_argument("binary")
+    parser.add_argument("log")
+    parser.add_argument("undisturbed")
+    parser.add_argument("place", type=Path)
+    parser.add_argument("--configured", action="store_true")
+    parser.add_argument("arguments", nargs="*")
+    options = parser.parse_args()
+    place, runs = Place(options), []
+    try:
+        run = place.start()
+        runs.append(run)
+        for more, epoch, killed in ROUNDS:
+            begun = place.decided()
+            wait_for("epochs are decided", lambda: place.decided() >= begun + 2, runs=[run])
+            at = wait_for(f"it is at: {options.test}", lambda: place.stands_still(run, where(options.test, place)), runs=[run])
+            zombie = run
+            place.start().ends(2, "is in use by another process")
+            place.starts -= 1
+            for lock in place.locks:
+                lock.unlink()
+            run = place.start(epoch)
+            runs.append(run)
+            wait_for("the next one goes on", lambda: all(mark >= at + more for mark in place.marks()), runs=[run])
+            # Stopped too, so that whatever changes is the zombie's doing.
+            wait_for("the next one pauses", lambda: place.stands_still(run, place.decided), runs=[run])
+            before = place.content()
+            zombie.process.send_signal(signal.SIGCONT)
+            zombie.ends(1, "error: ")
+            print(f"epoch {at}, then {place.decided()}: {[line for line in zombie.said().splitlines() if line.startswith('error')][-1]}")
+            after = place.content()
+            changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+            if options.test == "decided":
+                # Further copies of what it had decided itself, and what all have made visible, are as good as those that were there.
+                changed = [name for name in changed if f"manifest-{at:010}" not in name]
+            if changed:
+                zombie.fail(f"it has changed {changed}")
+            if killed:
+                run.kill()
+                run = place.start()
+                runs.append(run)
+            run.process.send_signal(signal.SIGCONT)
+        begun = place.decided()
+        wait_for("it goes on", lambda: place.decided() > begun, runs=[run])
+        run.process.send_signal(signal.SIGTERM)
+        run.ends(0)
+        # The rest, as fast as can be.
+        place.start("200ms", "4096").ends(0)
+        if not options.configured:
+            same(options.undisturbed, place.out)
+            shutil.rmtree(place.work)
+    finally:
+        for run in runs:
+            run.kill()
+
+
+main()
