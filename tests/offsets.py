@@ -8,7 +8,7 @@ usage: offsets.py delete BROKERS TOPIC PARTITION:OFFSET...   removes the records
        offsets.py cut RECORDED OUT PARTITION:FROM-TO...       the recording without these offsets; TO is not among them
        offsets.py transactions BROKERS TOPIC                  another producer's transactions, of which the last stays open until a
                                                               line comes on standard input, and is then committed
-       offsets.py skewed BROKERS TOPIC HOURS                  in partition 0 a record every two seconds over so many hours of event time, in
+       offsets.py skewed BROKERS TOPIC HOURS                  in partition 0 a record a second over so many hours of event time, in
                                                               partition 1 those of the first minute
        offsets.py follow BROKERS TOPIC HOURS                  what partition 1 has after its first minute
 """
@@ -129,17 +129,17 @@ def transactions(brokers, topic):
 
 def skewed(brokers, topic, hours):
     producer = Producer({"bootstrap.servers": brokers})
-    for n in range(int(hours) * 1800):
-        send(producer, topic, 0, n * 2, n % 500, f"/{n % 20}")
-    for n in range(30):
-        send(producer, topic, 1, n * 2, 1000 + n % 500, f"/{n % 20}")
+    for n in range(int(hours) * 3600):
+        send(producer, topic, 0, n, n % 500, f"/{n % 20}")
+    for n in range(60):
+        send(producer, topic, 1, n, 1000 + n % 500, f"/{n % 20}")
     flushed(producer)
 
 
 def follow(brokers, topic, hours):
     producer = Producer({"bootstrap.servers": brokers})
-    for n in range(30, int(hours) * 1800):
-        send(producer, topic, 1, n * 2, 1000 + n % 500, f"/{n % 20}")
+    for n in range(60, int(hours) * 3600):
+        send(producer, topic, 1, n, 1000 + n % 500, f"/{n % 20}")
     flushed(producer)
 
 

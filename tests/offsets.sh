@@ -3,6 +3,7 @@
 # that never has a record, and one that is far ahead in event time. What a run leaves is what a replay of just those records gives.
 # Called by tests/run.
 # usage: tests/offsets.sh     TIDEGATE_BINARY   the program (default: the release build)
+#   OFFSETS_PARTS   functions below, with spaces between, to try a part alone (default: all)
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
 python=$(python_venv)
@@ -10,8 +11,9 @@ apt_for curl curl kcat kcat
 own_place offsets
 KAFKA_PORT=$(free_port 22120) && KAFKA_CONTROLLER_PORT=$(free_port 22140)
 export KAFKA_PORT KAFKA_CONTROLLER_PORT
-runner=''
 finish() {
+    # What commands said is in the log of the part.
+    [ $? = 0 ] || [ ! -s "${log:-}" ] || tail -n 40 "$log" >&2
     kill_jobs
     tests/services/kafka.sh wipe || :
     rm -rf "$work"
@@ -21,19 +23,19 @@ tests/services/kafka.sh start
 export KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:$KAFKA_PORT
 servers=(--bootstrap-servers "$KAFKA_BOOTSTRAP_SERVERS")
 offsets() { "$python" tests/offsets.py "$@"; }
-fail() { [ ! -s "$log" ] || tail -n 40 "$log" >&2; die "$*"; }
+fail() { die "$topic: $*"; }
 
 # Each part has a topic, and so a checkpoint and an output, of its own. Partitions are not released by the clock, so the log alone says
 # what the answer is.
 without=("${bare[@]}")
 part() { # TOPIC SETTING...
-    topic=$1 log=$work/$1.log out=$work/$1
+    topic=$1 log=$work/$1.log out=$work/$1 partitions=3
     say "$topic"
     bare=("${without[@]}" TIDEGATE_ACTIVITY_TOPIC="$1" TIDEGATE_IDLE_TIMEOUT=none "${@:2}")
 }
-made() { tidegate generate activity "${servers[@]}" --topic "$topic" --partitions 3 --users 500 --start 2026-01-01T00:00:00Z "$@" 2>>"$log"; }
+made() { tidegate generate activity "${servers[@]}" --topic "$topic" --partitions "$partitions" --users 500 --start 2026-01-01T00:00:00Z "$@" 2>>"$log"; }
 recorded() { tidegate record "${servers[@]}" --topic "$topic" --out "$1" "${@:2}" 2>>"$log"; } # DIR FLAGS...
-replayed() { tidegate replay activity --fixture "$1" --out "$2" -w 2 >/dev/null 2>>"$log"; } # FIXTURE OUT
+replayed() { tidegate replay activity --fixture "$1" --out "$2" -w 2 "${@:3}" >/dev/null 2>>"$log"; } # FIXTURE OUT FLAGS...
 run() { tidegate run activity --out "$out" --epoch 100ms --web off "$@" >>"$log" 2>&1; }
 begun() { # FLAGS...: in the background, with a page
     page=$(free_port 22160)
@@ -42,15 +44,15 @@ begun() { # FLAGS...: in the background, with a page
 }
 stopped() {
     kill -TERM "$runner"
-    wait "$runner" || fail "$topic: exit code $? after SIGTERM"
+    wait "$runner" || fail "exit code $? after SIGTERM"
 }
 same() { # RECORDED LEFT-OUT...: the output is what the recording without these offsets gives
     local left
     rm -rf "$out.cut" "$out.expected"
     left=$(offsets cut "$1" "$out.cut" "${@:2}")
-    replayed "$out.cut" "$out.expected" || fail "$topic: the replay has failed"
-    "$python" tests/same_output.py "$out.expected" "$out" activity live || fail "$topic: not what the replay gives"
-    [ "$(summary)" = "$left" ] || fail "$topic: $(summary) records were read, and there are $left"
+    replayed "$out.cut" "$out.expected" || fail "the replay has failed"
+    "$python" tests/same_output.py "$out.expected" "$out" activity live || fail "not what the replay gives"
+    [ "$(summary)" = "$left" ] || fail "$(summary) records were read, and there are $left"
 }
 summary() { "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["pipelines"]["activity"]["read"])' "$out/summary.json"; }
 afresh() { rm -rf "$out" "$out.checkpoint"; }
@@ -67,8 +69,8 @@ until_true() { # WHAT COMMAND...
     local left=300 what=$1
     shift
     until "$@"; do
-        [ $((left -= 1)) -gt 0 ] || fail "$topic: it never came: $what"
-        kill -0 "$runner" 2>/dev/null || fail "$topic: the run has ended before: $what"
+        [ $((left -= 1)) -gt 0 ] || fail "it never came: $what"
+        kill -0 "$runner" 2>/dev/null || fail "the run has ended before: $what"
         sleep 0.1
     done
 }
@@ -187,9 +189,78 @@ for (name,) in tables.execute("SELECT name FROM sqlite_master WHERE type = 'tabl
 P
 )
 
-earliest
-by_offset
-by_time
-latest
-retention
+transactions() { # of another producer: committed, aborted, and one that stays open for a while; partition 2 never has a record
+    local end=() open copy=$work/segments forms decided
+    # Here partitions are released, those that have been read to their end.
+    part transactions TIDEGATE_IDLE_TIMEOUT=1s
+    made --records 0
+    coproc producer { exec "$python" tests/offsets.py transactions "$KAFKA_BOOTSTRAP_SERVERS" "$topic" 2>>"$log"; }
+    local to=${producer[1]} other=$producer_PID word
+    read -r word <&"${producer[0]}" && [ "$word" = open ] || fail 'the other producer has failed'
+    # 800 records of eight transactions, and their markers, come before the open one.
+    open=$((8 * 100 + 8))
+    read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
+    [ "${end[*]}" = "0:$((open + 1 + 200)) 1:$((open + 200)) 2:0" ] || fail "the topic ends at ${end[*]}"
+    begun -w 2
+    until_true 'the open transaction, and the end beside it' has_read "0:$open" "${end[1]}" 2:0
+    until_true 'the release of the partitions that have ended' released 1 2
+    some_epochs
+    is source_partition_released 0 0 || fail 'a partition with an open transaction was released'
+    has_read "0:$open" || fail 'it has read on behind an open transaction'
+    # A recording made meanwhile ends there too: what lies behind is not yet decided.
+    recorded "$out.meanwhile"
+    [ "$(cat "$out.meanwhile"/*.jsonl | wc -l)" = $((4 * 200 + 200)) ] || fail 'a recording beside the open transaction has not what is committed'
+    echo commit >&"$to"
+    wait "$other" || fail 'the other producer could not commit'
+    # Its own marker is one more.
+    until_true 'the end, when the transaction was committed' has_read "0:$((${end[0]#*:} + 1))"
+    stopped
+    recorded "$out.recorded"
+    run --until-end || fail "exit code $?"
+# What was released and has had no more records when it ended may be decided once more, and is part of the answer.
+    if grep -v '"partition":[12],' "$out/topics/$topic.idle.jsonl"; then fail 'a decision about a partition that was never released'; fi
+    decided=(--idle "$out/topics/$topic.idle.jsonl")
+    # Of both that the script counts: four transactions of 200, one of 1, 400 of the other's, and none of what was aborted.
+    [ "$(summary)" = $((4 * 200 + 1 + 400)) ] || fail "$(summary) records were read"
+    if grep -rl aborted "$out/topics" "$out.recorded"; then fail 'what was aborted was seen'; fi
+    # The recording, kcat's, and the broker's own files say the same.
+    mkdir "$out.kcat" "$copy"
+    kcat -C -q -e -J -b "$KAFKA_BOOTSTRAP_SERVERS" -t "$topic" >"$out.kcat/all.jsonl" 2>>"$log"
+    cp -r "$TIDEGATE_SERVICES_DIR/kafka/data/$topic"-[012] "$copy"
+    for forms in "$out.recorded" "$out.kcat" "$copy"; do
+        rm -rf "$out.expected"
+        replayed "$forms" "$out.expected" "${decided[@]}" || fail "the replay of $forms has failed"
+        "$python" tests/same_output.py "$out.expected" "$out" activity live || fail "not what the replay of $forms gives"
+    done
+}
+released() { local of; for of in "$@"; do is source_partition_released "$of" 1 || return 1; done; }
+
+ahead() { # one partition is hours ahead of the other: it is not read further than event time goes, and in the end nothing is missing
+    local end=() held now hours=8
+    part ahead
+    partitions=2 && made --records 0
+    offsets skewed "$KAFKA_BOOTSTRAP_SERVERS" "$topic" $hours
+    read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
+    # A partition a worker.
+    begun -w 2
+    until_true 'the end of the partition that is behind' has_read "${end[1]}"
+    some_epochs
+    held=$(figure source_position_offset 0)
+    some_epochs
+    now=$(figure source_position_offset 0)
+    say "held at $held of ${end[0]#*:} records"
+    [ "$held" = "$now" ] || fail "it was read on from $held to $now"
+    [ "$held" -lt $((${end[0]#*:} / 4)) ] || fail "it was read to $held"
+    is watermark_holds_frontier 1 1 || fail 'the page does not say who holds event time back'
+    offsets follow "$KAFKA_BOOTSTRAP_SERVERS" "$topic" $hours
+    until_true 'the rest of the partition that was held' has_read "${end[0]}"
+    stopped
+    run --until-end -w 3 || fail "exit code $?"
+    recorded "$out.recorded" --packed zstd
+    rm -rf "$out.expected"
+    replayed "$out.recorded" "$out.expected"
+    "$python" tests/same_output.py "$out.expected" "$out" activity live || fail 'not what the replay gives'
+}
+
+for name in ${OFFSETS_PARTS:-earliest by_offset by_time latest retention transactions ahead}; do "$name"; done
 say 'offsets: each run has read what it was to read'
