@@ -112,6 +112,19 @@ refused_start() { # TEXT WHERE
     [ "$status" = 1 ] && grep -qF "$1" "$log" || fail "--start $2: exit code $status"
     [ ! -e "$out/summary.json" ] || fail "--start $2: it has read"
 }
+restarted() { # by the same command, as a unit file has it: what retention has taken since was read before
+    local end=()
+    part restarted
+    made --records 6000
+    recorded "$out.recorded"
+    read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
+    begun --start "$topic-0:100"
+    until_true 'the end of what is there' has_read "${end[@]}"
+    stopped
+    offsets delete "$KAFKA_BOOTSTRAP_SERVERS" "$topic" 0:500
+    run --until-end --start "$topic-0:100" || fail "started again where its first start began: exit code $?"
+    same "$out.recorded" 0:0-100
+}
 by_time() { # in each partition the first record that is not before it
     local ms
     part by-time
@@ -262,5 +275,5 @@ ahead() { # one partition is hours ahead of the other: it is not read further th
     "$python" tests/same_output.py "$out.expected" "$out" activity live || fail 'not what the replay gives'
 }
 
-for name in ${OFFSETS_PARTS:-earliest by_offset by_time latest retention transactions ahead}; do "$name"; done
+for name in ${OFFSETS_PARTS:-earliest by_offset restarted by_time latest retention transactions ahead}; do "$name"; done
 say 'offsets: each run has read what it was to read'
