@@ -187,6 +187,12 @@ retention() { # it passes what a stopped run has not read: of partition 0 some, 
     # Told to skip them, it goes on without them and says how many.
     : >"$log"
     bare+=(TIDEGATE_KAFKA_LOST_RECORDS=skip)
+    begun
+    until_true 'the end, without what is gone' has_read "${end[@]}"
+    # docs/live.md: "it goes on without them, and counts them".
+    curl -sS "http://127.0.0.1:$page/metrics" | grep -qE '^tidegate_[a-z_]*(lost|skipped|gone)[a-z_]*\{[^}]*partition="0"[^}]*\} 321$' ||
+        fail 'no metric counts what is gone'
+    stopped
     run --until-end || fail "exit code $?"
     same "$out.recorded" "0:${read[0]#*:}-$at" "1:${read[1]#*:}-${end[1]#*:}"
     grep -qE "$topic-0: skipped 321 offsets, ${read[0]#*:} to $((at - 1))" "$log" && grep -q "$topic-1: skipped $((${end[1]#*:} - ${read[1]#*:})) offsets" "$log" ||
