@@ -29,11 +29,11 @@ fail() { die "$topic: $*"; }
 # what the answer is.
 without=("${bare[@]}")
 part() { # TOPIC SETTING...
-    topic=$1 log=$work/$1.log out=$work/$1 partitions=3
+    topic=$1 log=$work/$1.log out=$work/$1 partitions=3 begin=2026-01-01T00:00:00Z
     say "$topic"
     bare=("${without[@]}" TIDEGATE_ACTIVITY_TOPIC="$1" TIDEGATE_IDLE_TIMEOUT=none "${@:2}")
 }
-made() { tidegate generate activity "${servers[@]}" --topic "$topic" --partitions "$partitions" --users 500 --start 2026-01-01T00:00:00Z "$@" 2>>"$log"; }
+made() { tidegate generate activity "${servers[@]}" --topic "$topic" --partitions "$partitions" --users 500 --start "$begin" "$@" 2>>"$log"; }
 recorded() { tidegate record "${servers[@]}" --topic "$topic" --out "$1" "${@:2}" 2>>"$log"; } # DIR FLAGS...
 replayed() { tidegate replay activity --fixture "$1" --out "$2" -w 2 "${@:3}" >/dev/null 2>>"$log"; } # FIXTURE OUT FLAGS...
 run() { tidegate run activity --out "$out" --epoch 100ms --web off "$@" >>"$log" 2>&1; }
@@ -149,11 +149,11 @@ latest() { # what comes after the first start is read, also what comes while nob
     begun --start latest
     until_true 'the end of what was there' has_read "${before[@]}"
     some_epochs
-    made --records 3000 --seed 2
+    begin=2026-01-01T01:00:00Z && made --records 3000 --seed 2
     read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
     until_true 'the end of what came then' has_read "${end[@]}"
     kill -9 "$runner" && wait "$runner" 2>/dev/null || :
-    made --records 3000 --seed 3
+    begin=2026-01-01T02:00:00Z && made --records 3000 --seed 3
     run --start latest --until-end -w 2 || fail "exit code $?"
     recorded "$out.recorded"
     same "$out.recorded" "${before[@]/:/:0-}"
@@ -167,7 +167,7 @@ retention() { # it passes what a stopped run has not read: of partition 0 some, 
     begun
     until_true 'the end of what was there' has_read "${read[@]}"
     stopped
-    made --records 6000 --seed 2
+    begin=2026-01-01T01:00:00Z && made --records 6000 --seed 2
     read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
     recorded "$out.recorded"
     at=$((${read[0]#*:} + 321))
