@@ -295,8 +295,9 @@ fn run_once(
     let run = Arc::new(run.with_checkpoints().with_idle(job.idle.clone()));
     let start = ground.recover(&**pipeline, &**source)?;
     run.board().identify(identity(&**pipeline, &options.cluster));
-    if let Some(decided) = &start.decided {
-        source.resume(&decided.input)?;
+    match &start.decided {
+        Some(decided) => source.resume(&decided.input)?,
+        None => source.begin()?,
     }
     started(&**pipeline, &run, start.decided.as_ref());
 

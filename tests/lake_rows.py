@@ -58,7 +58,9 @@ def rows(lake, files):
 
 def multiset(lake, by_list):
     files = found(lake) if by_list else listed(lake)
-    return collections.Counter(tuple(sorted(row.items())) for row in rows(lake, files))
+    # A column that a file does not have is null in its rows.
+    present = ([pair for pair in row.items() if pair[1] is not None] for row in rows(lake, files))
+    return collections.Counter(tuple(sorted(row)) for row in present)
 
 
 def compare(wanted, got, by_list):
@@ -68,7 +70,8 @@ def compare(wanted, got, by_list):
     for name, some in (("missing", missing), ("too many", surplus)):
         if some:
             row = dict(next(iter(some)))
-            print(f"  {sum(some.values())} {name}, such as cycle {row['cycle']} at {row['window_start']}")
+            which = f"cycle {row['cycle']} at {row['window_start']}" if "cycle" in row else row
+            print(f"  {sum(some.values())} {name}, such as {which}")
     return not missing and not surplus and bool(wanted)
 
 

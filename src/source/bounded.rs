@@ -44,6 +44,10 @@ impl Source for Bounded {
         InputMark { ends: ids.zip(self.ends()).collect(), ..self.inner.mark() }
     }
 
+    fn begin(&self) -> Result<(), SourceError> {
+        self.inner.begin()
+    }
+
     /// Takes over the former ends. What has come behind them is not part of this input.
     fn resume(&self, former: &InputMark) -> Result<(), SourceError> {
         self.inner.resume(former)?;

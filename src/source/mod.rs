@@ -83,6 +83,14 @@ pub trait Source: Send + Sync {
         InputMark::default()
     }
 
+    /// Begins with an input of which there is no checkpoint.
+    ///
+    /// # Errors
+    /// When it cannot begin where it was told to.
+    fn begin(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Goes on with the input that a checkpoint was of.
     ///
     /// # Errors

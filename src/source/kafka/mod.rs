@@ -19,8 +19,8 @@ mod start;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -123,6 +123,8 @@ pub struct KafkaSource {
     topics: Vec<TopicInfo>,
     partitions: Vec<PartitionInfo>,
     skipped: Arc<AtomicU64>,
+    /// Why a run without a checkpoint cannot begin where it was told to.
+    no_start: Mutex<Option<SourceError>>,
 }
 
 impl KafkaSource {
@@ -140,7 +142,14 @@ impl KafkaSource {
             partitions.push(PartitionInfo { id, records_hint, from_offset: earliest });
         }
         let settings = Arc::new(settings);
-        Ok(KafkaSource { settings, client, topics, partitions, skipped: Arc::default() })
+        Ok(KafkaSource {
+            settings,
+            client,
+            topics,
+            partitions,
+            skipped: Arc::default(),
+            no_start: Mutex::default(),
+        })
     }
 
     /// Each topic's identity, for the checkpoint; left out where the brokers know none (before Kafka 2.8).
@@ -166,14 +175,22 @@ impl KafkaSource {
         start.resolve(&self.client, &self.settings, &self.partitions)
     }
 
-    /// The same source, which a run without a checkpoint begins to read at `start`.
+    /// The same source, which a run without a checkpoint begins to read at `start`. Where that cannot be, [`Source::begin`] says so:
+    /// a run with a checkpoint is not concerned.
     ///
     /// # Errors
-    /// As [`KafkaSource::resolve_start`].
+    /// As [`KafkaSource::resolve_start`], but for records that are gone or not there.
     pub fn starting_at(mut self, start: &Start) -> Result<KafkaSource, SourceError> {
-        let offsets = self.resolve_start(start)?;
-        for (info, offset) in self.partitions.iter_mut().zip(offsets) {
-            info.from_offset = offset;
+        match self.resolve_start(start) {
+            Ok(offsets) => {
+                for (info, offset) in self.partitions.iter_mut().zip(offsets) {
+                    info.from_offset = offset;
+                }
+            }
+            Err(error @ (SourceError::Gone { .. } | SourceError::Replaced { .. })) => {
+                self.no_start = Mutex::new(Some(error));
+            }
+            Err(error) => return Err(error),
         }
         Ok(self)
     }
@@ -228,6 +245,11 @@ impl Source for KafkaSource {
     fn mark(&self) -> InputMark {
         let starts = self.partitions.iter().map(|info| (info.id.clone(), info.from_offset)).collect();
         InputMark { topic_ids: self.topic_ids(), ends: BTreeMap::new(), starts }
+    }
+
+    fn begin(&self) -> Result<(), SourceError> {
+        let why = self.no_start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        why.map_or(Ok(()), Err)
     }
 
     fn resume(&self, former: &InputMark) -> Result<(), SourceError> {

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# activity's lake and its checkpoints in S3 (SeaweedFS), under a run that is killed at random moments and goes on with other workers: the
+# lake that is read back, and all else that it leaves, is the undisturbed one. Called by tests/run.
+# usage: tests/lake_s3.sh     TIDEGATE_BINARY   the program (default: the release build)
+#   LAKE_S3_KILLS (3)  how often it is killed
+cd "$(dirname "$0")/.."
+. tests/services/live.sh
+python=$(python_venv)
+own_place lake-s3
+export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
+S3_PORT=$(free_port 18240) SEAWEEDFS_MASTER_PORT=$(free_port 19240) SEAWEEDFS_VOLUME_PORT=$(free_port 18260) SEAWEEDFS_FILER_PORT=$(free_port 18280)
+finish() {
+    kill_jobs
+    tests/services/seaweedfs.sh wipe || :
+    rm -rf "$work"
+}
+trap finish EXIT
+tests/services/seaweedfs.sh start
+eval "$(tests/services/seaweedfs.sh env)"
+
+# Three days, so that the lake has several folders; members of one's own, which are columns of their own, from the second on.
+fixture=$work/log
+mkdir "$fixture"
+for day in 1 2 3; do
+    tidegate generate activity --fixture "$work/day" --records 20000 --partitions 3 --users 3000 --seed $day --span 2h --start "2026-01-0${day}T22:30:00Z" 2>/dev/null
+    "$python" - "$work/day" "$fixture" $day <<'P'
+import json, pathlib, sys
+day, fixture, number = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
+for path in day.glob("*.jsonl"):
+    # A partition goes on where the day before has left it.
+    target = fixture / path.name
+    offset = sum(1 for _ in target.open()) if target.exists() else 0
+    with target.open("a") as out:
+        for line in path.open():
+            record = json.loads(line)
+            record["offset"] = offset
+            if number > 1 and offset % 10 == 0:
+                payload = json.loads(record["payload"])
+                record["payload"] = json.dumps({**payload, f"campaign_{number}": offset})
+            offset += 1
+            out.write(json.dumps(record) + "\n")
+P
+    rm -rf "$work/day"
+done
+tidegate replay activity --fixture "$fixture" --out "$work/expected" -w 2 >/dev/null 2>&1
+
+# A run that is done before it was killed often enough is begun anew: nothing of it may be in the bucket any more.
+cat >"$work/bucket.py" <<'P'
+import os, sys
+from pyarrow import fs
+s3 = fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"], region="us-east-1")
+if sys.argv[1] == "empty":
+    for entry in s3.get_file_info(fs.FileSelector("tidegate")):
+        s3.delete_dir(entry.path) if entry.type == fs.FileType.Directory else s3.delete_file(entry.path)
+else:
+    fs.copy_files("tidegate/" + sys.argv[2], sys.argv[3], source_filesystem=s3)
+P
+bucket() { "$python" "$work/bucket.py" "$@"; }
+sinks=(TIDEGATE_ACTIVITY_SINKS_TABLES=sqlite TIDEGATE_ACTIVITY_SINKS_TOPICS=files TIDEGATE_ACTIVITY_SINKS_LAKE=s3://tidegate/clicks)
+"${bare[@]}" "${sinks[@]}" "$python" tests/crash.py "$binary" "$work/data" 21 --kills "${LAKE_S3_KILLS:-3}" --patience 2 \
+    --configured "'$python' '$work/bucket.py' empty" -- activity --fixture "$fixture" --epoch 100ms --web off --checkpoint s3://tidegate/checkpoint
+
+# Read back: by its manifests and by its files.
+bucket copy clicks "$work/lake"
+"$python" tests/lake_rows.py compare "$work/expected/lake/activity" "$work/lake" --list
+"$python" tests/lake_rows.py compare "$work/expected/lake/activity" "$work/lake"
+[ ! -e "$work/data/lake" ] || die 'there is a lake on this disk too'
+mkdir -p "$work/data/lake" && cp -r "$work/lake" "$work/data/lake/activity"
+"$python" tests/same_output.py "$work/expected" "$work/data"
+[ "$(find "$work/lake" -maxdepth 1 -name 'event_date=*' | wc -l)" -ge 3 ] || die 'the lake has not a folder a day'
+# As DuckDB reads it, files of different columns together.
+"$python" - "$work/lake" "$work/data/summary.json" <<'P'
+import json, sys
+import duckdb
+figures = json.load(open(sys.argv[2]))["pipelines"]["activity"]
+columns = "count(*), count(DISTINCT event_date), count(x_campaign_2), count(x_campaign_3)"
+found = duckdb.sql(f"SELECT {columns} FROM read_parquet('{sys.argv[1]}/event_date=*/*.parquet', hive_partitioning = true, union_by_name = true)").fetchall()[0]
+print("DuckDB:", found)
+assert found[0] == figures["accepted"] > 0 and found[1] >= 3 and found[2] and found[3], (found, figures["accepted"])
+P
+tidegate checkpoint show --checkpoint s3://tidegate/checkpoint --pipeline activity | grep -q '"finished": true' || die 'the checkpoint in S3 is not that of a finished run'
+tidegate checkpoint verify --checkpoint s3://tidegate/checkpoint --pipeline activity
+[ ! -e "$work/data/checkpoint" ] || [ -z "$(find "$work/data/checkpoint" -name 'manifest-*')" ] || die 'there are checkpoints on this disk too'
+say 'lake-s3: the lake of activity in S3 is the undisturbed one'
