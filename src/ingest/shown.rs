@@ -45,7 +45,10 @@ impl Shown {
     /// States where it stands in its log, of which `seen` records were shown.
     pub(super) fn position(&self, last_offset: Option<i64>, seen: u64, lane: Option<LaneStatus>) {
         match (lane, last_offset) {
-            (Some(status), _) => self.board.position(status.position, status.end),
+            (Some(status), _) => {
+                self.board.position(status.position, status.end);
+                self.board.lost(status.lost);
+            }
             (None, Some(last)) => {
                 // What a recording holds is known roughly, and what is left of it as well.
                 let left = i64::try_from(self.records_hint.saturating_sub(seen)).unwrap_or(0);

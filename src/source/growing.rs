@@ -179,7 +179,7 @@ impl Reader for GrowingReader {
         let Lane { log, next, at_end, .. } = &self.0[lane];
         let log = log.lock();
         let position = next.checked_sub(1).and_then(|last| log.records.get(last)).map_or(0, |r| r.offset + 1);
-        Some(LaneStatus { position, end: None, at_end: *at_end })
+        Some(LaneStatus { position, end: None, at_end: *at_end, lost: 0 })
     }
 
     fn confirm_end(&mut self, lane: usize) -> bool {

@@ -185,6 +185,8 @@ pub struct LaneStatus {
     pub end: Option<i64>,
     /// Everything up to `end` was read, nothing waits in a buffer, and no open transaction hides records.
     pub at_end: bool,
+    /// Offsets that the reader has passed over because their records were gone.
+    pub lost: u64,
 }
 
 impl LaneStatus {

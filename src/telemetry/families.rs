@@ -56,6 +56,8 @@ families! {
         "records that went to the dead letters, by reason";
     DUPLICATE = "tidegate_source_records_duplicate_total" Counter PARTITION,
         "records whose offset had been read before, skipped";
+    LOST = "tidegate_source_offsets_lost_total" Counter PARTITION,
+        "offsets passed over because retention had deleted their records (lost_records: skip)";
     POSITION = "tidegate_source_position_offset" Gauge PARTITION,
         "the next offset to be read";
     END = "tidegate_source_end_offset" Gauge PARTITION,

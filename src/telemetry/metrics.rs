@@ -202,6 +202,7 @@ impl Sheet {
                 (&families::LATE, count(partition.late)),
                 (&families::IDLE, count(partition.idle)),
                 (&families::DUPLICATE, count(partition.duplicate_offsets)),
+                (&families::LOST, count(partition.lost)),
                 (&families::POSITION, partition.position.map(|offset| offset as f64)),
                 (&families::END, partition.end.map(|offset| offset as f64)),
                 (&families::LAG, partition.lag.and_then(count)),

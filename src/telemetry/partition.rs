@@ -33,6 +33,7 @@ pub struct PartitionBoard {
     late: AtomicU64,
     idle: AtomicU64,
     duplicate_offsets: AtomicU64,
+    lost: AtomicU64,
     rejected: [AtomicU64; Reason::ALL.len()],
     watermark_us: AtomicI64,
     position: AtomicI64,
@@ -51,6 +52,7 @@ impl PartitionBoard {
             late: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             duplicate_offsets: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             rejected: Default::default(),
             watermark_us: AtomicI64::new(UNKNOWN),
             position: AtomicI64::new(UNKNOWN),
@@ -109,6 +111,11 @@ impl PartitionBoard {
         self.duplicate_offsets.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// States how many offsets have been passed over because their records were gone.
+    pub fn lost(&self, lost: u64) {
+        self.lost.store(lost, Ordering::Relaxed);
+    }
+
     /// Counts a record that was set aside.
     pub fn rejected(&self, reason: Reason) {
         self.rejected[reason as usize].fetch_add(1, Ordering::Relaxed);
@@ -133,6 +140,7 @@ impl PartitionBoard {
             late: count(&self.late),
             idle: count(&self.idle),
             duplicate_offsets: count(&self.duplicate_offsets),
+            lost: count(&self.lost),
             rejected: rejected
                 .map(|(reason, n)| (reason.as_str().to_owned(), count(n)))
                 .filter(|(_, n)| *n > 0)
@@ -168,6 +176,8 @@ pub struct PartitionView {
     pub idle: u64,
     /// Repeated offsets.
     pub duplicate_offsets: u64,
+    /// Offsets passed over because their records were gone.
+    pub lost: u64,
     /// Records set aside, by reason; only reasons that occurred.
     pub rejected: BTreeMap<String, u64>,
     /// The watermark, in microseconds since the epoch; `None` before the first record.

@@ -134,7 +134,7 @@ fn records_that_are_gone_end_the_run_or_are_counted() {
             take(&mut *reader, 0, 100, &mut read)?;
             assert!(Instant::now() < deadline);
         }
-        Ok::<_, SourceError>((texts(&read), source.skipped()))
+        Ok::<_, SourceError>((texts(&read), reader.status(0).unwrap().lost))
     };
     let error = read(&settings).expect_err("7 to 39 are gone");
     assert!(matches!(error, SourceError::Gone { position: 7, earliest: 40, .. }), "{error}");

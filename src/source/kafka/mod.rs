@@ -19,7 +19,6 @@ mod start;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -122,7 +121,6 @@ pub struct KafkaSource {
     client: BaseConsumer<Watch>,
     topics: Vec<TopicInfo>,
     partitions: Vec<PartitionInfo>,
-    skipped: Arc<AtomicU64>,
     /// Why a run without a checkpoint cannot begin where it was told to.
     no_start: Mutex<Option<SourceError>>,
 }
@@ -142,14 +140,7 @@ impl KafkaSource {
             partitions.push(PartitionInfo { id, records_hint, from_offset: earliest });
         }
         let settings = Arc::new(settings);
-        Ok(KafkaSource {
-            settings,
-            client,
-            topics,
-            partitions,
-            skipped: Arc::default(),
-            no_start: Mutex::default(),
-        })
+        Ok(KafkaSource { settings, client, topics, partitions, no_start: Mutex::default() })
     }
 
     /// Each topic's identity, for the checkpoint; left out where the brokers know none (before Kafka 2.8).
@@ -222,11 +213,6 @@ impl KafkaSource {
         let new = ids(&now).into_iter().filter(|id| !known(id));
         Ok(new.map(|id| PartitionInfo { id, records_hint: 0, from_offset: 0 }).collect())
     }
-
-    /// How many offsets were skipped so far because their records were gone.
-    pub fn skipped(&self) -> u64 {
-        self.skipped.load(Ordering::Relaxed)
-    }
 }
 
 impl Source for KafkaSource {
@@ -261,7 +247,7 @@ impl Source for KafkaSource {
             return Ok(None);
         }
         let source = KafkaSource::open((*self.settings).clone())?;
-        Ok(Some(Arc::new(KafkaSource { skipped: Arc::clone(&self.skipped), ..source })))
+        Ok(Some(Arc::new(source)))
     }
 
     /// Asks the brokers for the ends, and reads nothing.
@@ -287,8 +273,7 @@ impl Source for KafkaSource {
             starts.push((partition, info.id.clone(), from_offset));
         }
         let client = self.settings.client(starts.len())?;
-        let (settings, skipped) = (Arc::clone(&self.settings), Arc::clone(&self.skipped));
-        Ok(Box::new(KafkaReader::start(client, settings, skipped, starts.into_iter())?))
+        Ok(Box::new(KafkaReader::start(client, Arc::clone(&self.settings), starts.into_iter())?))
     }
 }
 

@@ -1,7 +1,6 @@
 //! A worker's cursor over its partitions: a lane for each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -28,7 +27,6 @@ pub(super) struct KafkaReader {
     lanes: Vec<Lane>,
     client: Arc<BaseConsumer<Watch>>,
     settings: Arc<Settings>,
-    skipped: Arc<AtomicU64>,
     batches: u32,
 }
 
@@ -41,6 +39,8 @@ struct Lane {
     position: i64,
     /// The offset at which the partition ended when it was last read to its end.
     end: Option<i64>,
+    /// See [`LaneStatus::lost`].
+    lost: u64,
 }
 
 impl KafkaReader {
@@ -48,17 +48,16 @@ impl KafkaReader {
     pub(super) fn start(
         client: BaseConsumer<Watch>,
         settings: Arc<Settings>,
-        skipped: Arc<AtomicU64>,
         assigned: impl Iterator<Item = (usize, Partition, i64)>,
     ) -> Result<KafkaReader, SourceError> {
         let client = Arc::new(client);
         let lanes = assigned.map(|(index, id, position)| {
             let log = Log::start(&client, &id.topic, id.number, position)
                 .map_err(|code| refused(format!("to read {id}"), code))?;
-            Ok(Lane { index, id, log, position, end: None })
+            Ok(Lane { index, id, log, position, end: None, lost: 0 })
         });
         let lanes = lanes.collect::<Result<_, SourceError>>()?;
-        Ok(KafkaReader { lanes, client, settings, skipped, batches: 0 })
+        Ok(KafkaReader { lanes, client, settings, batches: 0 })
     }
 
     /// Hears what the client has to say.
@@ -111,7 +110,7 @@ impl KafkaReader {
 
     /// The broker does not have the offset that was asked for.
     fn out_of_range(&mut self, lane: usize) -> Result<(), SourceError> {
-        let Lane { id, log, position, .. } = &mut self.lanes[lane];
+        let Lane { id, log, position, lost: all_lost, .. } = &mut self.lanes[lane];
         let bounds = self.client.fetch_watermarks(&id.topic, id.number, self.settings.timeout);
         let Ok((earliest, end)) = bounds else {
             // Nobody answers now: ask for the same offset again.
@@ -121,7 +120,7 @@ impl KafkaReader {
             (None, _) => *position,
             (Some(SourceError::Gone { .. }), OutOfRange::Skip) => {
                 let lost = (earliest - *position).unsigned_abs();
-                self.skipped.fetch_add(lost, Ordering::Relaxed);
+                *all_lost += lost;
                 tracing::warn!(
                     "{id}: skipped {lost} offsets, {position} to {}: they are gone, and the policy is skip",
                     earliest - 1
@@ -186,12 +185,12 @@ impl Reader for KafkaReader {
     }
 
     fn status(&self, lane: usize) -> Option<LaneStatus> {
-        let Lane { log, position, end, .. } = &self.lanes[lane];
+        let Lane { log, position, end, lost, .. } = &self.lanes[lane];
         // The end lies behind the last record where a transaction's marker stands there.
         let position = end.map_or(*position, |end| end.max(*position));
         let known = log.high_watermark();
         let at_end = log.is_empty() && *end == Some(position) && known.is_none_or(|known| known <= position);
-        Some(LaneStatus { position, end: known.or(*end), at_end })
+        Some(LaneStatus { position, end: known.or(*end), at_end, lost: *lost })
     }
 
     fn confirm_end(&mut self, lane: usize) -> bool {

@@ -121,7 +121,7 @@ fn each_lane_shows_its_partition_in_order_from_the_given_offset() {
         assert_eq!(reader.lane_partitions(lane), [lane]);
         assert_eq!(read_to_end(&mut *reader, lane, 700), values(lane as i32, from..2_500));
         let status = reader.status(lane).unwrap();
-        assert_eq!(status, LaneStatus { position: 2_500, end: Some(2_500), at_end: true });
+        assert_eq!(status, LaneStatus { position: 2_500, end: Some(2_500), at_end: true, lost: 0 });
         assert!(reader.confirm_end(lane));
     }
 }
