@@ -31,6 +31,21 @@ fn killed_anywhere_it_leaves_what_an_undisturbed_run_leaves() {
     assert!(told.deaths > done / 2, "{told:?}: too few died");
 }
 
+/// The first life dies before each of its steps in turn, the next ones as they are drawn: nothing lies between the steps that a seed
+/// happens to choose. Some seeds, since each is of one log, one mode and one number of workers.
+#[test]
+fn killed_before_each_of_its_steps_it_leaves_what_an_undisturbed_run_leaves() {
+    let simulator = Simulator::new(30).unwrap();
+    // Few by default; every one where simulations are asked for.
+    let apart = if std::env::var_os("SIMULATIONS").is_some() { 1 } else { 23 };
+    for seed in 0..3 {
+        let of = |step| simulator.run_to(seed, step, Plant::None).unwrap_or_else(|error| panic!("{error}"));
+        let killed = (0..).step_by(apart).map_while(of).count();
+        println!("seed {seed}: killed before {killed} of its steps, each {apart} apart");
+        assert!(killed * apart > 50, "{killed}: a life has more steps");
+    }
+}
+
 #[test]
 fn seed_says_everything_that_happens() {
     let simulator = Simulator::new(60).unwrap();
