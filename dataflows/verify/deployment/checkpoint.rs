@@ -50,6 +50,9 @@ fn whole(place: &dyn std::fmt::Display, found: &[Found]) -> Check {
         let state = found.state.iter();
         damages.extend(state.filter_map(|(name, state)| Some(format!("{name}: {}", state.as_ref().err()?))));
     }
+    // Several manifests may need one file.
+    damages.sort();
+    damages.dedup();
     if damages.is_empty() {
         let newest = found.first().map_or(0, |found| found.epoch);
         let says = format!("{} in {place} are whole, the newest of epoch {newest}", found.len());

@@ -146,12 +146,13 @@ impl Around {
         self.after.keys().next_back().copied().unwrap_or(0)
     }
 
-    /// The manifest that says what a sink has, whose newest epoch with output is `epoch`; `None` where it is kept no more, or
-    /// the sink lacks something that is decided.
+    /// The manifest that says what a sink has, whose newest epoch with output is `epoch`: that of the epoch, or else one that was
+    /// decided before the look and adds nothing, as all between them. `None` where it is kept no more, or the sink lacks something.
     fn of(&self, sink: &str, epoch: u64) -> Option<&Manifest> {
         let (_, manifest) = self.after.range(epoch..).next()?;
         let adds = manifest.staged.iter().any(|(name, staged)| name == sink && staged.has_output());
-        (manifest.epoch == epoch || !adds).then_some(manifest)
+        let adds_nothing = self.before.contains_key(&manifest.epoch) && !adds;
+        (manifest.epoch == epoch || adds_nothing).then_some(manifest)
     }
 }
 
@@ -203,5 +204,7 @@ mod tests {
         assert_eq!([of(3), of(5), of(6), of(7), of(8)], [Some(5), Some(5), Some(6), Some(7), None]);
         // What lacks epoch 6 is not judged by it.
         assert_eq!(super::tests::around(&all[1..], &all[1..]).of("s", 3).map(|m| m.epoch), None);
+        // What was decided since may stand behind epochs that are kept no more.
+        assert_eq!(super::tests::around(&[], &all).of("s", 3).map(|m| m.epoch), None);
     }
 }
