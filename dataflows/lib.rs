@@ -23,7 +23,7 @@
 //! | [`set_aside`] | late records and dead letters, read back and put before a pipeline again |
 //! | [`simulate`] | a run that is killed before any of its steps, in memory and by a seed |
 //! | [`transit`] | GTFS-Realtime feeds, entity by entity, into Delta tables |
-//! | [`verify`] | tables of a run against what the log gives |
+//! | [`verify`] | what a run has left against what the log gives, and a deployment as it stands |
 //! | [`web`] | what a run shows of itself: metrics, health, an API and a page |
 
 pub mod activity;

@@ -113,6 +113,18 @@ impl Pipelines {
         Arc::new(Iot { config: self.iot.clone(), stage })
     }
 
+    /// Whether a live run of the pipeline called `name` writes rows of windows or sessions that are still open.
+    pub fn updates(&self, name: &str) -> bool {
+        let Pipelines { activity, iot, hydraulic, transit } = self;
+        match name {
+            "iot" => iot.update_every.is_some(),
+            "hydraulic" => hydraulic.update_every.is_some(),
+            "transit" => transit.update_every.is_some() || transit.update_sessions,
+            "activity" => activity.update_every.is_some() || activity.update_sessions,
+            _ => false,
+        }
+    }
+
     /// The same, from the stage on at which the fixture in `dir` enters.
     ///
     /// # Errors

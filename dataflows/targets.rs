@@ -58,6 +58,16 @@ pub enum LakeTarget {
     At(Location),
 }
 
+impl LakeTarget {
+    /// What manifests call its sink.
+    pub fn sink(&self) -> String {
+        match self {
+            LakeTarget::Embedded => "lake".to_owned(),
+            LakeTarget::At(location) => format!("lake at {location}"),
+        }
+    }
+}
+
 /// Where topic lines go.
 #[derive(Clone, Debug)]
 pub enum TopicTarget {
@@ -145,10 +155,7 @@ impl Targets {
                     opened.add(&name, sink, |opened| &mut opened.lake);
                     continue;
                 }
-                let name = match target {
-                    LakeTarget::Embedded => "lake".to_owned(),
-                    LakeTarget::At(location) => format!("lake at {location}"),
-                };
+                let name = target.sink();
                 let open = |tables: &[DeltaTable]| {
                     retry(&backoff, stopping, || self.open_delta(target, out, dir, pipeline.name(), tables))
                 };
@@ -173,16 +180,16 @@ impl Targets {
         dir: &str,
         pipeline: &str,
     ) -> Result<(String, AnySink<LakeBatch>), SinkError> {
-        let (name, root) = match target {
-            LakeTarget::Embedded => ("lake".to_owned(), out.join(dir)),
-            LakeTarget::At(Location::Dir(root)) => (format!("lake at {}", root.display()), root.clone()),
+        let root = match target {
+            LakeTarget::Embedded => out.join(dir),
+            LakeTarget::At(Location::Dir(root)) => root.clone(),
             LakeTarget::At(location) => {
                 let place = storage::open(location, &self.credentials).map_err(|error| error.of(pipeline))?;
                 let sink = RemoteLake::open(place, out, pipeline)?;
-                return Ok((format!("lake at {location}"), Box::new(sink)));
+                return Ok((target.sink(), Box::new(sink)));
             }
         };
-        Ok((name, Box::new(ParquetLake::open(&root, pipeline, self.durability)?)))
+        Ok((target.sink(), Box::new(ParquetLake::open(&root, pipeline, self.durability)?)))
     }
 
     fn open_delta(

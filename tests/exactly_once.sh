@@ -29,7 +29,17 @@ updating=(TIDEGATE_ACTIVITY_UPDATE_EVERY=20ms TIDEGATE_ACTIVITY_UPDATE_SESSIONS=
 # A supervisor that is killed leaves what it had in the directory of temporary files.
 "${bare[@]}" "${updating[@]}" TMPDIR="$work" "$python" tests/crash.py "$binary" "$work/data" 11 --kills "${EXACTLY_ONCE_KILLS:-$kills}" --patience 1.5 "${how[@]}" \
     --configured "bash '$work/reset'" -- activity --until-end --epoch 100ms
-tidegate verify activity --fixture "$work/recorded" --postgres
+# With the settings of the run: its lake and its checkpoint are where they say.
+verify() { "${bare[@]}" TIDEGATE_DATA="$work/data" TIDEGATE_CHECKPOINT="$work/data/checkpoint" "$binary" verify activity "$@"; }
+verify --fixture "$work/recorded" --postgres --lake --topics >"$work/agrees" || { cat "$work/agrees"; die "verify: exit code $?"; }
+cat "$work/agrees"
+[ "$(grep -c ': agrees, ' "$work/agrees")" = 8 ] || die 'not all of four tables, a lake and three topics were compared'
+verify --deployment --deep --max-lag 0 >"$work/stands" || { cat "$work/stands"; die "verify --deployment: exit code $?"; }
+cat "$work/stands"
+for what in 'ok    input user_activity: 5 partitions, 0 offsets behind' 'ok    sink postgres: ' 'ok    sink lake: ' 'ok    sink kafka: ' \
+    'ok    table page_view_counts in postgres: ' 'ok    offsets in lake, user_activity-4: all' 'ok    output topics: '; do
+    grep -qF -- "$what" "$work/stands" || die "a whole deployment: it does not say: $what"
+done
 tidegate record "${servers[@]}" --topic enriched_activity --topic user_activity.late --topic user_activity.dlq --out "$work/written"
 "$python" tests/same_live.py "$work/expected" "$work/data" "$work/written"
 # The rest is about tables alone, whoever wrote them.
@@ -44,4 +54,38 @@ cat "$work/differs"
 [ "$status" = 1 ] || die "tables that differ: exit code $status"
 for what in '1 altered' '1 missing' '1 unexpected' 'page_url=/nowhere view_count=7'; do
     grep -q -- "$what" "$work/differs" || die "it does not say: $what"
+done
+
+say 'so is what is wrong with topics, and with a deployment'
+"$python" - "$KAFKA_BOOTSTRAP_SERVERS" <<'P'
+import sys
+from confluent_kafka import Producer
+producer = Producer({"bootstrap.servers": sys.argv[1]})
+producer.produce("enriched_activity", value=b'{"from":"somebody"}', key=b"somebody", partition=3)
+assert producer.flush(60) == 0
+P
+status=0 && verify --fixture "$work/recorded" --topics >"$work/differs" 2>&1 || status=$?
+cat "$work/differs"
+[ "$status" = 1 ] || die "topics that differ: exit code $status"
+for what in 'enriched_activity (kafka): DIFFERS' '1 unexpected' 'partition=3' 'user_activity.late (kafka): agrees' 'user_activity.dlq (kafka): agrees'; do
+    grep -qF -- "$what" "$work/differs" || die "it does not say: $what"
+done
+# A topic goes, and the offset of the sink's own group is set beyond what the checkpoint decides, as a run of another checkpoint would.
+"$python" - "$KAFKA_BOOTSTRAP_SERVERS" <<'P'
+import sys
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+for done in AdminClient({"bootstrap.servers": sys.argv[1]}).delete_topics(["user_activity.late"], operation_timeout=60).values():
+    done.result()
+consumer = Consumer({"bootstrap.servers": sys.argv[1], "group.id": "tidegate-activity-topics", "enable.auto.commit": False})
+mark = TopicPartition("enriched_activity", 0, 1_000_000, '{"epoch":1000000,"generation":1000}')
+consumer.commit(offsets=[mark], asynchronous=False)
+consumer.close()
+P
+status=0 && verify --deployment >"$work/differs" 2>&1 || status=$?
+cat "$work/differs"
+[ "$status" = 1 ] || die "a deployment that is wrong: exit code $status"
+for what in 'WRONG table active_users in postgres: ' 'WRONG sink kafka: it stands at epoch 1000000' 'WRONG output topics: not there: user_activity.late' \
+    'ok    sink postgres: ' 'ok    table user_sessions in postgres: '; do
+    grep -qF -- "$what" "$work/differs" || die "it does not say: $what"
 done

@@ -117,6 +117,15 @@ rows compare "$place/lake" "$place/from-s3" --list
 "$binary" checkpoint show --checkpoint s3://tidegate/checkpoint --pipeline hydraulic | grep -q '"finished": true'
 "$binary" checkpoint verify --checkpoint s3://tidegate/checkpoint --pipeline hydraulic
 
+say 'the same by the program itself, and as deployments'
+for lake in "$hdfs" "$s3"; do
+    case $lake in hdfs*) name=hdfs checkpoint=$place/hdfs.checkpoint ;; *) name=s3 checkpoint=s3://tidegate/checkpoint ;; esac
+    "$binary" verify hydraulic --fixture "$fixture" --out "$place/$name" --lake="$lake" >"$place/verify.log" || { cat "$place/verify.log"; die "verify: $lake"; }
+    grep -q '^lake/hydraulic (.*: agrees, ' "$place/verify.log" || { cat "$place/verify.log"; die "$lake was not compared"; }
+    "$binary" verify hydraulic --deployment --out "$place/$name" --lake="$lake" --checkpoint "$checkpoint" >"$place/verify.log" || { cat "$place/verify.log"; die "verify --deployment: $lake"; }
+    grep -q '^ok    files of lake at ' "$place/verify.log" || { cat "$place/verify.log"; die "the files of $lake were not looked for"; }
+done
+
 say 'the servers stopped and started while runs write'
 run hdfs-away "${hdfs%/*}/away" "$place/hdfs-away.checkpoint" --speed 30x &
 to_hdfs=$!

@@ -44,6 +44,24 @@ live crash "$binary" 1 4 -- iot-validate --until-end --epoch 100ms
 away="sleep 1; cd '$root' && TIDEGATE_SERVICES_DIR='$TIDEGATE_SERVICES_DIR' bash -c 'tests/services/mongo.sh kill; sleep 2; tests/services/mongo.sh start'"
 live crash "$binary" 2 4 --hook "$away" -- iot --until-end --epoch 100ms
 live compare "$work/expected" mongo
+# The same by the program itself, with the topic between the stages and the dead letters; and that topic by itself, for what the second stage writes.
+tidegate record --bootstrap-servers "$KAFKA_BOOTSTRAP_SERVERS" --topic iot_data --out recorded 2>/dev/null
+tidegate record --bootstrap-servers "$KAFKA_BOOTSTRAP_SERVERS" --topic validated_iot_data --out validated 2>/dev/null
+tidegate verify iot --fixture recorded --mongo --topics | tee verify.log
+[ "$(grep -c ': agrees, ' verify.log)" = 4 ] || fail 'not all of two collections and two topics were compared'
+tidegate verify iot --fixture validated --topics | tee verify.log
+[ "$(grep -c ': agrees, ' verify.log)" = 2 ] || fail 'not the late records and dead letters of the second stage were compared'
+for stage in iot-validate iot; do
+    tidegate verify $stage --deployment | tee verify.log
+    for what in 'ok    sink mongo: ' 'ok    sink kafka: ' 'ok    ledger: '; do grep -qF -- "$what" verify.log || fail "$stage as a deployment: $what"; done
+done
+# Through the driver of its documentation: one document altered, one gone.
+live_python() { "$MONGO_TEST_PYTHON" -c "import os, pymongo; c = pymongo.MongoClient(os.environ['MONGO_URI'])[os.environ['MONGO_DATABASE']]['real_time_aggregates']; $1"; }
+live_python 'one = c.find_one(); one["count"] += 1; c.insert_one({**one, "_id": "kept", "sensor_id": "nobody"}); c.update_one({"_id": one["_id"]}, {"$inc": {"count": 1}})'
+status=0 && tidegate verify iot --fixture recorded --mongo >verify.log 2>&1 || status=$?
+[ "$status" = 1 ] && grep -q '1 altered' verify.log && grep -q '1 unexpected' verify.log && grep -q 'sensor_id=nobody' verify.log || { cat verify.log; fail "documents that differ: $status"; }
+live_python 'c.delete_one({"_id": "kept"}); one = c.find_one(); c.update_one({"_id": one["_id"]}, {"$inc": {"count": -1}})'
+tidegate verify iot --fixture recorded --mongo
 
 # Topics whose partitions differ are refused before anything is read.
 tidegate generate iot --records 10 --partitions 2 --topic few --bootstrap-servers "$KAFKA_BOOTSTRAP_SERVERS"

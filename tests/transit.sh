@@ -55,11 +55,24 @@ for workers in 1 3 2; do
 done
 (into_s3 -w 2) || { tail -n 20 "$work/s3.log" >&2; die "exit code $?"; }
 "$python" tests/transit_delta.py "$work/whole" s3://tidegate/delta || die "the Delta tables in S3 differ"
+# By the program's own comparison, of a lake in S3 beside tables and topics in a directory; and as a deployment.
+audited() { # COUNT ARGUMENTS...: so many tables and topics agree
+    tidegate verify transit --fixture "$work/long" "${@:2}" >"$work/audited" || { cat "$work/audited"; die "verify ${*:2}"; }
+    [ "$(grep -c ': agrees, ' "$work/audited")" = "$1" ] || { cat "$work/audited"; die "verify ${*:2}: not $1 audits"; }
+}
+audited 12 --out "$work/s3" --lake=s3a://tidegate/delta
+audited 12 --out "$work/epochs"
+for lake in "--out $work/s3 --lake=s3a://tidegate/delta" "--out $work/epochs"; do
+    # shellcheck disable=SC2086
+    tidegate verify transit --deployment $lake >"$work/audited" || { cat "$work/audited"; die "verify --deployment $lake"; }
+    grep -q '^ok    rows of vehicle_positions in lake.*, as counted$' "$work/audited" || { cat "$work/audited"; die "rows of $lake are not counted"; }
+done
 # Small files merged, there and in a directory: the same rows, and fewer files.
 merge_once s3://tidegate/delta
 merge_once "$work/epochs/delta"
 "$python" tests/transit_delta.py "$work/whole" s3://tidegate/delta || die "the Delta tables in S3 differ once they are merged"
 "$python" tests/transit_delta.py "$work/whole" "$work/epochs" || die "the Delta tables differ once they are merged"
+audited 7 --lake=s3a://tidegate/delta
 tidegate delta history s3://tidegate/delta/vehicle_positions | head -n 3
 
 # A feed that is polled: cut, slow, refused and repeated answers, and each entity once in a topic.

@@ -20,6 +20,7 @@ use super::init::InitArgs;
 use super::set_aside::SetAsideCommand;
 use super::tap::TapArgs;
 use super::top::TopArgs;
+use super::verify::VerifyArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,7 +147,11 @@ pub(crate) enum Command {
     Prove(ProveArgs),
     /// Check the settings of all layers: every fault at once, with its place, cause and mend.
     Validate(ValidateArgs),
-    /// Audit tables against the log: replay the fixture aside and name the rows that differ; exits with 1 then.
+    /// Audit what a run has written against the log, or look at a whole deployment; exits with 1 when something is wrong.
+    ///
+    /// Against the log: the fixture is replayed aside, and tables, lakes and topics are compared with it row by row; what is missing,
+    /// repeated, altered or unexpected is named. With --deployment nothing is replayed: it looks whether the topics are there and
+    /// nothing of them was lost, whether the checkpoint is whole and fresh, and whether each sink holds what it decides.
     Verify(VerifyArgs),
     /// Dead letters: records that could not be used, listed, shown, and put before a pipeline again.
     #[command(subcommand)]
@@ -828,29 +833,6 @@ pub(crate) struct ValidateArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("target").required(true))]
-pub(crate) struct VerifyArgs {
-    /// The pipeline.
-    #[arg(value_name = "PIPELINE", value_parser = PossibleValuesParser::new(PIPELINES))]
-    pub(crate) pipeline: String,
-    /// The fixture; fixtures/ by default.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) fixture: Option<PathBuf>,
-    /// Audit tables.sqlite in this directory.
-    #[arg(long, value_name = "DIR", group = "target")]
-    pub(crate) out: Option<PathBuf>,
-    /// Audit the PostgreSQL database that the settings name for the pipeline.
-    #[arg(long, group = "target")]
-    pub(crate) postgres: bool,
-    /// The idle decisions of the live run that wrote them (its topics/<topic>.idle.jsonl); one file an input topic.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) idle: Vec<PathBuf>,
-    /// One array of objects, a table each.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct GraphArgs {
     /// The pipeline; all by default.
     #[arg(value_name = "PIPELINE", value_parser = PossibleValuesParser::new(PIPELINES))]
@@ -879,7 +861,7 @@ fn at_least_1(text: &str) -> Result<usize, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write a number with a unit, such as 30s or 2m"))
 }
@@ -937,7 +919,7 @@ fn pace(text: &str) -> Result<Pace, String> {
     times.map(Pace::Times).ok_or("write max, or how many times as fast as recorded: 1x, 10x, 0.5x".to_owned())
 }
 
-fn checkpoint_place(text: &str) -> Result<Location, String> {
+pub(super) fn checkpoint_place(text: &str) -> Result<Location, String> {
     match Location::parse(text)? {
         Location::Hdfs { .. } => {
             Err("checkpoints lie in a directory or in S3: HDFS has no conditional write".to_owned())

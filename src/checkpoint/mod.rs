@@ -34,7 +34,7 @@ pub use commit::{Decided, Decision, IdleLines, Pen, backoff};
 pub use committer::{Committer, Inline, Threaded};
 pub use frame::{Damage, VERSION, pack, unpack};
 pub use manifest::{Manifest, PartitionCut, StateFile};
-pub use recover::{Found, Recovered, claim_generation, newest, recover, still_ours, survey};
+pub use recover::{Found, Recovered, claim_generation, manifests, newest, recover, still_ours, survey};
 #[cfg(feature = "s3")]
 pub use s3::S3Store;
 pub use store::{DirStore, Store};

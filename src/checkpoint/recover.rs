@@ -67,6 +67,21 @@ pub fn survey(store: &dyn Store) -> Result<Vec<Found>, CheckpointError> {
     Ok(found)
 }
 
+/// The manifests of `store` that are whole, by epoch, whatever has become of the state that they name. Quick, also where the
+/// state is large.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn manifests(store: &dyn Store) -> Result<BTreeMap<u64, Manifest>, CheckpointError> {
+    let mut whole = BTreeMap::new();
+    for epoch in epochs(store)? {
+        if let (_, Ok(manifest)) = read_manifest(store, epoch)? {
+            whole.insert(epoch, manifest);
+        }
+    }
+    Ok(whole)
+}
+
 fn epochs(store: &dyn Store) -> Result<BTreeSet<u64>, CheckpointError> {
     Ok(store.names()?.iter().filter_map(|name| Manifest::epoch_of(name)).collect())
 }

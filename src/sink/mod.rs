@@ -157,6 +157,19 @@ impl<B> Sink for AnySink<B> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Staged(pub Vec<u8>);
 
+impl Staged {
+    /// Whether the epoch has output here: one without any need not leave a trace in its target.
+    pub fn has_output(&self) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Files {
+            files: Vec<serde::de::IgnoredAny>,
+        }
+        // What cannot be read is not said to be nothing.
+        let files = |bytes| serde_json::from_slice::<Files>(bytes).map_or(1, |found| found.files.len());
+        !self.0.is_empty() && files(&self.0) > 0
+    }
+}
+
 /// Why a sink could not do what it was asked.
 #[derive(Debug, Error)]
 pub enum SinkError {

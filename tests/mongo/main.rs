@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::rows::ColumnType::{Bool, Float, Int, Text, Time};
 use tidegate::rows::{Cell, Schema};
-use tidegate::sink::mongo::{Changes, Config, MongoTables, Stamp, read_rows};
+use tidegate::sink::mongo::{Changes, Config, MongoTables, Stamp, committed, read_rows};
 use tidegate::sink::tables::TableBatch;
 use tidegate::sink::{Durability, Sink, SinkError};
 
@@ -89,6 +89,8 @@ fn later_row_of_a_key_stays_and_the_indexes_are_there() {
     run(&mut sink, 3, vec![]);
     assert_eq!(counts(&config), ["$b 00:00 5", "a 00:00 2"]);
     assert_eq!(sink.committed().unwrap(), Some(3));
+    assert_eq!(committed(&config, "p").unwrap(), Some(3));
+    assert_eq!(committed(&config, "another").unwrap(), None);
     let indexes = python(
         &config,
         "print(sorted((list(i['key'].items()), i.get('unique', False)) for i in db.real_time_aggregates.list_indexes()))",

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::rows::ColumnType::{Bool, Float, Int, Text, Time};
 use tidegate::rows::{Cell, Schema};
-use tidegate::sink::postgres::{Config, PostgresTables, TlsMode, read_rows};
+use tidegate::sink::postgres::{Config, PostgresTables, TlsMode, read_rows, standing};
 use tidegate::sink::tables::TableBatch;
 use tidegate::sink::{Durability, Sink, SinkError};
 
@@ -104,6 +104,12 @@ fn later_row_of_a_key_stays() {
     let expected = ["1970-01-01T00:00:00.000000Z /a 2", "1970-01-01T00:00:00.000000Z /b 5"];
     assert_eq!(views(&config), expected);
     assert_eq!(sink.committed().unwrap(), Some(2));
+    let stands = standing(&config, "p", &[counts()]).unwrap();
+    let rows = psql(&config, &format!("SELECT count(*) FROM {}.page_view_counts", config.schema));
+    assert_eq!(
+        (stands.epoch, stands.tables[0].rows.to_string(), stands.tables[0].repeated),
+        (Some(2), rows, 0)
+    );
 }
 
 #[test]

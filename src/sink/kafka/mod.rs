@@ -286,6 +286,32 @@ impl KafkaTopics {
     }
 }
 
+/// The last epoch with records that the sink `sink` of `pipeline` has committed, by whatever process, as Kafka knows it; `topic`
+/// is the first of its topics. `None` before the first, and where the brokers have forgotten it: see above.
+///
+/// # Errors
+/// [`SinkError::Unavailable`] when no broker answers; [`SinkError::Failed`] when they refuse, or the mark is no mark.
+pub fn committed(
+    properties: &Properties,
+    pipeline: &str,
+    sink: &str,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Option<u64>, SinkError> {
+    let identity = format!("tidegate-{pipeline}-{sink}");
+    let fail = |cause: String| SinkError::Failed { sink: sink.to_owned(), cause };
+    let marks = MarkStore::open(properties, &identity, topic, Pending::Ignore).map_err(fail)?;
+    let mark = marks.read(timeout).map_err(|error| match error {
+        MarkError::Foreign(found) => fail(format!("the group {identity:?} holds {found}, which is no mark")),
+        MarkError::Kafka(error) => match judge_mark(&error) {
+            Verdict::Again(cause) => SinkError::Unavailable { sink: sink.to_owned(), cause },
+            Verdict::Never(cause) => fail(cause),
+            Verdict::Fenced => fail("a newer run has taken the group over".to_owned()),
+        },
+    })?;
+    Ok(mark.map(|mark| mark.epoch))
+}
+
 /// Why an epoch was not published.
 enum Failure {
     Kafka(Verdict),

@@ -133,6 +133,10 @@ fn records_are_as_the_lines_say_and_a_second_commit_changes_nothing() {
     sink.commit(3, 7, &staged).unwrap();
     sink.commit(3, 7, &staged).unwrap();
     assert_eq!(sink.committed().unwrap(), Some(3));
+    let properties = Properties::new(&trial.broker);
+    let as_others_see = |pipeline: &str| committed(&properties, pipeline, "topics", &trial.topic(), PATIENCE);
+    assert_eq!(as_others_see(&trial.pipeline).unwrap(), Some(3));
+    assert_eq!(as_others_see("another").unwrap(), None);
     drop(sink);
     // The next process, on a disk that knows nothing of the commit.
     std::fs::remove_file(trial.dir.join("topics/mark.json")).unwrap();

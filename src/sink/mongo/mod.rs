@@ -33,7 +33,7 @@ use self::connection::Connection;
 pub use self::document::Stamp;
 use self::document::{STAMP, Upsert, create_indexes, refuses};
 use self::error::{Fault, is_about_content};
-pub use self::read::{Changes, Found, read_rows};
+pub use self::read::{Changes, Found, committed, read_rows};
 use super::disk::{Disk, Durability};
 use super::staged::{Description, Turn, failed, turn};
 use super::tables::{Stage, StagedReader, StagedRows, TableBatch, key_of};

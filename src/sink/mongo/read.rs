@@ -134,6 +134,17 @@ fn cell<'d>(
     })
 }
 
+/// The last epoch that the sink called `sink` has committed, by whatever process; `None` before the first.
+///
+/// # Errors
+/// When the server cannot be reached or refuses.
+pub fn committed(config: &Config, sink: &str) -> Result<Option<u64>, SinkError> {
+    let connection = Connection::open(config, sink)?;
+    let mark = connection.first(super::MARKS, doc! { "_id": sink }, doc! {});
+    let mark = mark.map_err(|fault| fault.of(sink, config, "reading the mark"))?;
+    Ok(mark.and_then(|mark| mark.get_i64("epoch").ok()).and_then(|epoch| u64::try_from(epoch).ok()))
+}
+
 /// Gives every row of `collection`, as texts; null is `None`. The texts are those of `sink::sqlite::read_rows`; the
 /// order is the server's.
 ///

@@ -35,7 +35,7 @@ use tracing::warn;
 pub use self::config::{Config, Password, TlsMode};
 use self::error::Fault;
 pub use self::merge::Merge;
-pub use self::read::{read_rows, server_version};
+pub use self::read::{read_rows, server_version, standing};
 use self::refused::Sent;
 use self::session::{Session, runtime, with_session};
 use self::sql::{literal, quoted};

@@ -1,5 +1,7 @@
 //! Reads a table back, to be compared with another one.
 
+use std::sync::Arc;
+
 use super::config::Config;
 use super::error::Fault;
 use super::session::{Session, runtime};
@@ -7,6 +9,7 @@ use super::sql::quoted;
 use crate::rows::{ColumnType, Schema};
 use crate::sink::SinkError;
 use crate::sink::staged::failed;
+use crate::sink::tables::{Standing, answer, query};
 
 /// Gives every row of the table of `schema`, as texts; null is `None`. The texts are those of
 /// `sink::sqlite::read_rows`; the order is the server's.
@@ -52,6 +55,24 @@ pub fn read_rows(
         Ok::<_, Fault>(())
     });
     read.map_err(|fault| fault.of("postgres", &config.place(), &format!("reading {:?}", schema.name)))
+}
+
+/// How the tables of `schemas` stand, which the sink called `sink` has written.
+///
+/// # Errors
+/// As for [`super::PostgresTables::open`], and when a table is not there; nothing is created.
+pub fn standing(config: &Config, sink: &str, schemas: &[Arc<Schema>]) -> Result<Standing, SinkError> {
+    let at = format!("{}.", quoted(&config.schema));
+    let query = query(&at, sink, schemas.iter().map(|schema| &**schema));
+    let runtime = runtime().map_err(|error| failed("postgres", error))?;
+    let asked = runtime.block_on(async {
+        let session = Session::connect(config).await?;
+        session.rows(&query).await
+    });
+    let rows = asked.map_err(|fault| fault.of("postgres", &config.place(), "counting rows"))?;
+    let number = |cell: &Option<String>| cell.as_deref().and_then(|text| text.parse().ok());
+    let row: Vec<Option<u64>> = rows.first().map(|row| row.iter().map(number).collect()).unwrap_or_default();
+    Ok(answer(&row))
 }
 
 /// Asks the server for its version, as its role and in its database.

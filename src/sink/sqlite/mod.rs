@@ -33,7 +33,7 @@ use super::tables::{Stage, StagedReader, StagedRows};
 use super::{Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema, Values};
 
-pub use self::read::read_rows;
+pub use self::read::{read_rows, standing};
 
 /// The file's name below `--out`.
 pub const FILE: &str = "tables.sqlite";

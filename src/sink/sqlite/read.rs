@@ -1,6 +1,8 @@
 //! Reads a table back, to be compared with another one.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
@@ -8,6 +10,10 @@ use rusqlite::{Connection, OpenFlags};
 use super::{FILE, lift};
 use crate::rows::{ColumnType, Schema};
 use crate::sink::SinkError;
+use crate::sink::tables::{Standing, answer, query};
+
+/// How long a question waits for a commit.
+const BUSY: Duration = Duration::from_secs(30);
 
 /// Gives every row of the table of `schema` in `out_dir`, as texts; null is `None`.
 ///
@@ -38,6 +44,24 @@ pub fn read_rows(
         row(texts);
     }
     Ok(())
+}
+
+/// How the tables of `schemas` stand, which the sink called `sink` has written in `out_dir`.
+///
+/// # Errors
+/// [`SinkError::Failed`] when the file or a table is not there; nothing is created.
+pub fn standing(out_dir: &Path, sink: &str, schemas: &[Arc<Schema>]) -> Result<Standing, SinkError> {
+    let lift = |error| lift("tables", error);
+    let connection = Connection::open_with_flags(out_dir.join(FILE), OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let connection = connection.map_err(lift)?;
+    connection.busy_timeout(BUSY).map_err(lift)?;
+    let query = query("", sink, schemas.iter().map(|schema| &**schema));
+    let columns = 1 + 2 * schemas.len();
+    let row = connection.query_row(&query, [], |row| {
+        let number = |at| row.get::<_, Option<i64>>(at).map(|n| n.and_then(|n| u64::try_from(n).ok()));
+        (0..columns).map(number).collect::<Result<Vec<_>, _>>()
+    });
+    Ok(answer(&row.map_err(lift)?))
 }
 
 fn text(value: ValueRef<'_>, kind: ColumnType) -> Option<String> {

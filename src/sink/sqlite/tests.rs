@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::rows::{Cell, ColumnType};
 use crate::sink::disk::Durability::Process;
+use crate::sink::tables::{Standing, TableCount};
 use crate::sink::trial::Trial;
 
 fn counts() -> Arc<Schema> {
@@ -87,6 +88,21 @@ fn later_row_of_a_key_stays() {
     let start = |minute| format!("1970-01-01T00:0{minute}:00.000000Z");
     let expected = [(start(0), "/a".into(), 2), (start(0), "/b".into(), 5), (start(1), "/b".into(), 6)];
     assert_eq!(views(dir.path()), expected);
+}
+
+#[test]
+fn how_tables_stand_is_told_without_changing_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let schemas = [counts(), kinds()];
+    assert!(standing(dir.path(), "p", &schemas).is_err());
+    assert!(!dir.path().join(FILE).exists());
+    let mut sink = SqliteTables::open(dir.path(), "p", schemas.to_vec(), Process).unwrap();
+    let count = |rows| TableCount { rows, repeated: 0 };
+    let stands = |epoch, rows| Standing { epoch, tables: vec![count(rows), count(0)] };
+    assert_eq!(standing(dir.path(), "p", &schemas).unwrap(), stands(None, 0));
+    run(&mut sink, 7, vec![batch(0, &[(0, "/a", 1), (0, "/b", 1), (0, "/a", 2)])]);
+    assert_eq!(standing(dir.path(), "p", &schemas).unwrap(), stands(Some(7), 2));
+    assert_eq!(standing(dir.path(), "another", &schemas).unwrap(), stands(None, 2));
 }
 
 #[test]

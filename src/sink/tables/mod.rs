@@ -9,6 +9,7 @@
 mod early;
 mod frames;
 mod key;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 use self::early::{Ahead, Noted};
 use self::frames::{FrameReader, FrameWriter};
 pub(crate) use self::key::key_of;
+pub use self::standing::{Standing, TableCount};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use self::standing::{answer, query};
 use super::disk::Disk;
 use super::staged::{Books, Description, failed};
 use super::{SinkError, Staged};
