@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Stands between a program and PostgreSQL, and cuts the connection at chosen points of its transactions.
 
-usage: severed.py PORT SERVER-PORT TOLD --times N --mute N --silent SECONDS [--seed N]
+usage: severed.py PORT SERVER-PORT TOLD --times N --mute N --silent SECONDS [--early] [--seed N]
 
 Each transaction that asks for its sink's mark is the commit of an epoch (FOR UPDATE) or shows rows within one (FOR SHARE). What is done
-to it is a line of the file TOLD, `epoch FAULT` or `early FAULT`, written once it has happened. N times each, and then no more:
+to it is a line of the file TOLD, `epoch FAULT` or, with --early, `early FAULT`, written once it has happened. N times each, and then no more:
   middle      half of a message is passed on behind the mark and before COMMIT, and the connection is cut
   swallowed   COMMIT is not passed on, and the connection is cut
   unknown     COMMIT is passed on, and the connection is cut at once
@@ -24,7 +24,6 @@ import sys
 from collections import Counter
 
 FAULTS = ("middle", "swallowed", "unknown", "unanswered", "silent")
-KINDS = ("epoch", "early")
 SSL_REQUEST = 80877103
 
 
@@ -37,7 +36,8 @@ class Plan:
 
     def __init__(self, options):
         self.rnd = random.Random(options.seed)
-        self.wanted = {(kind, fault): options.times for kind in KINDS for fault in FAULTS}
+        kinds = ("epoch", "early") if options.early else ("epoch",)
+        self.wanted = {(kind, fault): options.times for kind in kinds for fault in FAULTS}
         self.mute = options.mute
         self.silent = options.silent
         self.told = open(options.told, "a", buffering=1)
@@ -50,7 +50,7 @@ class Plan:
     def draw(self, kind):
         """A fault for two transactions of three, so that what comes after one is met too: the one that is most wanted."""
         had = self.done + self.under_way
-        left = [fault for fault in FAULTS if had[kind, fault] < self.wanted[kind, fault]]
+        left = [fault for fault in FAULTS if had[kind, fault] < self.wanted.get((kind, fault), 0)]
         if not left or self.rnd.random() < 1 / 3:
             return None
         least = min(had[kind, fault] for fault in left)
@@ -203,6 +203,7 @@ async def main():
     parser.add_argument("--times", type=int, required=True)
     parser.add_argument("--mute", type=int, required=True)
     parser.add_argument("--silent", type=float, required=True)
+    parser.add_argument("--early", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     plan = Plan(options)
