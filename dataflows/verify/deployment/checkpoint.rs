@@ -142,6 +142,7 @@ mod tests {
             epoch,
             name: format!("manifest-{epoch}"),
             manifest: Ok(manifest(epoch, &[])),
+            copies: Vec::new(),
             state: vec![(format!("state-{epoch}"), state)],
         };
         let good = whole(&"here", &[found(4, Ok(1)), found(3, Ok(1))]);
