@@ -192,7 +192,7 @@ fn main() {
     hub.restore_appended("Waiting", |hash, key, event| {
         again.sessions.restore_waiting(hash, key, event, |rank| rank, false);
     });
-    hub.restore_latest("Sessions", |hash, key, saved| again.sessions.restore(hash, key, saved));
+    hub.restore_latest("Sessions", |hash, key, saved| again.sessions.restore(hash, key, saved, |rank| rank));
     assert_eq!(hub.failure(), None);
     assert_eq!((again.windows.keys(), again.sessions.keys()), (keys as usize, keys as usize));
     println!("recovered in {:.1?}, of which reading and verifying {read:.1?}", began.elapsed());

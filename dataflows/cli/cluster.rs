@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Starts that failed longer ago than this are forgotten.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// So long a process may take at least until it shows the first sign of life: twice what it waits for the others.
+const JOINED: Duration = Duration::from_secs(120);
+
 struct Member {
     process: usize,
     child: Child,
@@ -182,8 +185,12 @@ fn watch(ui: &Ui, args: &ClusterArgs, members: &mut [Member], stopping: &AtomicB
             let beat = std::fs::read(&member.heartbeat).ok();
             if beat != member.beat {
                 (member.beat, member.seen) = (beat, Instant::now());
-            } else if member.beat.is_some() && member.seen.elapsed() > args.silence {
-                let silence = humantime::format_duration(args.silence);
+                continue;
+            }
+            // The first sign comes when all have joined, for which they have their own patience.
+            let silence = if member.beat.is_some() { args.silence } else { args.silence.max(JOINED) };
+            if member.seen.elapsed() > silence {
+                let silence = humantime::format_duration(silence);
                 return Turn::Again(format!("process {process} has shown no sign of life for {silence}"));
             }
         }

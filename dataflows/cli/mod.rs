@@ -66,6 +66,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
+    run::end_with_supervisor()?;
     let global = &cli.global;
     match &cli.command {
         None => replay::run(ui, global, &ReplayArgs::default()),

@@ -38,7 +38,6 @@ pub(crate) const SUPERVISOR: &str = "SUPERVISOR_PROCESS";
 
 /// Runs pipelines from their checkpoints.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failure> {
-    end_with_supervisor()?;
     let settings = settings(global)?;
     // Embedded sinks have their checkpoints beside them; configured ones where the settings say.
     let (out, checkpoint) = match &args.out {
@@ -205,7 +204,7 @@ fn tell_start(ui: &Ui, options: &Options, name: &str, decided: Option<&Manifest>
 
 /// A process of a cluster ends with its supervisor, also by SIGKILL: nobody would start all again when one dies, and the next
 /// supervisor would be refused by their locks.
-fn end_with_supervisor() -> Result<(), Failure> {
+pub(super) fn end_with_supervisor() -> Result<(), Failure> {
     let Ok(supervisor) = std::env::var(SUPERVISOR) else { return Ok(()) };
     let told = set_parent_process_death_signal(Some(Signal::KILL));
     told.map_err(|error| Failure::running(format!("cannot be told of the supervisor's end: {error}")))?;

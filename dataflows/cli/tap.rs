@@ -107,6 +107,7 @@ fn source(global: &Global, args: &TapArgs) -> Result<Arc<dyn Source>, Failure> {
     let topic = Settings::new(brokers, [args.topic.as_str()]);
     let source = KafkaSource::open(topic).map_err(record::source_failure)?;
     let source = source.starting_at(&args.from).map_err(record::source_failure)?;
+    source.begin().map_err(record::source_failure)?;
     if args.follow {
         return Ok(Arc::new(source));
     }

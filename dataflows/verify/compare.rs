@@ -109,12 +109,30 @@ fn plain(text: &str) -> Cow<'_, str> {
 /// The rows of one key.
 #[derive(Default)]
 struct Group {
-    /// What the log gives and has not been found.
+    /// What the log gives.
     wanted: Vec<Box<str>>,
-    /// What the log gives and has been found.
-    met: Vec<Box<str>>,
-    /// What has been found and the log does not give.
-    surplus: Vec<Box<str>>,
+    /// What has been found.
+    found: Vec<Box<str>>,
+}
+
+impl Group {
+    /// Takes out what is on both sides, as often as it is: what was, once each, and what of either side was not.
+    fn parted(mut self) -> [Vec<Box<str>>; 3] {
+        self.wanted.sort_unstable();
+        self.found.sort_unstable();
+        let (mut met, mut missing, mut surplus) = (Vec::new(), Vec::new(), Vec::new());
+        let mut found = self.found.into_iter().peekable();
+        for wanted in self.wanted {
+            surplus.extend(std::iter::from_fn(|| found.next_if(|found| *found < wanted)));
+            match found.next_if(|found| *found == wanted) {
+                Some(_) if met.last() == Some(&wanted) => {}
+                Some(_) => met.push(wanted),
+                None => missing.push(wanted),
+            }
+        }
+        surplus.extend(found);
+        [met, missing, surplus]
+    }
 }
 
 /// Compares the rows of one table, lake or topic. Expect all of them first.
@@ -139,37 +157,31 @@ impl Comparison {
 
     /// A row that is there.
     pub(super) fn find(&mut self, row: Row) {
-        let group = self.groups.entry(row.key).or_default();
-        match group.wanted.iter().position(|wanted| *wanted == row.text) {
-            Some(at) => {
-                let met = group.wanted.remove(at);
-                group.met.push(met);
-            }
-            None => group.surplus.push(row.text),
-        }
+        self.groups.entry(row.key).or_default().found.push(row.text);
     }
 
     /// What differs.
     pub(super) fn finish(self) -> Audit {
         let Comparison { mut audit, is_unique, groups } = self;
-        for Group { wanted, met, surplus } in groups.into_values() {
-            let mut wanted = wanted.into_iter();
-            let mut seen = met;
+        for group in groups.into_values() {
+            let [met, missing, surplus] = group.parted();
+            let (mut missing, mut last) = (missing.into_iter(), None);
+            let mut is_seen = !met.is_empty();
             for text in surplus {
-                if seen.contains(&text) {
+                let is_again = last.as_ref() == Some(&text) || met.binary_search(&text).is_ok();
+                if is_again {
                     audit.repeated.add(|| text.to_string());
-                    continue;
-                }
-                if let Some(expected) = wanted.next() {
+                } else if let Some(expected) = missing.next() {
                     audit.altered.add(|| format!("{text} in place of {expected}"));
-                } else if is_unique && !seen.is_empty() {
+                } else if is_unique && is_seen {
                     audit.repeated.add(|| text.to_string());
                 } else {
                     audit.unexpected.add(|| text.to_string());
                 }
-                seen.push(text);
+                is_seen = true;
+                last = Some(text);
             }
-            wanted.for_each(|text| audit.missing.add(|| text.to_string()));
+            missing.for_each(|text| audit.missing.add(|| text.to_string()));
         }
         audit
     }

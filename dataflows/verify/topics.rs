@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate::kafka::{Properties, describe_topics};
 use tidegate::record::{KafkaTime, Partition, Record};
@@ -14,7 +14,7 @@ use tidegate::source::fixture::FixtureSource;
 use tidegate::source::kafka::{KafkaSource, Settings};
 use tidegate::source::{Assignment, Poll, Source, SourceError, Visit};
 
-use super::compare::{Audit, Comparison, Row, push_cell};
+use super::compare::{Audit, Comparison, Row, Rows, push_cell};
 
 /// The topic whose payloads end with a time of the wall clock, and how that time begins.
 const ENRICHED: (&str, &str) = ("enriched_activity", ",\"processing_time\":");
@@ -24,6 +24,8 @@ const MARKS: [&[u8]; 2] = [b"tidegate-epoch", b"tidegate-generation"];
 
 /// How long a question to the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long there may be nothing before it is given up.
+const SILENCE: Duration = Duration::from_secs(60);
 /// How long there may be nothing before the reader sleeps a little.
 const NAP: Duration = Duration::from_millis(2);
 /// Records taken from a partition in one call.
@@ -110,14 +112,15 @@ fn compare(
     let (wanted, found) = (rows(wanted), rows(found));
     // Partitions come one after the other, in their order, so that the place in the list is that in the partition, as long as
     // nothing is missing and nothing too much.
-    let places = wanted.iter().zip(&found).filter(|(wanted, found)| wanted != found);
-    let places: Vec<String> =
-        places.map(|(wanted, found)| format!("{} in the place of {}", found.text, wanted.text)).collect();
+    let mut misplaced = Rows::default();
+    for (wanted, found) in wanted.iter().zip(&found).filter(|(wanted, found)| wanted != found) {
+        misplaced.add(|| format!("{} in the place of {}", found.text, wanted.text));
+    }
     wanted.into_iter().for_each(|row| comparison.expect(row));
     found.into_iter().for_each(|row| comparison.find(row));
     let mut audit = comparison.finish();
     if audit.agrees() {
-        places.into_iter().for_each(|place| audit.misplaced.add(|| place));
+        audit.misplaced = misplaced;
     }
     audit
 }
@@ -155,6 +158,7 @@ fn collect(source: &dyn Source, ends: Option<&[i64]>, read: &mut Read) -> Result
         assigned.map(|(partition, info)| Assignment { partition, from_offset: info.from_offset }).collect();
     let mut reader = source.reader(&assigned)?;
     let mut lanes: Vec<usize> = (0..reader.lanes()).collect();
+    let mut heard = Instant::now();
     while !lanes.is_empty() {
         let mut idle = true;
         let mut left = Vec::with_capacity(lanes.len());
@@ -184,7 +188,16 @@ fn collect(source: &dyn Source, ends: Option<&[i64]>, read: &mut Read) -> Result
             }
         }
         lanes = left;
-        if idle && !lanes.is_empty() {
+        if !idle {
+            heard = Instant::now();
+        } else if let Some(lane) = lanes.first() {
+            if heard.elapsed() > SILENCE {
+                let partition = &partitions[reader.lane_partitions(*lane)[0]].id;
+                let cause =
+                    "nothing comes any more; a transaction may stand open there, or the brokers are away"
+                        .to_owned();
+                return Err(SourceError::Refused { what: format!("to show {partition} to its end"), cause });
+            }
             std::thread::sleep(NAP);
         }
     }

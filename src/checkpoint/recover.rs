@@ -49,23 +49,43 @@ impl Found {
 /// When the store cannot be read.
 pub fn survey(store: &dyn Store) -> Result<Vec<Found>, CheckpointError> {
     let mut found = Vec::new();
-    for epoch in epochs(store)?.into_iter().rev() {
+    // Most files are of several checkpoints.
+    let mut read = BTreeMap::<String, Result<(), Damage>>::new();
+    let listed = epochs(store)?;
+    for &epoch in listed.iter().rev() {
         let (name, manifest) = read_manifest(store, epoch)?;
         let mut state = Vec::new();
         for file in manifest.iter().flat_map(|manifest| &manifest.state) {
-            let whole = read_state(store, &file.name)?.map(|_| file.bytes);
-            state.push((file.name.clone(), whole));
+            let whole = match read.get(&file.name) {
+                Some(whole) => whole.clone(),
+                None => {
+                    let whole = read_state(store, &file.name)?.map(drop);
+                    read.insert(file.name.clone(), whole.clone());
+                    whole
+                }
+            };
+            state.push((file.name.clone(), whole.map(|()| file.bytes)));
         }
         let mut copies = Vec::new();
         for name in Manifest::names(epoch) {
-            if let Err(damage) = read_copy(store, &name, epoch)? {
-                copies.push((name, damage));
+            match read_copy(store, &name, epoch)? {
+                Ok(_) => {}
+                // It is written a moment after the first one, and by the next start where there was no such moment.
+                Err(Damage::Damaged(what))
+                    if what == MISSING && manifest.is_ok() && listed.last() == Some(&epoch) => {}
+                Err(damage) => copies.push((name, damage)),
             }
         }
         found.push(Found { epoch, name, manifest, copies, state });
     }
+    // A run that goes on has removed some meanwhile, with the files that only they named.
+    let still = epochs(store)?;
+    found.retain(|found| still.contains(&found.epoch));
     Ok(found)
 }
+
+/// Of a file that is not there.
+const MISSING: &str = "it is missing";
 
 /// The manifests of `store` that are whole, by epoch, whatever has become of the state that they name. Quick, also where the
 /// state is large.
@@ -98,12 +118,12 @@ pub(super) fn read_manifest(
             Err(damage) => drop(first.get_or_insert((name, Err(damage)))),
         }
     }
-    Ok(first.unwrap_or_else(|| (String::new(), Err(Damage::Damaged("it is missing".to_owned())))))
+    Ok(first.unwrap_or_else(|| (String::new(), Err(Damage::Damaged(MISSING.to_owned())))))
 }
 
 fn read_copy(store: &dyn Store, name: &str, epoch: u64) -> Result<Result<Manifest, Damage>, CheckpointError> {
     let manifest = match store.read(name)? {
-        None => Err(Damage::Damaged("it is missing".to_owned())),
+        None => Err(Damage::Damaged(MISSING.to_owned())),
         Some(bytes) => Manifest::unpack(&bytes),
     };
     Ok(manifest.and_then(|manifest| match manifest.epoch {
@@ -117,7 +137,7 @@ pub(super) fn read_state(
     name: &str,
 ) -> Result<Result<Vec<StateBlock>, Damage>, CheckpointError> {
     Ok(match store.read(name)? {
-        None => Err(Damage::Damaged("it is missing".to_owned())),
+        None => Err(Damage::Damaged(MISSING.to_owned())),
         Some(bytes) => unpack(&bytes),
     })
 }

@@ -117,6 +117,10 @@ impl Store for S3Store {
         self.seen().versions.remove(name);
         Ok(())
     }
+
+    fn fences(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When it cannot be removed.
     fn remove(&self, name: &str) -> Result<(), CheckpointError>;
+    /// Whether it refuses by itself the manifests of a run that another one has taken over from.
+    fn fences(&self) -> bool {
+        false
+    }
 }
 
 /// A local directory.

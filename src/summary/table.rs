@@ -79,8 +79,9 @@ fn output_line(name: &str, output: &OutputSummary, dir: &Path) -> Vec<String> {
 fn place(name: &str, dir: &Path) -> String {
     let by_name = [dir.join(name), dir.join("topics").join(format!("{name}.jsonl"))];
     let in_folders = ["lake", "delta"].map(|folder| dir.join(folder).join(name));
-    let mut places = by_name.into_iter().chain(in_folders).chain([dir.join("tables.sqlite")]);
-    let found = places.find(|path| path.exists());
+    // No table has such a name: that is a lake's or a topic's.
+    let tables = (!name.contains(['/', '.'])).then(|| dir.join("tables.sqlite"));
+    let found = by_name.into_iter().chain(in_folders).chain(tables).find(|path| path.exists());
     found.map_or_else(|| "as the settings say".to_owned(), |path| path.display().to_string())
 }
 

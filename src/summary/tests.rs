@@ -101,4 +101,11 @@ user_activity.late     3                         out/topics/user_activity.late.j
 Digests and all figures: out/summary.json
 ";
     assert_eq!(shown, expected);
+    // A topic that is not here is in no table.
+    std::fs::remove_file(dir.path().join("topics/user_activity.late.jsonl")).unwrap();
+    let text = example().table(dir.path());
+    assert!(
+        text.contains("user_activity.late     3                         as the settings say\n"),
+        "{text}"
+    );
 }

@@ -111,9 +111,9 @@ impl PartitionBoard {
         self.duplicate_offsets.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// States how many offsets have been passed over because their records were gone.
+    /// States how many offsets a reader has passed over because their records were gone. Another reader of the partition begins anew.
     pub fn lost(&self, lost: u64) {
-        self.lost.store(lost, Ordering::Relaxed);
+        self.lost.fetch_max(lost, Ordering::Relaxed);
     }
 
     /// Counts a record that was set aside.

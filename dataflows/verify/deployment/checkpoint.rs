@@ -17,7 +17,7 @@ pub(super) fn look(of: &Deployment) -> (Vec<Check>, Option<Arc<dyn Store>>) {
         Ok(store) => store,
         Err(error) => return (vec![unreadable(&error)], None),
     };
-    let checks = settled(|| match survey(&*store) {
+    let checks = settled(|_| match survey(&*store) {
         Ok(found) => judge(of, &found),
         Err(error) => vec![unreadable(&error)],
     });

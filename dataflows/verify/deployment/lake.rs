@@ -13,7 +13,7 @@ use tidegate::storage::{self, Dir, Storage};
 
 use super::super::lake::{ORIGIN, each_file};
 use super::sinks::{silent, standing};
-use super::{Around, Check, Deployment, settled, unreadable};
+use super::{Around, Check, Deployment, Required, settled, unreadable};
 use crate::targets::LakeTarget;
 
 /// How many holes between offsets are named.
@@ -40,21 +40,28 @@ pub(super) fn look(of: &Deployment, store: &dyn Store) -> Vec<Check> {
         };
         let tables = of.pipeline.delta();
         if tables.is_empty() {
-            checks.extend(settled(|| parquet(of, store, &sink, dir, &*place)));
+            checks.extend(settled(|first| parquet(of, store, &sink, dir, &*place, first)));
             if of.deep {
                 checks.extend(offsets(of, store, &sink, dir, &*place));
             }
         } else {
-            checks.extend(settled(|| delta(of, store, &sink, &place, &tables, true)));
+            checks.extend(settled(|first| delta(of, store, &sink, &place, &tables, true, first)));
             let tables = of.pipeline.delta_rows();
             let sink = format!("tables in {sink}");
-            checks.extend(settled(|| delta(of, store, &sink, &place, &tables, false)));
+            checks.extend(settled(|first| delta(of, store, &sink, &place, &tables, false, first)));
         }
     }
     checks
 }
 
-fn parquet(of: &Deployment, store: &dyn Store, sink: &str, dir: &str, place: &dyn Storage) -> Vec<Check> {
+fn parquet(
+    of: &Deployment,
+    store: &dyn Store,
+    sink: &str,
+    dir: &str,
+    place: &dyn Storage,
+    first: &Required,
+) -> Vec<Check> {
     let read = || -> Result<_, SinkError> {
         let index = LakeIndex::read(place).map_err(|error| error.of(sink))?;
         let lost = lost(place, &index.files)?;
@@ -65,7 +72,7 @@ fn parquet(of: &Deployment, store: &dyn Store, sink: &str, dir: &str, place: &dy
         Ok((_, Err(error))) => return vec![silent(sink, &error)],
         Ok((around, Ok((index, lost)))) => (around, index, lost),
     };
-    let mut checks = vec![standing(sink, index.epoch, &around)];
+    let mut checks = vec![standing(sink, index.epoch, &around, first)];
     let what = format!("files of {sink}");
     checks.push(if lost.is_empty() {
         Check::good(what, format!("all {} are there, with their lengths", index.files.len()))
@@ -224,6 +231,7 @@ fn delta(
     place: &Arc<dyn Storage>,
     tables: &[DeltaTable],
     is_counted: bool,
+    first: &Required,
 ) -> Vec<Check> {
     let read = || -> Result<_, SinkError> {
         let mut found = Vec::new();
@@ -249,7 +257,7 @@ fn delta(
     let app = format!("tidegate/{}", of.pipeline.name());
     let marks = found.iter().filter_map(|(_, newest, _)| newest.txns.get(&app).copied());
     let mark = marks.max().and_then(|epoch| u64::try_from(epoch).ok());
-    let mut checks = vec![standing(sink, mark, &around)];
+    let mut checks = vec![standing(sink, mark, &around, first)];
     let manifest = around.of(sink, mark.unwrap_or(0));
     for (name, newest, lost) in &found {
         if let Some(path) = lost {

@@ -14,6 +14,7 @@ mod inputs;
 mod lake;
 mod sinks;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -113,11 +114,14 @@ fn unreadable(error: &CheckpointError) -> Check {
     )
 }
 
+/// The epoch that a sink must have, as it was found when it was looked at first: later ones may be on their way.
+type Required = Cell<Option<u64>>;
+
 /// Looks, and again for a while as long as something does not hold.
-fn settled(look: impl Fn() -> Vec<Check>) -> Vec<Check> {
-    let began = Instant::now();
+fn settled(look: impl Fn(&Required) -> Vec<Check>) -> Vec<Check> {
+    let (began, first) = (Instant::now(), Required::default());
     loop {
-        let checks = look();
+        let checks = look(&first);
         if checks.iter().all(|check| check.ok) || began.elapsed() >= PATIENCE {
             return checks;
         }

@@ -15,7 +15,7 @@ use tidegate::kafka::{Properties, describe_topics};
 use tidegate::sink::tables::Standing;
 use tidegate::sink::{SinkError, kafka, mongo, postgres, sqlite};
 
-use super::{Around, Check, Deployment, lake, settled, unreadable};
+use super::{Around, Check, Deployment, Required, lake, settled, unreadable};
 use crate::pipeline::Pipeline;
 use crate::targets::{TableTarget, TopicTarget};
 
@@ -56,7 +56,7 @@ pub(super) fn silent(sink: &str, error: &SinkError) -> Check {
 }
 
 /// Judges how far a sink is.
-pub(super) fn standing(sink: &str, mark: Option<u64>, around: &Around) -> Check {
+pub(super) fn standing(sink: &str, mark: Option<u64>, around: &Around, first: &Required) -> Check {
     let what = format!("sink {sink}");
     let staged = |manifest: &Manifest| manifest.staged.iter().find(|(name, _)| name == sink).cloned();
     let decided = around.decided();
@@ -67,6 +67,8 @@ pub(super) fn standing(sink: &str, mark: Option<u64>, around: &Around) -> Check 
     }
     let has_output = |manifest: &&Manifest| staged(manifest).is_some_and(|(_, staged)| staged.has_output());
     let required = around.before.values().rev().find(has_output).map(|manifest| manifest.epoch);
+    let required = first.get().or(required);
+    first.set(required);
     let stands = mark.map_or_else(|| "at no epoch".to_owned(), |epoch| format!("at epoch {epoch}"));
     if mark > Some(decided) {
         let says = format!("it stands {stands}, and the checkpoint decides only {decided}");
@@ -85,10 +87,10 @@ pub(super) fn standing(sink: &str, mark: Option<u64>, around: &Around) -> Check 
 
 /// A sink that tells its mark and nothing else.
 fn marked(store: &dyn Store, sink: &str, mark: &dyn Fn() -> Result<Option<u64>, SinkError>) -> Vec<Check> {
-    settled(|| match Around::read(store, mark) {
+    settled(|first| match Around::read(store, mark) {
         Err(error) => vec![unreadable(&error)],
         Ok((_, Err(error))) => vec![silent(sink, &error)],
-        Ok((around, Ok(mark))) => vec![standing(sink, mark, &around)],
+        Ok((around, Ok(mark))) => vec![standing(sink, mark, &around, first)],
     })
 }
 
@@ -99,11 +101,11 @@ fn tables(
     sink: &str,
     ask: &dyn Fn() -> Result<Standing, SinkError>,
 ) -> Vec<Check> {
-    settled(|| match Around::read(store, ask) {
+    settled(|first| match Around::read(store, ask) {
         Err(error) => vec![unreadable(&error)],
         Ok((_, Err(error))) => vec![silent(sink, &error)],
         Ok((around, Ok(found))) => {
-            let mut checks = vec![standing(sink, found.epoch, &around)];
+            let mut checks = vec![standing(sink, found.epoch, &around, first)];
             checks.extend(rows(&*of.pipeline, sink, &found, &around, of.updates));
             checks
         }
@@ -201,7 +203,7 @@ mod tests {
     #[test]
     fn sink_is_neither_behind_nor_ahead() {
         let all = [manifest(5, &[("s", true)]), manifest(6, &[("s", true)]), manifest(7, &[("s", false)])];
-        let of = |mark| standing("s", mark, &around(&all, &all));
+        let of = |mark| standing("s", mark, &around(&all, &all), &Required::default());
         // Epoch 7 has no output: who keeps no mark of it has it nevertheless.
         assert!(of(Some(6)).ok && of(Some(7)).ok);
         let behind = of(Some(5));
@@ -210,8 +212,13 @@ mod tests {
         let ahead = of(Some(8));
         assert!(!ahead.ok && ahead.says.contains("decides only 7"), "{}", ahead.says);
         // What was decided meanwhile may be in.
-        assert!(standing("s", Some(8), &around(&all, &[manifest(8, &[("s", true)])])).ok);
-        assert!(standing("other", Some(7), &around(&all, &all)).says.contains("no such sink"));
+        let since = Required::default();
+        assert!(standing("s", Some(8), &around(&all, &[manifest(8, &[("s", true)])]), &since).ok);
+        let other = standing("other", Some(7), &around(&all, &all), &Required::default());
+        assert!(other.says.contains("no such sink"));
+        // It has what it had to have when it was looked at first, whatever was decided since.
+        let all = [manifest(6, &[("s", true)]), manifest(9, &[("s", true)])];
+        assert!(standing("s", Some(6), &around(&all, &all), &since).ok);
     }
 
     #[test]

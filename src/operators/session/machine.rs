@@ -93,6 +93,8 @@ pub struct SavedSession {
     open: Option<Open>,
     started_us: i64,
     started: u32,
+    /// Empty; up to format 3 of checkpoints the events that wait.
+    waiting: Vec<SessionEvent>,
 }
 
 /// The sessions of the keys that a worker owns.
@@ -380,7 +382,7 @@ impl SessionMachine {
                 each(
                     keys.hash(id),
                     keys.key(id),
-                    Some(&SavedSession { open: user.open(), started_us, started }),
+                    Some(&SavedSession { open: user.open(), started_us, started, waiting: Vec::new() }),
                 );
             }
         }
@@ -392,7 +394,9 @@ impl SessionMachine {
         let Some(unsaved) = &mut self.unsaved else { return };
         let keys = self.keys.borrow();
         // What has been consumed may have been the last of its key, whose number then is another's.
-        for event in unsaved.waiting.drain(..).filter(|event| event.time_us >= self.passed_us) {
+        // Its memory is let go of: an epoch may have been a long one.
+        let waiting = std::mem::take(&mut unsaved.waiting);
+        for event in waiting.into_iter().filter(|event| event.time_us >= self.passed_us) {
             let until_us = event.time_us.saturating_add(1);
             each(keys.hash(event.key), keys.key(event.key), until_us, &event.event());
         }
@@ -424,9 +428,14 @@ impl SessionMachine {
         }
     }
 
-    /// Takes back what was saved of a key.
-    pub fn restore(&mut self, hash: u64, key: &[u8], saved: SavedSession) {
-        let SavedSession { open, started_us, started } = saved;
+    /// Takes back what was saved of a key. `rank` gives the present rank of a partition by its rank then.
+    pub fn restore(&mut self, hash: u64, key: &[u8], saved: SavedSession, rank: impl Fn(u32) -> u32) {
+        let SavedSession { open, started_us, started, waiting } = saved;
+        let is_older = !waiting.is_empty();
+        for event in waiting {
+            // It is to be saved anew, on its own.
+            self.observe(hash, key, SessionEvent { rank: rank(event.rank), ..event });
+        }
         let keys = Rc::clone(&self.keys);
         let keys = &mut *keys.borrow_mut();
         let id = keys.intern(|| hash, key);
@@ -447,9 +456,12 @@ impl SessionMachine {
             // Nothing of it waits any more either.
             None if self.held[id as usize] == 0 => {
                 keys.retain(id);
-                Unsaved::release(&mut self.unsaved, keys, id, user);
+                return Unsaved::release(&mut self.unsaved, keys, id, user);
             }
             None => {}
+        }
+        if is_older {
+            Unsaved::changes(&mut self.unsaved, id, &mut self.users[id as usize]);
         }
     }
 

@@ -193,7 +193,9 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
             let era = state.restore_appended(&waiting, |hash, key, event| {
                 machine.restore_waiting(hash, key, event, |rank| state.rank(rank), has_moved);
             });
-            state.restore_latest(&name, |hash, key, saved| machine.restore(hash, key, saved));
+            state.restore_latest(&name, |hash, key, saved| {
+                machine.restore(hash, key, saved, |rank| state.rank(rank));
+            });
             let (mut saver, mut waiting_saver) =
                 (Saver::new(state, &name), Saver::appending(state, &waiting));
             let mut final_watermark_us = i64::MIN;

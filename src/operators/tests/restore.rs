@@ -348,7 +348,9 @@ proptest! {
                 machine.restore_waiting(hash, key, event, |rank| hub.rank(rank), hub.has_moved());
             });
             prop_assert_eq!(era, 1, "ranks have moved");
-            hub.restore_latest("Sessions", |hash, key, saved| machine.restore(hash, key, saved));
+            hub.restore_latest("Sessions", |hash, key, saved| {
+                machine.restore(hash, key, saved, |rank| hub.rank(rank));
+            });
             prop_assert_eq!(hub.failure(), None);
         }
         observe(&mut second, &events[cut..], &|rank| RANKS[rank as usize]);
