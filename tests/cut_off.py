@@ -12,7 +12,6 @@ it is back, end with exit code 0, and leave what the undisturbed run leaves. Nee
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -36,7 +35,8 @@ class Machine:
 
     def __init__(self, number):
         self.number = number
-        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        # It ends with us, whose end of the pipe it waits for.
+        self.holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         ours = os.readlink("/proc/self/ns/net")
         wait_for("a namespace", lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != ours)
 
@@ -51,15 +51,13 @@ class Machine:
         self.does("ip", "neigh", "replace", ADDRESSES[1 - self.number], "lladdr", hardware, "dev", "wire", "nud", "permanent")
 
 
-def wired():
-    machines = [Machine(0), Machine(1)]
+def wire(machines):
     pair = ["ip", "link", "add", "name", "wire", "address", HARDWARE[0], "type", "veth"]
     machines[0].does(*pair, "peer", "name", "wire", "address", HARDWARE[1], "netns", str(machines[1].holder.pid))
     for machine in machines:
         for words in ("addr add %s/24 dev wire" % ADDRESSES[machine.number], "link set wire up", "link set lo up"):
             machine.does("ip", *words.split())
         machine.knows(HARDWARE[1 - machine.number])
-    return machines
 
 
 def turns(run):
@@ -103,7 +101,9 @@ def main():
             machine.knows(HARDWARE[1 - machine.number])
 
     try:
-        machines = wired()
+        for number in (0, 1):
+            machines.append(Machine(number))
+        wire(machines)
         for machine in machines:
             command = [binary, "cluster", "1", "-n", "2", "-p", machine.number, "-h", hosts, "--silence", f"{SILENCE}s", "--restarts", "30"]
             command += ["run", "activity", "--fixture", log, "--out", out, "--web", "off", "--epoch", "50ms", "--batch", "64"]
@@ -116,8 +116,7 @@ def main():
             run.ends(0)
     finally:
         for run in runs:
-            if run.process.poll() is None:
-                os.killpg(run.process.pid, signal.SIGKILL)
+            run.kill_all()
         for machine in machines:
             machine.holder.kill()
     same(undisturbed, out)

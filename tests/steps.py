@@ -1,6 +1,9 @@
 """What the scripts have in common that disturb a run over a recorded log: starting it, waiting for what it has decided, comparing."""
 
+import atexit
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +37,8 @@ class Run:
             self.process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True, **options
             )
+        # However the script ends: a run that waits for something would be there beside all that follow.
+        atexit.register(self.kill_all)
 
     def said(self):
         return self.log.read_text(errors="replace")
@@ -52,6 +57,12 @@ class Run:
         for words in said:
             if not re.search(words, self.said()):
                 self.fail(f"it does not say: {words}")
+
+    def kill_all(self):
+        """It, and what it has started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def kill(self):
         if self.process.poll() is None:
