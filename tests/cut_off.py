@@ -12,7 +12,6 @@ it is back, end with exit code 0, and leave what the undisturbed run leaves. Nee
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -116,8 +115,7 @@ def main():
             run.ends(0)
     finally:
         for run in runs:
-            if run.process.poll() is None:
-                os.killpg(run.process.pid, signal.SIGKILL)
+            run.kill()
         for machine in machines:
             machine.holder.kill()
     same(undisturbed, out)

@@ -1,6 +1,9 @@
 """What the scripts have in common that disturb a run over a recorded log: starting it, waiting for what it has decided, comparing."""
 
+import atexit
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +11,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 90.0
+# Whoever is ended leaves nothing behind either.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def wait_for(what, condition, patience=PATIENCE, runs=()):
@@ -26,7 +31,7 @@ def wait_for(what, condition, patience=PATIENCE, runs=()):
 
 
 class Run:
-    """A process of the program, with what it says in a file."""
+    """A process of the program, with what it says in a file; it ends with this one, and its own processes with it."""
 
     def __init__(self, command, log, **options):
         self.log = Path(log)
@@ -34,6 +39,7 @@ class Run:
             self.process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True, **options
             )
+        atexit.register(self.kill)
 
     def said(self):
         return self.log.read_text(errors="replace")
@@ -41,7 +47,7 @@ class Run:
     def fail(self, what):
         sys.exit(f"{what}\n{self.said()[-3000:]}")
 
-    def ends(self, code, *said, patience=PATIENCE):
+    def ends(self, code, *said, patience=3 * PATIENCE):
         """It ends by itself with this exit code, and has said each of these."""
         try:
             found = self.process.wait(patience)
@@ -55,7 +61,7 @@ class Run:
 
     def kill(self):
         if self.process.poll() is None:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
 
