@@ -116,7 +116,7 @@ def main():
             run.ends(0)
     finally:
         for run in runs:
-            run.kill_all()
+            run.kill()
         for machine in machines:
             machine.holder.kill()
     same(undisturbed, out)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 90.0
+# Whoever is ended leaves nothing behind either.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def wait_for(what, condition, patience=PATIENCE, runs=()):
@@ -29,7 +31,7 @@ def wait_for(what, condition, patience=PATIENCE, runs=()):
 
 
 class Run:
-    """A process of the program, with what it says in a file."""
+    """A process of the program, with what it says in a file; it ends with this one, and its own processes with it."""
 
     def __init__(self, command, log, **options):
         self.log = Path(log)
@@ -37,8 +39,7 @@ class Run:
             self.process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True, **options
             )
-        # However the script ends: a run that waits for something would be there beside all that follow.
-        atexit.register(self.kill_all)
+        atexit.register(self.kill)
 
     def said(self):
         return self.log.read_text(errors="replace")
@@ -46,7 +47,7 @@ class Run:
     def fail(self, what):
         sys.exit(f"{what}\n{self.said()[-3000:]}")
 
-    def ends(self, code, *said, patience=PATIENCE):
+    def ends(self, code, *said, patience=3 * PATIENCE):
         """It ends by itself with this exit code, and has said each of these."""
         try:
             found = self.process.wait(patience)
@@ -58,15 +59,9 @@ class Run:
             if not re.search(words, self.said()):
                 self.fail(f"it does not say: {words}")
 
-    def kill_all(self):
-        """It, and what it has started."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
     def kill(self):
         if self.process.poll() is None:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
 

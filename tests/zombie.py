@@ -63,8 +63,8 @@ class Place:
         return [Path(folder) / name for folder, names in walked if name in names]
 
     def staged(self):
-        folders = [name for staging in self.found("staging") for name in os.listdir(staging)]
-        return max((int(name.split("-")[0]) for name in folders), default=0)
+        """The epochs of which some output is staged and not committed."""
+        return {int(name.split("-")[0]) for staging in self.found("staging") for name in os.listdir(staging)}
 
     def holds_only_its_places(self, run):
         """Whoever stands still with a lock of a sink holds up everybody: that is another trial than this."""
@@ -107,27 +107,31 @@ def options_of(options, out):
 
 
 def where(test, place):
-    """What tells that a run is at the place that the test is about: the epoch, or nothing."""
+    """What tells that a run is at the place that the test is about: the epoch, which has some output, or nothing."""
     of_ours = f"-{place.starts}.tg"
 
     def staged():
         # The one before is all done, and of this one nothing is written to the checkpoint yet.
-        epoch, decided = place.staged(), place.decided()
+        decided = place.decided()
         done = decided in epochs(place.mirror) and set(place.marks()) == {decided}
         begun = any(place.checkpoint.glob(f"*-{decided + 1:010}*"))
-        return epoch if epoch == decided + 1 and done and not begun else None
+        return decided + 1 if place.staged() == {decided + 1} and done and not begun else None
 
     def deciding():
         epoch = place.decided() + 1
-        return epoch if (place.checkpoint / f"delta-{epoch:010}{of_ours}").exists() else None
+        return epoch if (place.checkpoint / f"delta-{epoch:010}{of_ours}").exists() and epoch in place.staged() else None
 
     def decided():
         epoch = place.decided()
-        return epoch if epoch and epoch not in epochs(place.mirror) and epoch not in place.marks() else None
+        done = epoch in epochs(place.mirror) or epoch in place.marks()
+        return epoch if epoch in place.staged() and not done else None
 
     def sending():
-        epoch, marks = place.decided(), place.marks()
-        return epoch if epoch and max(marks, default=0) == epoch > min(marks) else None
+        # Kafka's sink is the last one. This run has sent something before: whoever only now takes the id of its transactions over, after it has
+        # looked at the mark, would end the one that has it.
+        epoch, marks = place.decided(), [json.loads(path.read_text()) for path in place.found("mark.json")]
+        late = [mark for mark in marks if mark["epoch"] == epoch - 1 and mark["generation"] == place.starts]
+        return epoch if epoch in place.staged() and len(late) == 1 and len(marks) > 1 else None
 
     return {"staged": staged, "deciding": deciding, "decided": decided, "sending": sending}[test]
 
@@ -142,52 +146,46 @@ def main():
     parser.add_argument("--configured", action="store_true")
     parser.add_argument("arguments", nargs="*")
     options = parser.parse_args()
-    place, runs = Place(options), []
-    try:
-        run = place.start()
-        runs.append(run)
-        for more, epoch, killed in ROUNDS:
-            begun = place.decided()
-            wait_for("epochs are decided", lambda: place.decided() >= begun + 2, runs=[run])
-            at = wait_for(f"it is at: {options.test}", lambda: place.stands_still(run, where(options.test, place)), runs=[run])
-            zombie = run
-            place.start().ends(2, "is in use by another process")
-            place.starts -= 1
-            for lock in place.locks:
-                lock.unlink()
-            run = place.start(epoch)
-            runs.append(run)
-            wait_for("the next one goes on", lambda: all(mark >= at + more for mark in place.marks()), runs=[run])
-            # Stopped too, so that whatever changes is the zombie's doing.
-            wait_for("the next one pauses", lambda: place.stands_still(run, place.decided), runs=[run])
-            before = place.content()
-            zombie.process.send_signal(signal.SIGCONT)
-            zombie.ends(1, "error: ")
-            print(f"epoch {at}, then {place.decided()}: {[line for line in zombie.said().splitlines() if line.startswith('error')][-1]}")
-            after = place.content()
-            changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-            if options.test == "decided":
-                # Further copies of what it had decided itself, and what all have made visible, are as good as those that were there.
-                changed = [name for name in changed if f"manifest-{at:010}" not in name]
-            if changed:
-                zombie.fail(f"it has changed {changed}")
-            if killed:
-                run.kill()
-                run = place.start()
-                runs.append(run)
-            run.process.send_signal(signal.SIGCONT)
+    place = Place(options)
+    run = place.start()
+    for more, epoch, killed in ROUNDS:
         begun = place.decided()
-        wait_for("it goes on", lambda: place.decided() > begun, runs=[run])
-        run.process.send_signal(signal.SIGTERM)
-        run.ends(0)
-        # The rest, as fast as can be.
-        place.start("200ms", "4096").ends(0)
-        if not options.configured:
-            same(options.undisturbed, place.out)
-            shutil.rmtree(place.work)
-    finally:
-        for run in runs:
+        wait_for("epochs are decided", lambda: place.decided() >= begun + 2, runs=[run])
+        at = wait_for(f"it is at: {options.test}", lambda: place.stands_still(run, where(options.test, place)), runs=[run])
+        zombie = run
+        place.start().ends(2, "is in use by another process")
+        place.starts -= 1
+        for lock in place.locks:
+            lock.unlink()
+        run = place.start(epoch)
+        wait_for("the next one goes on", lambda: all(mark >= at + more for mark in place.marks()), runs=[run])
+        # Stopped too, so that whatever changes is the zombie's doing.
+        wait_for("the next one pauses", lambda: place.stands_still(run, place.decided), runs=[run])
+        before = place.content()
+        zombie.process.send_signal(signal.SIGCONT)
+        zombie.ends(1, "error: ")
+        print(f"epoch {at}, then {place.decided()}: {[line for line in zombie.said().splitlines() if line.startswith('error')][-1]}")
+        after = place.content()
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        if options.test == "decided":
+            # Further copies of what it had decided itself, and what all have made visible, are as good as those that were there.
+            changed = [name for name in changed if f"manifest-{at:010}" not in name]
+        if changed:
+            zombie.fail(f"it has changed {changed}")
+        if killed:
             run.kill()
+            run = place.start()
+        run.process.send_signal(signal.SIGCONT)
+    begun = place.decided()
+    wait_for("it goes on", lambda: place.decided() > begun, runs=[run])
+    run.process.send_signal(signal.SIGTERM)
+    run.ends(0)
+    # The rest, as fast as can be.
+    run = place.start("200ms", "4096")
+    run.ends(0)
+    if not options.configured:
+        same(options.undisturbed, place.out)
+        shutil.rmtree(place.work)
 
 
 main()
