@@ -8,7 +8,9 @@ use super::{EARLY, Pace, Step, pace, run, script};
 use crate::ingest::Edge;
 use crate::keys::{key_hash, key_owner};
 use crate::operators::keyed::{KeyedBlock, KeyedRouter, SharedKeys, ToOwners};
-use crate::operators::session::{EndReason, Mark, Session, SessionEvent, SessionMachine, Sessions};
+use crate::operators::session::{
+    EndReason, Mark, SavedSession, Session, SessionEvent, SessionMachine, Sessions,
+};
 use crate::spill::Budget;
 use crate::state::StateHub;
 
@@ -274,6 +276,23 @@ fn a_timeout_leaves_at_the_same_time_wherever_the_frontier_has_stood() {
         assert_eq!(leaves_at(&[stop]), undisturbed, "stopped at {stop}");
         assert_eq!(leaves_at(&[stop, stop + 1_500_000, stop + GAP]), undisturbed, "stopped at {stop}");
     }
+}
+
+#[test]
+fn events_that_format_3_saved_with_their_key_wait_and_are_saved_on_their_own() {
+    let bytes = bincode::serialize(&(None::<u8>, 0_i64, 0_u32, vec![one_event(7)])).unwrap();
+    let saved: SavedSession = bincode::deserialize(&bytes).unwrap();
+    let mut machine = SessionMachine::new(GAP, SharedKeys::default()).saved();
+    machine.restore(key_hash(b"u"), b"u", saved, |rank| rank + 1);
+    assert_eq!((machine.keys(), machine.waiting()), (1, 1));
+    let (mut waiting, mut entries) = (Vec::new(), 0);
+    machine.save_waiting(&mut |_, key, until_us, event| waiting.push((key.to_vec(), until_us, event.rank)));
+    assert_eq!(waiting, [(b"u".to_vec(), 8, 1)]);
+    machine.save(&mut |_, _, saved| entries += usize::from(saved.is_some()));
+    assert_eq!(entries, 1, "the former entry, which held it, is replaced");
+    let mut reasons = Vec::new();
+    machine.advance(i64::MAX, &mut |_, _, session, _| reasons.push(session.reason));
+    assert_eq!((reasons, machine.keys()), (vec![EndReason::Timeout], 0));
 }
 
 #[test]
