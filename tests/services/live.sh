@@ -98,7 +98,7 @@ clicks() { # the first ones, and then more and more in the background
 # No more clicks, the run stopped by SIGTERM, and one more that reads the rest.
 to_the_end() {
     touch "$work/enough"
-    wait "$writer" || { cat "$work/generate.log" >&2; fail "the generator: exit code $?"; }
+    wait "$writer" || fail "the generator: exit code $?: $(cat "$work/generate.log")"
     kill -TERM "$runner"
     wait "$runner" || fail "exit code $? after SIGTERM"
     run --until-end
