@@ -24,9 +24,9 @@ run() { # CODE URI ARGUMENTS...
     [ "$status" = "$wanted" ] || { tail -n 30 "$said/$count.err" | cut -c1-400; die "tidegate $*: exit code $status, not $wanted"; }
 }
 says() { grep -qF -- "$1" "$said/$count.err" "$said/$count.out" || { tail -n 30 "$said/$count.err"; die "it does not say: $1"; }; }
-# The server, started anew: with these flags.
+# The server, started anew: with these flags. Killed, since it takes its time to end while drivers hold connections.
 server() { # FLAGS
-    tests/services/mongo.sh stop
+    tests/services/mongo.sh kill
     MONGO_EXTRA=$1 tests/services/mongo.sh start
 }
 asked() { "$MONGO_TEST_PYTHON" - "$@"; } # URI [ARGUMENTS...], a program on stdin
