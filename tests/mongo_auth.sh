@@ -85,7 +85,7 @@ X
 # Strings that cannot be read: characters that are not escaped, a mechanism and a port that are none.
 iot 1 iot_none "mongodb://tidegate:$word@$at/"
 says 'password must be URL encoded'
-for uri in "${root}?authMechanism=GUESSING" "mongodb://tidegate:$escaped@127.0.0.1:here/"; do
+for uri in "mongodb://tidegate:Sesam?effne@$at/" "${root}?authMechanism=GUESSING" "mongodb://tidegate:$escaped@127.0.0.1:here/"; do
     iot 1 iot_none "$uri"
     says 'the connection string cannot be read'
 done
