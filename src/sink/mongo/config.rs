@@ -110,7 +110,8 @@ mod tests {
             assert!(!config.uri.hide_in(&format!("bad: {uri}")).contains("eim7"), "{uri}");
         }
         // What the driver says of this one: it ends the servers at the question mark.
-        let said = of("mongodb://a:geheim7?x@db:1/").uri.hide_in("invalid server address a:geheim7: got geheim7");
+        let said =
+            of("mongodb://a:geheim7?x@db:1/").uri.hide_in("invalid server address a:geheim7: got geheim7");
         assert!(!said.contains("eim7"), "{said}");
         assert_eq!(of("mongodb://a,b:2/x").place(), "a,b:2/test");
         assert_eq!(of("nonsense").uri.hosts(), "");
