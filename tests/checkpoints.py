@@ -33,10 +33,10 @@ class Place:
     def command(self, out, *more):
         return [self.binary, "run", "activity", "--fixture", self.log, "--out", out, "--web", "off", "-w", "2", *more]
 
-    def stopped(self, *more, at=8):
+    def stopped(self, *more, at=4):
         """One that was stopped once it had decided some epochs."""
         out = self.work / "stopped"
-        run = Run(self.command(out, "--epoch", "50ms", "--batch", "256", *more), self.work / "stopped.log")
+        run = Run(self.command(out, "--epoch", "50ms", "--batch", "64", *more), self.work / "stopped.log")
         wait_for(f"epoch {at}", lambda: epochs(f"{out}.checkpoint/activity")[-1:] >= [at], runs=[run])
         run.process.send_signal(signal.SIGTERM)
         run.ends(0, "start it again to go on")
@@ -184,8 +184,8 @@ def test_keep(place):
     out = place.work / "kept"
     checkpoint = Path(f"{out}.checkpoint/activity")
     # The second start asks for fewer than there are.
-    for keep, until in ((4, 9), (2, None)):
-        run = Run(place.command(out, "--epoch", "50ms", "--batch", "256", "--keep", str(keep)), place.work / "kept.log")
+    for keep, until in ((4, 8), (2, None)):
+        run = Run(place.command(out, "--epoch", "50ms", "--batch", "64", "--keep", str(keep)), place.work / "kept.log")
         started = epochs(checkpoint)
         looks, most, least, newest = 0, 0, None, started[-1:]
         while run.process.poll() is None:

@@ -106,7 +106,8 @@ def main():
         for machine in machines:
             command = [binary, "cluster", "1", "-n", "2", "-p", machine.number, "-h", hosts, "--silence", f"{SILENCE}s", "--restarts", "30"]
             command += ["run", "activity", "--fixture", log, "--out", out, "--web", "off", "--epoch", "50ms", "--batch", "64"]
-            runs.append(Run(machine.inside(*map(str, command)), work / f"machine-{machine.number}.log"))
+            here = {**os.environ, "TMPDIR": str(work)}
+            runs.append(Run(machine.inside(*map(str, command)), work / f"machine-{machine.number}.log", env=here))
         cut_off("nothing comes through", machines)
         cut_off("nothing comes from the first", machines[:1])
         cut_off("nothing comes from the second", machines[1:])
