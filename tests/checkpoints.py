@@ -107,6 +107,21 @@ def test_verify(place):
         code, damages = place.verified(copy)
         if code != 1 or not any(damage.startswith(f"{both[0].name}: ") for damage in damages):
             sys.exit(f"{how.__name__} {both[0].name}: exit code {code}, {damages}")
+        # One copy alone: it is used no less, but what is decided hangs on the other.
+        for number in (0, 1):
+            copy = place.copied(out)
+            path = files_of(Path(f"{copy}.checkpoint/activity"), epochs(f"{out}.checkpoint/activity")[-1])[number]
+            how(path)
+            code, damages = place.verified(copy)
+            if code != 1 or len(damages) != 1 or not damages[0].startswith(f"{path.name}: "):
+                sys.exit(f"{how.__name__} {path.name} alone: exit code {code}, {damages}")
+    # A file that all checkpoints need is one file.
+    copy = place.copied(out)
+    state = sorted(Path(f"{copy}.checkpoint/activity").glob("delta-*"))[0]
+    cut(state)
+    code, damages = place.verified(copy)
+    if code != 1 or len(damages) != 1:
+        sys.exit(f"{state.name}: exit code {code}, {damages}")
 
 
 def test_start(place):
@@ -118,7 +133,12 @@ def test_start(place):
         state = newest_state(Path(f"{copy}.checkpoint/activity"))
         how(state)
         run = place.goes_on(copy)
-        run.ends(0, f'WARN.*state of epoch {newest}, "{state.name}": it is damaged', f"going on after epoch {newest} ")
+        run.ends(
+            0,
+            f'WARN.*state of epoch {newest}, "{state.name}": it is damaged',
+            f"WARN.*the newest whole state is that of epoch {newest - 1}: .* to the end of epoch {newest}",
+            f"going on after epoch {newest} ",
+        )
         same(place.undisturbed, copy)
     # Of the newest manifest only the copy beside the output is whole: that is enough, and the others are mended before anything else.
     copy = place.copied(out)
