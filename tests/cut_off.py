@@ -20,10 +20,10 @@ from pathlib import Path
 from steps import Run, epochs, same, wait_for
 
 INSIDE = "IN_OWN_NAMESPACES"
-# Longer than the longest pause before a start, 6.4 s: a process that waits for the other one is given this long too.
-SILENCE = 8
+# Shorter than the longest pause before a start, 6.4 s: a process that waits for the other one is not taken for dead.
+SILENCE = 3
 # Both have been silent by then, and time for a slow machine.
-NOTICED = 3.0 * SILENCE
+NOTICED = 20.0
 # Machine k: its address and its hardware address.
 ADDRESSES = ["10.99.0.1", "10.99.0.2"]
 HARDWARE = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
@@ -92,6 +92,9 @@ def main():
             machine.knows(NOBODY)
         wait_for(f"both notice: {what}", lambda: all(len(turns(run)) > count for run, count in zip(runs, before)), NOTICED, runs)
         print(f"{what}: noticed by both after {time.monotonic() - began:.1f} s: {turns(runs[0])[-1].strip()}")
+        for machine, run in zip(machines, runs):
+            if f"process {machine.number} has shown no sign of life" not in turns(run)[-1]:
+                sys.exit(f"machine {machine.number} names another process than its own: {turns(run)[-1]}")
         # Nobody decides alone: they do not even begin.
         decided = newest()
         time.sleep(1)
@@ -107,7 +110,8 @@ def main():
         for machine in machines:
             command = [binary, "cluster", "1", "-n", "2", "-p", machine.number, "-h", hosts, "--silence", f"{SILENCE}s", "--restarts", "30"]
             command += ["run", "activity", "--fixture", log, "--out", out, "--web", "off", "--epoch", "50ms", "--batch", "64"]
-            runs.append(Run(machine.inside(*map(str, command)), work / f"machine-{machine.number}.log"))
+            here = {**os.environ, "TMPDIR": str(work)}
+            runs.append(Run(machine.inside(*map(str, command)), work / f"machine-{machine.number}.log", env=here))
         cut_off("nothing comes through", machines)
         cut_off("nothing comes from the first", machines[:1])
         cut_off("nothing comes from the second", machines[1:])

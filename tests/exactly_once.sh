@@ -75,7 +75,9 @@ done
 import sys
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
-for done in AdminClient({"bootstrap.servers": sys.argv[1]}).delete_topics(["user_activity.late"], operation_timeout=60).values():
+# It has a name since answers come as long as it is there.
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+for done in admin.delete_topics(["user_activity.late"], operation_timeout=60).values():
     done.result()
 consumer = Consumer({"bootstrap.servers": sys.argv[1], "group.id": "tidegate-activity-topics", "enable.auto.commit": False})
 mark = TopicPartition("enriched_activity", 0, 1_000_000, '{"epoch":1000000,"generation":1000}')

@@ -42,11 +42,11 @@ class Place:
         command = [self.binary, "run", "activity", "--fixture", self.log, "--out", out, "--checkpoint", checkpoint, "--web", "off"]
         return Run([*command, "--epoch", "100ms", "-w", "2", *more], self.work / "run.log", env={**os.environ, **environment})
 
-    def says_so(self, run, heard=0):
+    def says_so(self, run):
         """That there is no room, and where; whether it waits, and does not end."""
 
         def said():
-            lines = run.said()[heard:].splitlines()
+            lines = run.said().splitlines()
             return [line for line in lines if "No space left" in line and ("WARN" in line and "again" in line or line.startswith("error"))]
 
         print(line := wait_for("it says that there is no room", said)[0])
@@ -84,11 +84,15 @@ def test_checkpoint(place):
     if not place.says_so(run):
         run.fail("it does not wait")
     place.waits(run, checkpoint / "activity")
-    heard, decided = len(run.said()), max(epochs(checkpoint / "activity"), default=0)
-    mount(place.small, "20m", "remount")
-    wait_for("it goes on", lambda: max(epochs(checkpoint / "activity"), default=0) > decided, runs=[run])
-    wait_for("it says so", lambda: "works again" in run.said()[heard:], runs=[run])
-    place.says_so(run, heard)
+    # Killed while it waits, the next one waits as well.
+    run.kill()
+    run = place.start(out, checkpoint)
+    if not place.says_so(run):
+        run.fail("the next one does not wait")
+    decided = max(epochs(checkpoint / "activity"), default=0)
+    mount(place.small, "64m", "remount")
+    wait_for("it goes on", lambda: max(epochs(checkpoint / "activity"), default=0) > decided)
+    wait_for("it says so", lambda: "works again" in run.said())
     run.kill()
     place.goes_on(out, checkpoint)
 

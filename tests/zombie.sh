@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A run from Kafka into PostgreSQL, Kafka and a lake that stands still in the middle of an epoch and wakes up when another one has taken over:
 # marks in the tables and the id of its transactions keep it out. Called by tests/run.
-# usage: tests/zombie.sh     TIDEGATE_BINARY   the program (default: the release build)     ZOMBIE_RECORDS (200000)
+# usage: tests/zombie.sh     TIDEGATE_BINARY   the program (default: the release build)     ZOMBIE_RECORDS (400000)
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
 broker_and_postgres zombie 21292 21393 16033
 
-tidegate generate activity "${servers[@]}" --topic user_activity --records "${ZOMBIE_RECORDS:-200000}" --partitions 3
+tidegate generate activity "${servers[@]}" --topic user_activity --records "${ZOMBIE_RECORDS:-400000}" --partitions 3
 tidegate record "${servers[@]}" --topic user_activity --out "$work/recorded"
 tidegate replay activity --fixture "$work/recorded" --out "$work/expected" -w 2 >/dev/null 2>&1
 for where in decided sending; do

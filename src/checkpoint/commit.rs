@@ -369,6 +369,8 @@ impl Pen {
             warn!(epoch = newest, "the newest checkpoint could not be read back; older ones stay");
             return Ok(());
         }
+        // State that a newer run has written and not named yet would be taken for old.
+        still_ours(&*self.store, self.generation)?;
         let names = self.store.names()?;
         let epochs: BTreeSet<u64> = names.iter().filter_map(|name| Manifest::epoch_of(name)).collect();
         let kept: BTreeSet<u64> = epochs.into_iter().rev().take(self.keep).collect();

@@ -393,16 +393,17 @@ impl SessionMachine {
     pub fn save_waiting(&mut self, each: &mut impl FnMut(u64, &[u8], i64, &SessionEvent)) {
         let Some(unsaved) = &mut self.unsaved else { return };
         let keys = self.keys.borrow();
-        // What has been consumed may have been the last of its key, whose number then is another's.
         // Its memory is let go of: an epoch may have been a long one.
         let waiting = std::mem::take(&mut unsaved.waiting);
+        // What has been consumed may have been the last of its key, whose number then is another's.
         for event in waiting.into_iter().filter(|event| event.time_us >= self.passed_us) {
             let until_us = event.time_us.saturating_add(1);
             each(keys.hash(event.key), keys.key(event.key), until_us, &event.event());
         }
     }
 
-    /// Takes back an event that was saved while it waited, before anything that [`SessionMachine::restore`] takes back. `rank` gives the present rank of a partition by its rank then; where these have moved, it is to be saved anew.
+    /// Takes back an event that was saved while it waited, before anything that [`SessionMachine::restore`] takes back. `rank` gives
+    /// the present rank of a partition by its rank then; where these have moved, it is to be saved anew.
     pub fn restore_waiting(
         &mut self,
         hash: u64,
