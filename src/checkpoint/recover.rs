@@ -67,12 +67,13 @@ pub fn survey(store: &dyn Store) -> Result<Vec<Found>, CheckpointError> {
             state.push((file.name.clone(), whole.map(|()| file.bytes)));
         }
         let mut copies = Vec::new();
-        for name in Manifest::names(epoch) {
+        let is_newest = listed.last() == Some(&epoch);
+        for (number, name) in Manifest::names(epoch).into_iter().enumerate() {
             match read_copy(store, &name, epoch)? {
                 Ok(_) => {}
-                // It is written a moment after the first one, and by the next start where there was no such moment.
+                // The second is written a moment after the first, and by the next start where there was no such moment.
                 Err(Damage::Damaged(what))
-                    if what == MISSING && manifest.is_ok() && listed.last() == Some(&epoch) => {}
+                    if what == MISSING && number > 0 && is_newest && manifest.is_ok() => {}
                 Err(damage) => copies.push((name, damage)),
             }
         }
