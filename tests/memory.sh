@@ -3,7 +3,7 @@
 # while they do, takes them back from its checkpoint, and leaves what the log gives, in bounded memory. Called by tests/run.
 # usage: tests/memory.sh
 #   TIDEGATE_BINARY   the program (default: the release build)
-#   MEMORY_RECORDS (2000000), MEMORY_LIMIT (5) and MEMORY_MOST (512), both MiB
+#   MEMORY_RECORDS (2000000), MEMORY_LIMIT (5) and MEMORY_MOST (800), both MiB
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
 work=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-memory.XXXXXX")
@@ -17,7 +17,7 @@ checkpoint: $work/data/checkpoint
 memory_limit: ${limit}MiB
 activity: {delay: 90m, sinks: {tables: sqlite, lake: none, topics: none}}
 Y
-"${bare[@]}" "$(command -v python3)" tests/memory.py "$limit" "${MEMORY_MOST:-512}" \
+"${bare[@]}" "$(command -v python3)" tests/memory.py "$limit" "${MEMORY_MOST:-800}" \
     "$binary" run activity --fixture "$work/log" --config "$work/memory.yaml" --web off --epoch 200ms -w 2
 # The other outputs are left out here, and verify misses them.
 tidegate verify activity --fixture "$work/log" --out "$work/data" --config "$work/memory.yaml" >"$work/verified" || :
