@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time;
+
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ColumnType {
@@ -188,6 +190,20 @@ pub enum Cell<'a> {
     Time(i64),
     /// UTF-8 text.
     Text(&'a [u8]),
+}
+
+impl Cell<'_> {
+    /// As a text that is compared or shown; `None` where it is absent.
+    pub fn to_text(self) -> Option<String> {
+        Some(match self {
+            Cell::Null => return None,
+            Cell::Int(value) => value.to_string(),
+            Cell::Float(value) => format!("{value:?}"),
+            Cell::Bool(value) => value.to_string(),
+            Cell::Time(us) => String::from_utf8_lossy(&time::format(us)).into_owned(),
+            Cell::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        })
+    }
 }
 
 impl Column {

@@ -5,12 +5,10 @@
 
 use std::sync::Arc;
 
-use tidegate::rows::Cell;
 use tidegate::sink::SinkError;
 use tidegate::sink::delta::Log;
 use tidegate::sink::lake::{LakeIndex, partition_values, read_file};
 use tidegate::storage::{Storage, StorageError};
-use tidegate::time;
 
 use super::compare::{Audit, Comparison, Row, is_compared, push_cell};
 use crate::pipeline::Pipeline;
@@ -141,7 +139,7 @@ fn rows(path: &str, bytes: Vec<u8>, keys: &[Vec<String>], row: &mut dyn FnMut(Ro
             let (mut of_key, mut text) = (String::new(), String::new());
             for (number, (name, column, value)) in columns.iter().enumerate() {
                 let cell = match column {
-                    Some(column) => text_of(batch.columns()[*column].get(at)),
+                    Some(column) => batch.columns()[*column].get(at).to_text(),
                     None => Some(value.clone()),
                 };
                 let Some(cell) = cell else { continue };
@@ -157,23 +155,12 @@ fn rows(path: &str, bytes: Vec<u8>, keys: &[Vec<String>], row: &mut dyn FnMut(Ro
     Ok(())
 }
 
-fn text_of(cell: Cell<'_>) -> Option<String> {
-    Some(match cell {
-        Cell::Null => return None,
-        Cell::Int(value) => value.to_string(),
-        Cell::Float(value) => format!("{value:?}"),
-        Cell::Bool(value) => value.to_string(),
-        Cell::Time(us) => String::from_utf8_lossy(&time::format(us)).into_owned(),
-        Cell::Text(text) => String::from_utf8_lossy(text).into_owned(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use tidegate::rows::ColumnType::{Float, Int, Text, Time};
-    use tidegate::rows::Schema;
+    use tidegate::rows::{Cell, Schema};
     use tidegate::sink::lake::write_rows;
 
     use super::*;

@@ -8,7 +8,6 @@ use super::document::{STAMP, Stamp};
 use super::error::Fault;
 use crate::rows::{Cell, ColumnType, Schema};
 use crate::sink::SinkError;
-use crate::time;
 
 /// The cells of a document, or what is wrong with it.
 pub type Found<'a> = Result<&'a [Cell<'a>], String>;
@@ -159,19 +158,8 @@ pub fn read_rows(
     let all = Changes::open(config, collection)?;
     all.read(schema, Document::new(), Document::new(), &mut |_, cells| {
         let cells = cells.map_err(|cause| SinkError::Failed { sink: "mongo".to_owned(), cause })?;
-        row(cells.iter().map(|cell| text_of(*cell)).collect());
+        row(cells.iter().map(|cell| cell.to_text()).collect());
         Ok(())
-    })
-}
-
-fn text_of(cell: Cell<'_>) -> Option<String> {
-    Some(match cell {
-        Cell::Null => return None,
-        Cell::Int(value) => value.to_string(),
-        Cell::Float(value) => format!("{value:?}"),
-        Cell::Bool(value) => value.to_string(),
-        Cell::Time(us) => String::from_utf8_lossy(&time::format(us)).into_owned(),
-        Cell::Text(text) => String::from_utf8_lossy(text).into_owned(),
     })
 }
 
@@ -190,7 +178,7 @@ mod tests {
 
     #[test]
     fn members_are_read_by_the_type_of_the_column() {
-        let read = |kind, value: Bson| cell(kind, false, "m", Some(&value)).map(text_of);
+        let read = |kind, value: Bson| cell(kind, false, "m", Some(&value)).map(Cell::to_text);
         assert_eq!(read(Int, Bson::Double(3.0)), Ok(Some("3".into())));
         assert_eq!(read(Float, Bson::Int32(3)), Ok(Some("3.0".into())));
         assert_eq!(
