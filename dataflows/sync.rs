@@ -10,7 +10,8 @@
 //! read and p does not get beyond m, so the next round, which begins at p − 1, finds it. Without that bound a round that
 //! outlasts two epochs would go past it for ever.
 //!
-//! A document that PostgreSQL cannot take is counted and stays in MongoDB. A round that is ended anywhere leaves rows
+//! A document that PostgreSQL cannot take is counted and stays in MongoDB; one that it refuses, by a constraint on the table, is in
+//! `tidegate_refused` as well. A round that is ended anywhere leaves rows
 //! and position of its last transaction; run again, it changes nothing that is in.
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use thiserror::Error;
 use tidegate::rows::{Cell, ColumnDef, ColumnType, RowBatch, Schema};
 use tidegate::sink::SinkError;
 use tidegate::sink::mongo::{self, Changes, Found, Stamp};
-use tidegate::sink::postgres::{self, Merge};
+use tidegate::sink::postgres::{self, Merge, Merged};
 
 use crate::iot;
 
@@ -49,7 +50,7 @@ pub struct Round {
     pub read: u64,
     /// Rows that are new or changed.
     pub changed: u64,
-    /// Documents that PostgreSQL cannot take.
+    /// Documents that PostgreSQL cannot take, or refuses.
     pub refused: u64,
     /// What was wrong with the first of them.
     pub first_refused: Option<String>,
@@ -139,8 +140,8 @@ impl Sync {
     }
 }
 
-/// Merges rows and moves the position on where there is one; gives the number of rows that changed.
-type MergeRows<'a> = dyn FnMut(&RowBatch, Option<i64>) -> Result<u64, SinkError> + 'a;
+/// Merges rows and moves the position on where there is one.
+type MergeRows<'a> = dyn FnMut(&RowBatch, Option<i64>) -> Result<Merged, SinkError> + 'a;
 
 /// The documents of a round on their way, so many in a transaction.
 struct Reading<'a> {
@@ -189,7 +190,10 @@ impl<'a> Reading<'a> {
 
     fn flush(&mut self, position: Option<i64>) -> Result<(), SinkError> {
         let full = std::mem::replace(&mut self.batch, self.rows.batch());
-        self.round.changed += (self.merge)(&full, position)?;
+        let Merged { changed, refused, first_refused } = (self.merge)(&full, position)?;
+        self.round.changed += changed;
+        self.round.refused += refused;
+        self.round.first_refused = self.round.first_refused.take().or(first_refused);
         Ok(())
     }
 }
@@ -243,7 +247,7 @@ mod tests {
         let mut merges = Vec::new();
         let mut merge = |rows: &RowBatch, position: Option<i64>| {
             merges.push((rows.len(), position));
-            Ok(rows.len() as u64)
+            Ok(Merged { changed: rows.len() as u64, ..Merged::default() })
         };
         let mut reading = Reading::new(&schema, &mut merge);
         for &(epoch, documents) in epochs {
@@ -272,7 +276,7 @@ mod tests {
     #[test]
     fn first_refused_document_is_told_and_the_others_are_counted() {
         let schema = with_stamp(&Schema::new("t", &[("s", ColumnType::Text)], &["s"]));
-        let mut merge = |_: &RowBatch, _: Option<i64>| Ok(0);
+        let mut merge = |_: &RowBatch, _: Option<i64>| Ok(Merged::default());
         let mut reading = Reading::new(&schema, &mut merge);
         for what in ["document z: bad", "document a: bad"] {
             reading.take(Stamp::default(), Err(what.to_owned())).unwrap();

@@ -39,21 +39,12 @@ figure() { # METRIC PIPELINE
         awk -v name="tidegate_$1" -v label="pipeline=\"$2\"" '{ of = $1; sub(/\{.*/, "", of) } of == name && index($0, label) { sum += $NF; found = 1 } END { if (found) print sum }'
 }
 is() { [ "$(figure "$1" "$2")" = "$3" ]; } # METRIC PIPELINE VALUE
-until_true() { # WHAT COMMAND...
-    local left=300 what=$1
-    shift
-    until "$@"; do
-        [ $((left -= 1)) -gt 0 ] || fail "it never came: $what"
-        kill -0 "$runner" 2>/dev/null || fail "the run has ended before: $what"
-        sleep 0.2
-    done
-}
 epoch() { local of; of=$(figure epoch_decided_number "$1") && printf '%s' "${of:-0}"; } # PIPELINE
 has_decided() { [ "$(epoch "$1")" -ge "$2" ]; }
 # What is read is decided, and so visible, two epochs later.
 all_of_it() { # PIPELINE
-    until_true "the end of the input of $1" at_the_end "$1"
-    until_true "two epochs more of $1" has_decided "$1" $(($(epoch "$1") + 2))
+    until_true 60 "the end of the input of $1" at_the_end "$1"
+    until_true 60 "two epochs more of $1" has_decided "$1" $(($(epoch "$1") + 2))
 }
 at_the_end() { is source_lag_records "$1" 0; }
 # The Delta table's own versions, and the rows of the newest, as delta-rs reads them.
@@ -80,7 +71,7 @@ grows 'both run'
 say 'PostgreSQL is away'
 tests/services/postgres.sh kill
 more_input
-until_true 'trouble with PostgreSQL' is sink_failing activity 1
+until_true 60 'trouble with PostgreSQL' is sink_failing activity 1
 stood=$(epoch activity)
 all_of_it transit
 grows 'PostgreSQL is away'

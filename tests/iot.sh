@@ -78,6 +78,20 @@ grep -q 'changed 0 rows' sync.log || fail "the second sync changed rows"
 indexes=$(psql -X -qAt -c "SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'real_time_aggregates'")
 for column in window_start sensor_id location; do grep -q "real_time_aggregates_${column}_idx" <<<"$indexes" || fail "no index on $column: $indexes"; done
 
+# What PostgreSQL refuses, by a constraint that somebody has put on the table, does not hold up the others. It is kept once.
+sql() { psql -X -qAt -c "$1"; }
+all=$(sql 'SELECT count(*) FROM real_time_aggregates') one=$(sql 'SELECT min(sensor_id) FROM real_time_aggregates')
+its=$(sql "SELECT count(*) FROM real_time_aggregates WHERE sensor_id = '$one'")
+sql "TRUNCATE real_time_aggregates; DELETE FROM tidegate_sync; ALTER TABLE real_time_aggregates ADD CONSTRAINT others CHECK (sensor_id <> '$one')"
+for _ in 1 2; do POSTGRES_PORT=$BOUNCER_PORT tidegate sync 2>&1 | tee sync.log; done
+POSTGRES_PORT=$BOUNCER_PORT tidegate sync 2>&1 | grep -q 'changed 0 rows' || fail 'what is refused changes rows'
+[ "$(sql 'SELECT count(*) FROM real_time_aggregates')" = $((all - its)) ] || fail 'rows of other sensors were held up'
+[ "$(sql "SELECT count(*), count(DISTINCT row) FROM tidegate_refused WHERE sqlstate = '23514' AND row->>'sensor_id' = '$one' AND epoch >= 0")" = "$its|$its" ] ||
+    fail "$its rows were to be refused: $(sql 'SELECT * FROM tidegate_refused LIMIT 3')"
+sql 'ALTER TABLE real_time_aggregates DROP CONSTRAINT others; DELETE FROM tidegate_sync'
+POSTGRES_PORT=$BOUNCER_PORT tidegate sync
+live compare "$work/expected" bouncer
+
 # PostgreSQL as a second sink in the same epoch, in a schema of its own, beside another MongoDB database.
 psql -X -q -c 'CREATE SCHEMA direct'
 printf 'data: direct\niot:\n  sinks:\n    tables: mongo, postgres\n    topics: files\n    postgres:\n      schema: direct\n' >direct.yaml

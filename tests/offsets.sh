@@ -65,19 +65,10 @@ figure() { # METRIC [PARTITION]
 }
 is() { [ "$(figure "$1" "$2")" = "$3" ]; }             # METRIC PARTITION VALUE
 has_read() { local of; for of in "$@"; do is source_position_offset "${of%:*}" "${of#*:}" || return 1; done; } # PARTITION:OFFSET...
-until_true() { # WHAT COMMAND...
-    local left=300 what=$1
-    shift
-    until "$@"; do
-        [ $((left -= 1)) -gt 0 ] || fail "it never came: $what"
-        kill -0 "$runner" 2>/dev/null || fail "the run has ended before: $what"
-        sleep 0.1
-    done
-}
 epoch() { local of; of=$(figure epoch_decided_number) && printf '%s' "${of:-0}"; }
 has_decided() { [ "$(epoch)" -ge "$1" ]; }
 # Whatever can come of what it has read has come when so many epochs more are decided.
-some_epochs() { until_true 'twenty epochs more' has_decided $(($(epoch) + 20)); }
+some_epochs() { until_true 60 'twenty epochs more' has_decided $(($(epoch) + 20)); }
 
 earliest() { # not offset 0: retention has taken away what was before
     part earliest
@@ -119,7 +110,7 @@ restarted() { # by the same command, as a unit file has it: what retention has t
     recorded "$out.recorded"
     read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
     begun --start "$topic-0:100"
-    until_true 'the end of what is there' has_read "${end[@]}"
+    until_true 60 'the end of what is there' has_read "${end[@]}"
     stopped
     offsets delete "$KAFKA_BOOTSTRAP_SERVERS" "$topic" 0:500
     run --until-end --start "$topic-0:100" || fail "started again where its first start began: exit code $?"
@@ -147,11 +138,11 @@ latest() { # what comes after the first start is read, also what comes while nob
     made --records 3000
     read -ra before <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
     begun --start latest
-    until_true 'the end of what was there' has_read "${before[@]}"
+    until_true 60 'the end of what was there' has_read "${before[@]}"
     some_epochs
     begin=2026-01-01T01:00:00Z && made --records 3000 --seed 2
     read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
-    until_true 'the end of what came then' has_read "${end[@]}"
+    until_true 60 'the end of what came then' has_read "${end[@]}"
     kill -9 "$runner" && wait "$runner" 2>/dev/null || :
     begin=2026-01-01T02:00:00Z && made --records 3000 --seed 3
     run --start latest --until-end -w 2 || fail "exit code $?"
@@ -165,7 +156,7 @@ retention() { # it passes what a stopped run has not read: of partition 0 some, 
     made --records 6000
     read -ra read <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
     begun
-    until_true 'the end of what was there' has_read "${read[@]}"
+    until_true 60 'the end of what was there' has_read "${read[@]}"
     stopped
     begin=2026-01-01T01:00:00Z && made --records 6000 --seed 2
     read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
@@ -188,7 +179,7 @@ retention() { # it passes what a stopped run has not read: of partition 0 some, 
     : >"$log"
     bare+=(TIDEGATE_KAFKA_LOST_RECORDS=skip)
     begun
-    until_true 'the end, without what is gone' has_read "${end[@]}"
+    until_true 60 'the end, without what is gone' has_read "${end[@]}"
     # docs/live.md: "it goes on without them, and counts them".
     curl -sS "http://127.0.0.1:$page/metrics" | grep -qE '^tidegate_[a-z_]*(lost|skipped|gone)[a-z_]*\{[^}]*partition="0"[^}]*\} 321$' ||
         fail 'no metric counts what is gone'
@@ -221,8 +212,8 @@ transactions() { # of another producer: committed, aborted, and one that stays o
     read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
     [ "${end[*]}" = "0:$((open + 1 + 200)) 1:$((open + 200)) 2:0" ] || fail "the topic ends at ${end[*]}"
     begun -w 2
-    until_true 'the open transaction, and the end beside it' has_read "0:$open" "${end[1]}" 2:0
-    until_true 'the release of the partitions that have ended' released 1 2
+    until_true 60 'the open transaction, and the end beside it' has_read "0:$open" "${end[1]}" 2:0
+    until_true 60 'the release of the partitions that have ended' released 1 2
     some_epochs
     is source_partition_released 0 0 || fail 'a partition with an open transaction was released'
     has_read "0:$open" || fail 'it has read on behind an open transaction'
@@ -232,20 +223,24 @@ transactions() { # of another producer: committed, aborted, and one that stays o
     echo commit >&"$to"
     wait "$other" || fail 'the other producer could not commit'
     # Its own marker is one more.
-    until_true 'the end, when the transaction was committed' has_read "0:$((${end[0]#*:} + 1))"
+    until_true 60 'the end, when the transaction was committed' has_read "0:$((${end[0]#*:} + 1))"
     stopped
     recorded "$out.recorded"
-    run --until-end || fail "exit code $?"
-# What was released and has had no more records when it ended may be decided once more, and is part of the answer.
+    # The same from kcat, and the broker's own files.
+    mkdir "$out.kcat" "$copy"
+    kcat -C -q -e -J -b "$KAFKA_BOOTSTRAP_SERVERS" -t "$topic" >"$out.kcat/all.jsonl" 2>>"$log"
+    cp -r "$TIDEGATE_SERVICES_DIR/kafka/data/$topic"-[012] "$copy"
+    # Retention takes all of it, markers behind the last records too. All was read: nothing is lost.
+    read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
+    offsets delete "$KAFKA_BOOTSTRAP_SERVERS" "$topic" "${end[@]:0:2}"
+    run --until-end || fail "exit code $?: records are missed that were read"
+    # What was released and has had no more records when it ended may be decided once more, and is part of the answer.
     if grep -v '"partition":[12],' "$out/topics/$topic.idle.jsonl"; then fail 'a decision about a partition that was never released'; fi
     decided=(--idle "$out/topics/$topic.idle.jsonl")
     # Of both that the script counts: four transactions of 200, one of 1, 400 of the other's, and none of what was aborted.
     [ "$(summary)" = $((4 * 200 + 1 + 400)) ] || fail "$(summary) records were read"
     if grep -rl aborted "$out/topics" "$out.recorded"; then fail 'what was aborted was seen'; fi
-    # The recording, kcat's, and the broker's own files say the same.
-    mkdir "$out.kcat" "$copy"
-    kcat -C -q -e -J -b "$KAFKA_BOOTSTRAP_SERVERS" -t "$topic" >"$out.kcat/all.jsonl" 2>>"$log"
-    cp -r "$TIDEGATE_SERVICES_DIR/kafka/data/$topic"-[012] "$copy"
+    # They all say the same.
     for forms in "$out.recorded" "$out.kcat" "$copy"; do
         rm -rf "$out.expected"
         replayed "$forms" "$out.expected" "${decided[@]}" || fail "the replay of $forms has failed"
@@ -262,7 +257,7 @@ ahead() { # one partition is hours ahead of the other: it is not read further th
     read -ra end <<<"$(offsets ends "$KAFKA_BOOTSTRAP_SERVERS" "$topic")"
     # A partition a worker.
     begun -w 2
-    until_true 'the end of the partition that is behind' has_read "${end[1]}"
+    until_true 60 'the end of the partition that is behind' has_read "${end[1]}"
     some_epochs
     held=$(figure source_position_offset 0)
     some_epochs
@@ -272,7 +267,7 @@ ahead() { # one partition is hours ahead of the other: it is not read further th
     [ "$held" -lt $((${end[0]#*:} / 4)) ] || fail "it was read to $held"
     is watermark_holds_frontier 1 1 || fail 'the page does not say who holds event time back'
     offsets follow "$KAFKA_BOOTSTRAP_SERVERS" "$topic" $hours
-    until_true 'the rest of the partition that was held' has_read "${end[0]}"
+    until_true 60 'the rest of the partition that was held' has_read "${end[0]}"
     stopped
     run --until-end -w 3 || fail "exit code $?"
     recorded "$out.recorded" --packed zstd

@@ -109,7 +109,7 @@ fn describe(manifest: &Manifest) -> Value {
     let partitions = manifest.partitions.iter().map(|cut| {
         json!({
             "partition": cut.id.to_string(),
-            "next_offset": cut.last_offset.map_or(0, |last| last + 1),
+            "next_offset": cut.next_offset().unwrap_or(0),
             "records": cut.seen,
             "accepted": cut.accepted,
             "watermark": time(cut.watermark_us),

@@ -113,9 +113,10 @@ pub(super) fn failure(error: ReplayError) -> Failure {
         ReplayError::OutDir(_) => {
             (true, "name a new directory, or one that an earlier replay left, with --out DIR")
         }
-        ReplayError::Sink(_) | ReplayError::Epoch(_) | ReplayError::Run(RunError::Sink(_)) => {
-            (false, "see to space and permissions in the output directory, and replay again")
-        }
+        ReplayError::Sink(_) | ReplayError::Epoch(_) | ReplayError::Run(RunError::Sink(_)) => (
+            false,
+            "see to what it names, a server's settings or a directory's space and permissions, and start again",
+        ),
         ReplayError::Cluster(ClusterError::Nonsense(_) | ClusterError::HostFile { .. }) => {
             (true, "-h names a file with one host:port a line, at least -n of them")
         }

@@ -16,8 +16,12 @@ pub struct PartitionCut {
     pub id: Partition,
     /// How many records of it were shown, duplicates and watermark records included: where a fixture goes on.
     pub seen: u64,
-    /// The offset of the last new record, if there was one: Kafka goes on behind it.
+    /// The offset of the last new record, if there was one.
     pub last_offset: Option<i64>,
+    /// Behind all that has been read, where the source says so. Marks of transactions stand behind the last record, and retention may
+    /// have taken all before by the time that a run goes on.
+    #[serde(skip)]
+    pub read_to: Option<i64>,
     /// The partition's watermark, `i64::MIN` before the first record.
     pub watermark_us: i64,
     /// How many records were accepted.
@@ -34,6 +38,13 @@ pub struct PartitionCut {
     pub fronts: Vec<u8>,
     /// What the late and dead-letter topics remember of it.
     pub side: Vec<u8>,
+}
+
+impl PartitionCut {
+    /// Where a source goes on that goes on by offset; `None` where nothing has been read.
+    pub fn next_offset(&self) -> Option<i64> {
+        self.last_offset.map(|last| last + 1).max(self.read_to)
+    }
 }
 
 /// A file of operators' state that a manifest needs.
@@ -110,7 +121,7 @@ impl Manifest {
     /// As [`pack`](super::pack()).
     pub fn pack(&self) -> Result<Vec<u8>, Damage> {
         // What version 2 wrote, and what came since.
-        pack(&(self, self.wall_us))
+        pack(&(self, self.wall_us, self.partitions.iter().map(|cut| cut.read_to).collect::<Vec<_>>()))
     }
 
     /// A manifest from its file.
@@ -122,9 +133,16 @@ impl Manifest {
         let read = match version {
             1 => bincode::deserialize(body).map(v1::Manifest::now),
             2 => bincode::deserialize(body),
-            _ => bincode::deserialize(body).map(|(manifest, wall_us)| Manifest { wall_us, ..manifest }),
+            3 | 4 => bincode::deserialize(body).map(|(manifest, wall_us)| Manifest { wall_us, ..manifest }),
+            _ => bincode::deserialize(body).map(Manifest::with),
         };
         read.map_err(|error| Damage::Damaged(error.to_string()))
+    }
+
+    fn with((manifest, wall_us, read_to): (Manifest, Option<i64>, Vec<Option<i64>>)) -> Manifest {
+        let mut manifest = Manifest { wall_us, ..manifest };
+        manifest.partitions.iter_mut().zip(read_to).for_each(|(cut, read_to)| cut.read_to = read_to);
+        manifest
     }
 
     /// The names of an epoch's manifest and of its copy.
@@ -184,6 +202,7 @@ mod v1 {
                     id,
                     seen,
                     last_offset,
+                    read_to: None,
                     watermark_us,
                     accepted,
                     floor_us,
@@ -258,7 +277,18 @@ mod tests {
         let now = Manifest { wall_us: Some(17), ..now };
         let second = Manifest::unpack(&pack_as(2, &now).unwrap()).unwrap();
         assert_eq!((second.epoch, second.partitions, second.wall_us), (4, now.partitions.clone(), None));
-        let third = Manifest::unpack(&now.pack().unwrap()).unwrap();
-        assert_eq!((third.epoch, third.partitions, third.wall_us), (4, now.partitions, Some(17)));
+        // Versions 3 and 4 left out how far had been read behind the last record.
+        let third = Manifest::unpack(&pack_as(4, &(&now, now.wall_us)).unwrap()).unwrap();
+        assert_eq!((third.epoch, &third.partitions, third.wall_us), (4, &now.partitions, Some(17)));
+        assert_eq!(third.partitions[0].next_offset(), Some(10));
+        let mut now = now;
+        now.partitions[0].read_to = Some(12);
+        let fifth = Manifest::unpack(&now.pack().unwrap()).unwrap();
+        assert_eq!((fifth.epoch, &fifth.partitions, fifth.wall_us), (4, &now.partitions, Some(17)));
+        assert_eq!(
+            fifth.partitions[0].next_offset(),
+            Some(12),
+            "marks of transactions stand behind the last record"
+        );
     }
 }

@@ -104,12 +104,19 @@ pub fn show_early<S>(
 ) where
     S: Sink<Batch = TableBatch> + Send + 'static,
 {
-    let shows = |sink: &&SharedSink<S>| sink.lock().is_ok_and(|sink| sink.shows());
-    let write = |sink: &SharedSink<S>| -> Arc<Write> {
-        let sink = Arc::clone(sink);
-        Arc::new(move |epoch, generation, batches| sink.lock()?.show(epoch, generation, batches))
+    let write = |sink: &SharedSink<S>| -> Option<Arc<Write>> {
+        let opened = sink.lock().ok().filter(|sink| sink.shows())?;
+        Some(match opened.shows_beside() {
+            Some(beside) => {
+                Arc::new(move |epoch, generation, batches| beside.show(epoch, generation, batches))
+            }
+            None => {
+                let sink = Arc::clone(sink);
+                Arc::new(move |epoch, generation, batches| sink.lock()?.show(epoch, generation, batches))
+            }
+        })
     };
-    let sinks: Vec<_> = sinks.iter().filter(shows).map(write).collect();
+    let sinks: Vec<_> = sinks.iter().filter_map(write).collect();
     let (run, early, probe) = (Arc::clone(run), early.clone(), epochs.probe().clone());
     let epochs = epochs.clone();
     let to_worker = Exchange::new(move |_: &TableBlock| worker as u64);

@@ -296,7 +296,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             if let Some(start) = start {
                 state.restore(&start, by_offset);
                 if by_offset {
-                    from_offset = start.last_offset.map_or(from_offset, |last| last + 1);
+                    from_offset = start.next_offset().unwrap_or(from_offset);
                 }
                 let rank = partition as u32;
                 let restored = fronts
@@ -462,7 +462,7 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         if !self.epochs.has_checkpoints() {
             return;
         }
-        let Worker { partitions, fronts, side, validator, lanes, decided, .. } = self;
+        let Worker { partitions, fronts, side, validator, lanes, decided, reader, by_offset, .. } = self;
         let read =
             (0..).zip(partitions.iter()).filter_map(|(rank, state)| Some((rank, state.as_ref()?.id())));
         self.epochs.hub().save(self.epoch, remembered::save(validator, read));
@@ -472,12 +472,20 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
             .filter(|lane| lane.ended)
             .flat_map(|lane| &lane.partitions)
             .for_each(|partition| ended[*partition] = true);
+        let mut read_to = vec![None; partitions.len()];
+        for (number, lane) in lanes.iter().enumerate().filter(|(_, lane)| *by_offset && !lane.passed) {
+            // A position is that of one partition.
+            if let ([partition], Some(status)) = (&lane.partitions[..], reader.status(number)) {
+                read_to[*partition] = Some(status.position);
+            }
+        }
         let cuts = partitions.iter().enumerate().filter_map(|(index, state)| {
             let (state, rank) = (state.as_ref()?, index as u32);
             Some(PartitionCut {
                 id: state.id().clone(),
                 seen: state.seen + state.skip,
                 last_offset: state.last_offset(),
+                read_to: read_to[index],
                 watermark_us: state.watermark.us(),
                 accepted: state.accepted,
                 floor_us: state.place.floor_us,

@@ -44,6 +44,8 @@ pub use disk::Durability;
 pub(crate) use disk::{Disk, DiskError};
 pub(crate) use staged::nonce;
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 /// A place for results that delivers whole epochs.
@@ -85,6 +87,11 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Who does what [`Sink::show`] does without waiting for the sink, where there is such a way; `None` where it is asked itself.
+    fn shows_beside(&self) -> Option<Arc<dyn ShowBeside<Self::Batch>>> {
+        None
+    }
+
     /// Removes the rows that were shown of epochs behind the last committed one. Whoever showed them is gone, and may have known
     /// what nobody will know again; the end of the next epoch gives the rows of all open windows. The generation is only compared,
     /// and not noted: no manifest says it yet.
@@ -119,6 +126,15 @@ pub trait Sink {
     }
 }
 
+/// Shows early rows beside a sink, which may stage or commit meanwhile.
+pub trait ShowBeside<B>: Send + Sync {
+    /// See [`Sink::show`].
+    ///
+    /// # Errors
+    /// As there.
+    fn show(&self, epoch: u64, generation: u64, batches: &[B]) -> Result<(), SinkError>;
+}
+
 /// A sink whose kind is chosen when the program runs.
 pub type AnySink<B> = Box<dyn Sink<Batch = B> + Send>;
 
@@ -138,6 +154,9 @@ impl<B> Sink for AnySink<B> {
     }
     fn show(&mut self, epoch: u64, generation: u64, batches: &[B]) -> Result<(), SinkError> {
         (**self).show(epoch, generation, batches)
+    }
+    fn shows_beside(&self) -> Option<Arc<dyn ShowBeside<B>>> {
+        (**self).shows_beside()
     }
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
         (**self).take_back(generation)

@@ -378,6 +378,26 @@ fn rows_are_shown_before_their_epoch_ends_and_taken_back_where_it_never_does() {
     assert_eq!(notes(), "0", "the commit has given its rows again");
 }
 
+/// Whoever shows rows waits for no disk, and the commit does not wait while it locks them: it does afterwards.
+#[test]
+fn what_is_committed_is_on_the_servers_disk_also_where_rows_are_shown() {
+    let Some(config) = server("t_forced") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
+    let beside = sink.shows_beside().expect("a connection of its own");
+    let names: Vec<String> = (0..1_000).map(|page| format!("/page/{page}")).collect();
+    for epoch in 1..=5 {
+        beside.show(epoch, 1, &[batch(&[(0, "/page/0", epoch as i64)])]).unwrap();
+        let rows: Vec<_> = names.iter().map(|name| (0, &**name, epoch as i64)).collect();
+        run(&mut sink, epoch, vec![batch(&rows)]);
+        let not_forced = psql(&config, "SELECT pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()");
+        let bytes: i64 = not_forced.parse().unwrap();
+        assert!(bytes < 20_000, "{bytes} bytes of the log are not on the disk");
+    }
+    assert_eq!(views(&config).len(), 1_000);
+    assert_eq!(psql(&config, "SELECT count(*) FROM t_forced.tidegate_early"), "0");
+}
+
 /// An epoch is committed while the next one already goes on.
 #[test]
 fn a_commit_does_not_bring_back_what_the_next_epoch_has_replaced() {

@@ -1,6 +1,6 @@
 //! The input topics of a deployment: there, the ones that were read before, and nothing lost between checkpoint and topic.
 
-use tidegate::checkpoint::Manifest;
+use tidegate::checkpoint::{Manifest, PartitionCut};
 use tidegate::record::Partition;
 use tidegate::source::Source;
 use tidegate::source::kafka::KafkaSource;
@@ -48,8 +48,7 @@ pub(super) fn look(of: &Deployment, newest: Option<&Manifest>) -> Vec<Check> {
 /// Where a run with this checkpoint goes on; `None` where it has never heard of the partition.
 fn position(id: &Partition, newest: &Manifest) -> Option<i64> {
     let cut = newest.partitions.iter().find(|cut| cut.id == *id);
-    let behind_last = cut.and_then(|cut| cut.last_offset).map(|last| last + 1);
-    behind_last.or_else(|| newest.input.starts.get(id).copied())
+    cut.and_then(PartitionCut::next_offset).or_else(|| newest.input.starts.get(id).copied())
 }
 
 fn judge(topic: &str, bounds: &[&Bounds], newest: Option<&Manifest>, max_lag: Option<u64>) -> Vec<Check> {
@@ -97,8 +96,6 @@ fn judge(topic: &str, bounds: &[&Bounds], newest: Option<&Manifest>, max_lag: Op
 
 #[cfg(test)]
 mod tests {
-    use tidegate::checkpoint::PartitionCut;
-
     use super::super::tests::manifest;
     use super::*;
 
@@ -107,6 +104,7 @@ mod tests {
             id: Partition::new("t", number),
             seen: 0,
             last_offset,
+            read_to: None,
             watermark_us: 0,
             accepted: 0,
             floor_us: i64::MIN,

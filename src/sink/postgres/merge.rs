@@ -11,13 +11,25 @@ use tokio::runtime::Runtime;
 
 use super::config::Config;
 use super::error::Fault;
+use super::refused::Sent;
 use super::session::{Session, runtime, with_session};
-use super::sql::{literal, quoted};
-use super::{CREATING, copy, ensure_table, sql};
+use super::sql::{EpochOf, Replace, literal, quoted};
+use super::{CREATING, copy, ensure_table, owned, sql};
 use crate::rows::{RowBatch, Schema};
 use crate::sink::SinkError;
 use crate::sink::staged::failed;
 use crate::sink::tables::TableBatch;
+
+/// What a merge has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// How many rows are new or changed.
+    pub changed: u64,
+    /// How many rows the server has refused for what they hold. They are in `tidegate_refused`, each once however often it comes.
+    pub refused: u64,
+    /// What it said of the first of them.
+    pub first_refused: Option<String>,
+}
 
 /// The table that follows.
 #[derive(Debug)]
@@ -36,7 +48,7 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// A table of `schema`, whose `stamp` columns, compared in their order, say which of two rows of a key stays, with
+    /// A table of `schema`, whose `stamp` columns, an epoch and what comes after, say in their order which of two rows of a key stays, with
     /// an index over each column of `indexed`. `name` is what is followed; its position is kept under it. The server is
     /// reached by the first call of [`position`](Merge::position).
     ///
@@ -65,12 +77,21 @@ impl Merge {
         self.transact("creating and verifying the table", async |this, session| {
             session.run(CREATING).await?;
             session.run(&sql::create_positions(&this.at)).await?;
-            let schema = &this.schema;
-            let (create, key) = (sql::create_table(&this.at, schema), sql::wanted_key(schema));
-            let (namespace, columns) = (&this.config.schema, sql::wanted_columns(schema));
-            ensure_table(session, namespace, &schema.name, &create, &columns, &key)
-                .await?
-                .map_err(|cause| failed(&this.name, cause))?;
+            let (schema, namespace) = (&this.schema, &this.config.schema);
+            let wanted = [
+                ("tidegate_refused", sql::create_refused(&this.at), owned(&sql::REFUSED), String::new()),
+                (
+                    &*schema.name,
+                    sql::create_table(&this.at, schema),
+                    sql::wanted_columns(schema),
+                    sql::wanted_key(schema),
+                ),
+            ];
+            for (table, create, columns, key) in wanted {
+                ensure_table(session, namespace, table, &create, &columns, &key)
+                    .await?
+                    .map_err(|cause| failed(&this.name, cause))?;
+            }
             for column in &this.indexed {
                 session.run(&sql::create_index(&this.at, schema, column)).await?;
             }
@@ -92,27 +113,32 @@ impl Merge {
         copy::refuses(schema, rows)
     }
 
-    /// Merges rows and moves the position on to `position`, both or none; gives the number of rows that changed.
+    /// Merges rows and moves the position on to `position`, both or none.
     ///
-    /// With `None` the position stays. It never goes back: another process may have gone further.
+    /// With `None` the position stays. It never goes back: another process may have gone further. A row that the server refuses for
+    /// what it holds does not hold up the others: it is set aside in the same transaction.
     ///
     /// # Errors
     /// As for [`position`](Merge::position).
-    pub fn merge(&mut self, rows: &RowBatch, position: Option<i64>) -> Result<u64, SinkError> {
+    pub fn merge(&mut self, rows: &RowBatch, position: Option<i64>) -> Result<Merged, SinkError> {
         self.transact("merging rows", async |this, session| {
             let mut batch = (!rows.is_empty()).then(|| TableBatch { table: 0, rows: rows.clone(), provisional: false });
             let (at, name) = (&this.at, literal(&this.name));
             // The lock keeps two processes from merging at once, each in its own order of rows.
             session.run(&format!("SELECT 1 FROM {at}tidegate_sync WHERE name = {name} FOR UPDATE")).await?;
-            session.send(0, &this.schema, &mut || Ok(batch.take())).await?;
-            let changed = session.rows(&sql::upsert_newer(at, 0, &this.schema, &this.stamp)).await?;
+            let rows = session.send(0, &this.schema, &mut || Ok(batch.take())).await?;
+            // Of the columns that tell which row is newer, the first is the epoch.
+            let epoch = EpochOf::Column(this.stamp.first().copied().unwrap_or_default());
+            let (sink, schema, replace) = (&*this.name, &*this.schema, Replace::Older(&this.stamp));
+            let sent = Sent { sink, epoch, stage: 0, schema, rows, replace };
+            let merged = sent.upsert(session, at).await?;
             if let Some(position) = position {
                 let set = format!(
                     "UPDATE {at}tidegate_sync SET position = greatest(position, {position}) WHERE name = {name}"
                 );
                 session.run(&set).await?;
             }
-            Ok(changed.into_iter().flatten().flatten().next().and_then(|text| text.parse().ok()).unwrap_or(0))
+            Ok(Merged { changed: merged.changed, refused: merged.refused, first_refused: merged.first })
         })
     }
 

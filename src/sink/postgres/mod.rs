@@ -4,7 +4,7 @@
 //! Rows of an epoch that is not decided lie in a local staged file (`sink/tables/`). A commit is one transaction:
 //!
 //! ```text
-//! begin ─► select mark for update ─► newer? Fenced. done? no-op. ─► COPY into a temporary table ─► upsert ─► mark ─► commit
+//! begin ─► newer? Fenced. done? no-op. ─► COPY into temporary tables ─► the same again, mark locked ─► upsert ─► mark ─► commit
 //! ```
 //!
 //! so that a reader sees all rows of an epoch or none. When the connection is lost while COMMIT is under way
@@ -18,12 +18,14 @@
 
 mod config;
 mod copy;
+mod early;
 mod error;
 mod merge;
 mod read;
 mod refused;
 mod session;
 mod sql;
+mod target;
 
 use std::cell::Cell;
 use std::path::Path;
@@ -33,16 +35,18 @@ use tokio::runtime::Runtime;
 use tracing::warn;
 
 pub use self::config::{Config, Password, TlsMode};
+use self::early::Early;
 use self::error::Fault;
-pub use self::merge::Merge;
+pub use self::merge::{Merge, Merged};
 pub use self::read::{read_rows, server_version, standing};
 use self::refused::Sent;
 use self::session::{Session, runtime, with_session};
-use self::sql::{literal, quoted};
+use self::sql::{EpochOf, Replace, literal, quoted};
+use self::target::Target;
 use super::disk::{Disk, Durability};
 use super::staged::{Description, Turn, failed, turn};
-use super::tables::{Stage, StagedReader, StagedRows, TableBatch};
-use super::{Sink, SinkError, Staged};
+use super::tables::{Shown, Stage, StagedReader, StagedRows, TableBatch};
+use super::{ShowBeside, Sink, SinkError, Staged};
 use crate::rows::Schema;
 
 /// The statements that create the marks and the tables of `schemas`, as the sink does it by itself.
@@ -64,18 +68,22 @@ const CREATING: &str = "SELECT pg_advisory_xact_lock(8387230094862147941)";
 /// It drives its connection by itself and blocks: it must not be used inside of an asynchronous runtime.
 #[derive(Debug)]
 pub struct PostgresTables {
-    config: Config,
-    /// The quoted schema and its dot.
-    at: String,
+    target: Arc<Target>,
     stage: Stage,
+    early: Arc<Early>,
     session: Option<Session>,
-    /// The number of the connection by which early rows were noted.
-    noted_by: u64,
     runtime: Runtime,
     /// Rows that the server has refused since it was opened.
     refused: u64,
     /// Rows that it refused in the transaction that was sent last, which may not be known to have happened.
     in_doubt: Cell<u64>,
+}
+
+/// Rows of a table that are in a temporary one, of the number that they have among them.
+#[derive(Debug)]
+struct Loaded {
+    table: usize,
+    rows: i64,
 }
 
 impl PostgresTables {
@@ -95,16 +103,18 @@ impl PostgresTables {
         durability: Durability,
     ) -> Result<Self, SinkError> {
         let root = state_dir.join(".tidegate").join("postgres").join(sink);
-        let stage = Stage::open(Disk::new(durability), root, sink, schemas, copy::refuses)?;
-        let runtime = runtime().map_err(|error| failed(sink, error))?;
+        let shown = Shown::new(sink, &schemas, copy::refuses);
+        let stage = Stage::open(Disk::new(durability), root, sink, schemas.clone(), copy::refuses)?;
+        let new_runtime = || runtime().map_err(|error| failed(sink, error));
         let at = format!("{}.", quoted(&config.schema));
+        let target = Arc::new(Target { config, at, sink: sink.to_owned(), schemas });
+        let early = Arc::new(Early::new(Arc::clone(&target), shown, new_runtime()?));
         let mut tables = PostgresTables {
-            config,
-            at,
+            target,
             stage,
+            early,
             session: None,
-            noted_by: 0,
-            runtime,
+            runtime: new_runtime()?,
             refused: 0,
             in_doubt: Cell::new(0),
         };
@@ -117,7 +127,7 @@ impl PostgresTables {
     /// # Errors
     /// When the server cannot be reached or refuses.
     pub fn committed(&mut self) -> Result<Option<u64>, SinkError> {
-        self.work("reading the mark", async |this, session| Ok(this.mark(session, "").await?.0))
+        self.work("reading the mark", async |this, session| Ok(this.target.mark(session, "").await?.0))
     }
 
     /// Runs `work` over a connection; after an error the connection, and with it the transaction, is given up.
@@ -126,117 +136,52 @@ impl PostgresTables {
         doing: &str,
         work: impl AsyncFn(&Self, &Session) -> Result<T, Fault>,
     ) -> Result<T, SinkError> {
-        self.attempt(work).map_err(|fault| fault.of(&self.stage.books.sink, &self.config.place(), doing))
+        self.attempt(work).map_err(|fault| self.target.error(fault, doing))
     }
 
     fn attempt<T>(&mut self, work: impl AsyncFn(&Self, &Session) -> Result<T, Fault>) -> Result<T, Fault> {
         let held = self.session.take();
         let this = &*self;
-        let (session, done) =
-            with_session(&this.runtime, &this.config, held, async |session| work(this, session).await)?;
+        let (session, done) = with_session(&this.runtime, &this.target.config, held, async |session| {
+            work(this, session).await
+        })?;
         self.session = Some(session);
         Ok(done)
     }
 
     async fn set_up(&self, session: &Session) -> Result<(), Fault> {
-        let namespace = &self.config.schema;
-        session.begin(&self.config).await?;
+        let Target { config, at, sink, schemas } = &*self.target;
+        let namespace = &config.schema;
+        session.begin(config).await?;
         session.run(CREATING).await?;
         let marks = ["sink text NOT NULL", "epoch bigint", "generation bigint NOT NULL"];
         let mut wanted = vec![
-            ("tidegate_epochs".to_owned(), sql::create_marks(&self.at), owned(&marks), "sink".to_owned()),
-            (
-                "tidegate_refused".to_owned(),
-                sql::create_refused(&self.at),
-                owned(&sql::REFUSED),
-                String::new(),
-            ),
-            ("tidegate_early".to_owned(), sql::create_early(&self.at), owned(&sql::EARLY), String::new()),
+            ("tidegate_epochs".to_owned(), sql::create_marks(at), owned(&marks), "sink".to_owned()),
+            ("tidegate_refused".to_owned(), sql::create_refused(at), owned(&sql::REFUSED), String::new()),
+            ("tidegate_early".to_owned(), sql::create_early(at), owned(&sql::EARLY), String::new()),
         ];
-        for schema in &self.stage.schemas {
-            let create = sql::create_table(&self.at, schema);
+        for schema in schemas {
+            let create = sql::create_table(at, schema);
             let name = schema.name.to_string();
             wanted.push((name, create, sql::wanted_columns(schema), sql::wanted_key(schema)));
         }
         for (table, create, columns, key) in wanted {
             ensure_table(session, namespace, &table, &create, &columns, &key)
                 .await?
-                .map_err(|cause| self.stage.books.failed(cause))?;
+                .map_err(|cause| self.target.failed(cause))?;
         }
-        let sink = literal(&self.stage.books.sink);
+        let sink = literal(sink);
         session
             .run(&format!(
-                "INSERT INTO {}tidegate_epochs VALUES ({sink}, NULL, 0) ON CONFLICT DO NOTHING; COMMIT",
-                self.at
+                "INSERT INTO {at}tidegate_epochs VALUES ({sink}, NULL, 0) ON CONFLICT DO NOTHING; COMMIT"
             ))
             .await
     }
 
-    /// The mark: the last epoch and the newest generation.
-    async fn mark(&self, session: &Session, lock: &str) -> Result<(Option<u64>, u64), Fault> {
-        let sink = literal(&self.stage.books.sink);
-        let query =
-            format!("SELECT epoch, generation FROM {}tidegate_epochs WHERE sink = {sink}{lock}", self.at);
-        let rows = session.rows(&query).await?;
-        let number = |column: usize| {
-            let text = rows.first().and_then(|row| row.get(column)?.as_ref());
-            // The server's integers are signed; the bits are kept.
-            text.and_then(|text| text.parse::<i64>().ok()).map(|number| number as u64)
-        };
-        if rows.is_empty() {
-            let cause =
-                format!("the mark of sink {sink} is gone from tidegate_epochs: start again to make it");
-            return Err(self.stage.books.failed(cause).into());
-        }
-        Ok((number(0), number(1).unwrap_or(0)))
-    }
-
-    /// The numbers of the tables, by name.
-    fn in_order(&self) -> Vec<usize> {
-        let schemas = &self.stage.schemas;
-        let mut order: Vec<usize> = (0..schemas.len()).collect();
-        order.sort_by(|&a, &b| schemas[a].name.cmp(&schemas[b].name));
-        order
-    }
-
-    /// Deletes the rows of these keys.
-    async fn delete(&self, session: &Session, batches: &[TableBatch]) -> Result<(), Fault> {
-        for table in self.in_order() {
-            let schema = &self.stage.schemas[table];
-            let mut batches = batches.iter().filter(|batch| batch.table == table).peekable();
-            if batches.peek().is_some() {
-                session.send(table, schema, &mut || Ok(batches.next().cloned())).await?;
-                session.run(&sql::delete_sent(&self.at, table, schema)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Upserts early rows.
-    async fn upsert_early(
-        &self,
-        session: &Session,
-        batches: impl Iterator<Item = &TableBatch> + Clone,
-    ) -> Result<(), Fault> {
-        for table in self.in_order() {
-            let of_table = batches.clone().filter(|batch| batch.table == table);
-            let rows: Vec<_> = of_table.map(|batch| &batch.rows).collect();
-            if !rows.is_empty() {
-                session.upsert_at_once(&self.at, &self.stage.schemas[table], &rows).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends and upserts what is staged, in the transaction that is open; gives the number of rows that the server refuses.
-    async fn load(
-        &self,
-        session: &Session,
-        epoch: u64,
-        staged: &Description<StagedRows>,
-    ) -> Result<u64, Fault> {
-        let mut refused = 0;
-        let (schemas, order) = (&self.stage.schemas, self.in_order());
+    /// Sends what is staged into temporary tables, in the transaction that is open.
+    async fn send(&self, session: &Session, staged: &Description<StagedRows>) -> Result<Vec<Loaded>, Fault> {
+        let mut loaded = Vec::new();
+        let schemas = &self.target.schemas;
         for file in &staged.files {
             // The first pass finds out whether the file is whole, before anything is sent.
             let mut there = vec![false; schemas.len()];
@@ -244,14 +189,20 @@ impl PostgresTables {
             while let Some(batch) = reader.next()? {
                 there[batch.table] = true;
             }
-            for &table in order.iter().filter(|&&table| there[table]) {
+            for table in self.target.in_order().into_iter().filter(|&table| there[table]) {
                 let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
-                let (schema, sink) = (&schemas[table], &*self.stage.books.sink);
-                let rows = session.send(table, schema, &mut || reader.next()).await?;
-                refused += Sent { sink, epoch, table, schema, rows }.upsert(session, &self.at).await?;
+                let mut of_table = || loop {
+                    match reader.next()? {
+                        Some(batch) if batch.table != table => {}
+                        next => return Ok(next),
+                    }
+                };
+                let stage = loaded.len();
+                let rows = session.send(stage, &schemas[table], &mut of_table).await?;
+                loaded.push(Loaded { table, rows });
             }
         }
-        Ok(refused)
+        Ok(loaded)
     }
 
     /// Runs the transaction of a commit.
@@ -262,43 +213,75 @@ impl PostgresTables {
         staged: &Description<StagedRows>,
     ) -> Result<(), Fault> {
         self.attempt(async |this, session| {
-            let sink = &this.stage.books.sink;
-            session.begin(&this.config).await?;
-            let (last, newest) = this.mark(session, " FOR UPDATE").await?;
-            let done = turn(sink, last, newest, epoch, generation)? == Turn::Done;
-            if done && generation == newest {
-                return session.run("ROLLBACK").await;
+            let target = &*this.target;
+            let (last, newest) = target.begin(session, "").await?;
+            // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
+            let loaded = match turn(&target.sink, last, newest, epoch, generation)? {
+                Turn::Done => Vec::new(),
+                Turn::Publish => this.send(session, staged).await?,
+            };
+            if !this.replace(session, epoch, generation, &loaded).await? {
+                session.force().await?;
             }
-            if !done {
-                this.in_doubt.set(this.load(session, epoch, staged).await?);
-                let mut ahead = this.stage.ahead_of(epoch).peekable();
-                if ahead.peek().is_some() {
-                    session.or_nothing(this.upsert_early(session, ahead)).await?;
-                }
-            }
-            let (at, generation, name) = (&this.at, generation as i64, literal(sink));
-            if this.stage.has_notes(epoch) {
-                let epoch = epoch as i64;
-                let given =
-                    format!("DELETE FROM {at}tidegate_early WHERE sink = {name} AND epoch <= {epoch}");
-                session.run(&given).await?;
-            }
-            let set_epoch = if done { String::new() } else { format!("epoch = {}, ", epoch as i64) };
-            let set = format!(
-                "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}"
-            );
-            session.run(&set).await?;
-            session.run("COMMIT").await
+            this.early.state().await.shown.clear(epoch);
+            Ok(())
         })
+    }
+
+    /// Replaces rows by those that were sent, sets the mark, and commits; whether that is on the server's disk.
+    ///
+    /// The locks last as long as the transaction. Where somebody shows rows, who needs them, it does not wait for the disk either.
+    async fn replace(
+        &self,
+        session: &Session,
+        epoch: u64,
+        generation: u64,
+        loaded: &[Loaded],
+    ) -> Result<bool, Fault> {
+        let (target, early) = (&*self.target, self.early.state().await);
+        let (last, newest) = target.mark(session, " FOR UPDATE").await?;
+        let done = turn(&target.sink, last, newest, epoch, generation)? == Turn::Done;
+        if done && generation == newest {
+            // Whoever set the mark may not have waited for the disk.
+            return session.run("ROLLBACK").await.map(|()| false);
+        }
+        let (at, sink) = (&target.at, &*target.sink);
+        if !done {
+            let mut refused = 0;
+            for (stage, &Loaded { table, rows }) in loaded.iter().enumerate() {
+                let (epoch, schema) = (EpochOf::All(epoch), &*target.schemas[table]);
+                let replace = if early.is_used() { Replace::Different } else { Replace::Any };
+                refused +=
+                    Sent { sink, epoch, stage, schema, rows, replace }.upsert(session, at).await?.refused;
+            }
+            self.in_doubt.set(refused);
+            let mut ahead = early.shown.ahead_of(epoch).peekable();
+            if ahead.peek().is_some() {
+                session.or_nothing(target.upsert_early(session, ahead)).await?;
+            }
+        }
+        // The server's integers are signed; the bits are kept.
+        let (name, generation, signed) = (literal(sink), generation as i64, epoch as i64);
+        if early.shown.has_notes(epoch) {
+            let given = format!("DELETE FROM {at}tidegate_early WHERE sink = {name} AND epoch <= {signed}");
+            session.run(&given).await?;
+        }
+        let set_epoch = if done { String::new() } else { format!("epoch = {signed}, ") };
+        let is_forced = !early.is_used();
+        let how = if is_forced { "" } else { "SET LOCAL synchronous_commit = off; " };
+        let set = format!(
+            "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}; {how}COMMIT"
+        );
+        session.run(&set).await?;
+        Ok(is_forced)
     }
 
     /// Counts and tells the rows that the server has refused, now that the transaction has happened.
     fn tell_refused(&mut self, epoch: u64) {
         let rows = self.in_doubt.take();
         if rows > 0 {
-            let sink = &self.stage.books.sink;
             warn!(
-                sink,
+                sink = self.target.sink,
                 epoch, rows, "PostgreSQL refused rows; they are in tidegate_refused, with its reasons"
             );
         }
@@ -361,8 +344,7 @@ impl Sink for PostgresTables {
         self.in_doubt.set(0);
         if let Err(fault) = self.publish(epoch, generation, &description) {
             let lost = fault.lost();
-            let error =
-                fault.of(&self.stage.books.sink, &self.config.place(), &format!("committing epoch {epoch}"));
+            let error = self.target.error(fault, &format!("committing epoch {epoch}"));
             // Lost while COMMIT was under way: the mark tells whether it happened. By the lock that publish
             // takes, a transaction that is still under way is waited for.
             if !lost || self.publish(epoch, generation, &description).is_err() {
@@ -377,56 +359,16 @@ impl Sink for PostgresTables {
         true
     }
 
-    /// One transaction, for whose way to the server's disk nobody waits: what a crash of the server loses comes again. A row that
-    /// the server refuses is told by the commit of the epoch, which sets it aside.
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
-        self.stage.check_all(batches)?;
-        let shown = self.work("showing rows of open windows", async |this, session| {
-            session.begin(&this.config).await?;
-            let (last, newest) = this.mark(session, " FOR SHARE").await?;
-            if turn(&this.stage.books.sink, last, newest, epoch, generation)? == Turn::Done {
-                session.run("ROLLBACK").await?;
-                return Ok(None);
-            }
-            this.upsert_early(session, batches.iter()).await?;
-            // A server that was away may have lost what it was told last, for whose way to the disk nobody waited.
-            let notes = this.stage.notes_of(epoch, batches, session.serial() == this.noted_by);
-            for (table, rows) in this.stage.encoded(&notes)? {
-                let sink = &this.stage.books.sink;
-                session.note_early(&this.at, sink, epoch, (table, &rows)).await?;
-            }
-            session.run("SET LOCAL synchronous_commit = off; COMMIT").await?;
-            Ok(Some((last, notes, session.serial())))
-        })?;
-        if let Some((last, notes, serial)) = shown {
-            if serial != self.noted_by {
-                self.stage.doubt_notes();
-                self.noted_by = serial;
-            }
-            self.stage.note_shown(epoch, last, batches, notes);
-        }
-        Ok(())
+        self.early.show(epoch, generation, batches)
+    }
+
+    fn shows_beside(&self) -> Option<Arc<dyn ShowBeside<TableBatch>>> {
+        Some(Arc::clone(&self.early) as Arc<dyn ShowBeside<TableBatch>>)
     }
 
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
-        self.work("taking back rows of open windows", async |this, session| {
-            let (at, sink) = (&this.at, &this.stage.books.sink);
-            session.begin(&this.config).await?;
-            let (last, newest) = this.mark(session, " FOR UPDATE").await?;
-            turn(sink, last, newest, 0, generation)?;
-            let noted = session.noted_early(at, sink).await?;
-            if noted.is_empty() {
-                return session.run("ROLLBACK").await;
-            }
-            let undecided = noted.iter().filter(|(epoch, ..)| last.is_none_or(|last| *epoch > last));
-            let shown: Vec<_> =
-                undecided.filter_map(|(_, table, rows)| this.stage.decoded(table, rows)).collect();
-            this.delete(session, &shown).await?;
-            let sink = literal(sink);
-            session.run(&format!("DELETE FROM {at}tidegate_early WHERE sink = {sink}; COMMIT")).await
-        })?;
-        self.stage.forget_shown();
-        Ok(())
+        self.early.take_back(generation)
     }
 
     fn refused(&self) -> u64 {

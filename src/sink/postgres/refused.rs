@@ -9,53 +9,81 @@ use std::iter;
 
 use super::error::{Fault, mend};
 use super::session::Session;
-use super::sql;
+use super::sql::{self, EpochOf, Replace};
 use crate::rows::Schema;
 use crate::sink::staged::failed;
 
-/// So many rows of an epoch may be refused, by table.
+/// So many rows of an epoch, or of a batch that is merged, may be refused, by table.
 const MOST: u64 = 1_000;
 
 /// The rows of one table that were sent, and what they are of.
 #[derive(Debug)]
 pub(super) struct Sent<'a> {
     pub(super) sink: &'a str,
-    pub(super) epoch: u64,
-    pub(super) table: usize,
+    pub(super) epoch: EpochOf<'a>,
+    /// The number of the temporary table that they are in.
+    pub(super) stage: usize,
     pub(super) schema: &'a Schema,
     pub(super) rows: i64,
+    pub(super) replace: Replace<'a>,
+}
+
+/// What became of them.
+#[derive(Debug, Default)]
+pub(super) struct Upserted {
+    /// How many the server has refused.
+    pub(super) refused: u64,
+    /// What it said of the first of them.
+    pub(super) first: Option<String>,
+    /// How many rows have changed, where the statement says it.
+    pub(super) changed: u64,
 }
 
 impl Sent<'_> {
-    /// Upserts them, and sets aside what is refused; gives how many that are.
-    pub(super) async fn upsert(&self, session: &Session, at: &str) -> Result<u64, Fault> {
-        let &Sent { sink, epoch, table, schema, rows } = self;
-        if session.guarded(&sql::upsert(at, table, schema)).await?.is_none() {
-            return Ok(0);
+    /// Upserts them, and sets aside what is refused.
+    pub(super) async fn upsert(&self, session: &Session, at: &str) -> Result<Upserted, Fault> {
+        let &Sent { sink, epoch, stage, schema, rows, replace } = self;
+        let mut done = Upserted::default();
+        if let Ok(changed) = session.guarded(&sql::upsert(at, stage, schema, replace)).await? {
+            done.changed = changed;
+            return Ok(done);
         }
-        session.run(&sql::create_last(table, schema)).await?;
-        let mut refused = 0;
+        session.run(&sql::create_last(stage, schema)).await?;
         let mut left: Vec<_> = iter::once(0..rows).collect();
         while let Some(numbers) = left.pop() {
-            let statement = sql::upsert_some(at, table, schema, &numbers);
-            let Some(refusal) = session.guarded(&statement).await? else { continue };
+            let statement = sql::upsert_some(at, stage, schema, replace, &numbers);
+            let refusal = match session.guarded(&statement).await? {
+                Ok(changed) => {
+                    done.changed += changed;
+                    continue;
+                }
+                Err(refusal) => refusal,
+            };
             let middle = numbers.start + (numbers.end - numbers.start) / 2;
             if middle > numbers.start {
                 left.extend([middle..numbers.end, numbers.start..middle]);
                 continue;
             }
-            refused += 1;
-            let (code, reason) = (&*refusal.sqlstate, &*refusal.reason);
-            if refused > MOST {
-                let (name, mend) = (&schema.name, mend(code));
+            done.refused += 1;
+            let (code, reason, name) = (&*refusal.sqlstate, &*refusal.reason, &schema.name);
+            if done.refused > MOST {
+                let (of, mend) = (self.of(), mend(code));
                 let cause = format!(
-                    "table {name:?} refuses more than {MOST} rows of epoch {epoch}, which is no matter of single \
-                     rows: {reason} (SQLSTATE {code}); {mend}"
+                    "table {name:?} refuses more than {MOST} rows{of}, which is no matter of single rows: {reason} \
+                     (SQLSTATE {code}); {mend}"
                 );
                 return Err(failed(sink, cause).into());
             }
-            session.run(&sql::set_aside(at, table, schema, middle, (sink, epoch), [code, reason])).await?;
+            done.first.get_or_insert_with(|| format!("table {name:?}: {reason} (SQLSTATE {code})"));
+            session.run(&sql::set_aside(at, stage, schema, middle, (sink, epoch), [code, reason])).await?;
         }
-        Ok(refused)
+        Ok(done)
+    }
+
+    fn of(&self) -> String {
+        match self.epoch {
+            EpochOf::All(epoch) => format!(" of epoch {epoch}"),
+            EpochOf::Column(_) => String::new(),
+        }
     }
 }

@@ -121,28 +121,41 @@ impl Session {
         Ok(())
     }
 
-    /// Begins a transaction with the configured limits.
-    pub(super) async fn begin(&self, config: &Config) -> Result<(), Fault> {
-        let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
-        // A writer that hangs must not keep the mark locked.
-        self.run(&format!(
-            "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
-             SET LOCAL idle_in_transaction_session_timeout = {statement}; \
-             SET LOCAL client_min_messages = warning"
-        ))
-        .await
+    /// Waits until all that was committed before is as safe as the server makes it when it is asked for no less: a transaction that
+    /// writes a message into its log, for nobody, and waits for that.
+    pub(super) async fn force(&self) -> Result<(), Fault> {
+        self.rows("SELECT pg_logical_emit_message(true, 'tidegate', '')").await.map(drop)
     }
 
-    /// Runs a statement inside the open transaction. Where the server refuses it for the content of rows, the transaction
-    /// goes on as if it had not been run, and what the server said is given.
-    pub(super) async fn guarded(&self, statement: &str) -> Result<Option<Refusal>, Fault> {
+    /// Begins a transaction with the configured limits. Each of its statements sees what was committed before it.
+    pub(super) async fn begin(&self, config: &Config) -> Result<(), Fault> {
+        self.run(&Session::beginning(config)).await
+    }
+
+    /// What begins a transaction.
+    pub(super) fn beginning(config: &Config) -> String {
+        let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
+        // A writer that hangs must not keep the mark locked. Compiling a statement takes longer than any of these, once each.
+        format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+             SET LOCAL idle_in_transaction_session_timeout = {statement}; \
+             SET LOCAL client_min_messages = warning; SET LOCAL jit = off"
+        )
+    }
+
+    /// Runs a statement inside the open transaction, and gives the number that it gives, 0 where it gives none. Where the server
+    /// refuses it for the content of rows, the transaction goes on as if it had not been run, and what the server said is given.
+    pub(super) async fn guarded(&self, statement: &str) -> Result<Result<u64, Refusal>, Fault> {
         let guarded = format!("SAVEPOINT tidegate; {statement}; RELEASE SAVEPOINT tidegate");
-        match self.run(&guarded).await {
-            Ok(()) => Ok(None),
+        match self.rows(&guarded).await {
+            Ok(rows) => {
+                let number = rows.into_iter().flatten().flatten().next();
+                Ok(Ok(number.and_then(|text| text.parse().ok()).unwrap_or(0)))
+            }
             Err(fault) => {
                 let refusal = fault.about_content().ok_or(fault)?;
                 self.run("ROLLBACK TO SAVEPOINT tidegate; RELEASE SAVEPOINT tidegate").await?;
-                Ok(Some(refusal))
+                Ok(Err(refusal))
             }
         }
     }
@@ -216,24 +229,21 @@ impl Session {
         rows.iter().map(|row| noted(row).map_err(|error: tokio_postgres::Error| error.into())).collect()
     }
 
-    /// Sends the rows of table number `table` into its temporary table; gives their number.
+    /// Sends rows into a new temporary table, number `stage`; gives how many they are.
     pub(super) async fn send(
         &self,
-        table: usize,
+        stage: usize,
         schema: &Schema,
         next: &mut dyn FnMut() -> Result<Option<TableBatch>, SinkError>,
     ) -> Result<i64, Fault> {
-        self.run(&sql::create_stage(table, schema)).await?;
-        let command = format!("COPY {} FROM STDIN (FORMAT binary)", sql::stage_name(table));
+        self.run(&sql::create_stage(stage, schema)).await?;
+        let command = format!("COPY {} FROM STDIN (FORMAT binary)", sql::stage_name(stage));
         // The statement is closed when `copy_in` returns, behind the copy and before the end of the transaction.
         let stream = self.patiently(self.client.copy_in::<_, Bytes>(&*command)).await?;
         let mut stream = std::pin::pin!(stream);
         let mut piece = copy::HEADER.to_vec();
         let mut rows = 0;
         while let Some(batch) = next()? {
-            if batch.table != table {
-                continue;
-            }
             copy::encode(&batch.rows, rows, &mut piece);
             rows += batch.rows.len() as i64;
             if piece.len() >= PIECE {
@@ -261,24 +271,31 @@ pub(super) fn with_session<T>(
     held: Option<Session>,
     work: impl AsyncFnOnce(&Session) -> Result<T, Fault>,
 ) -> Result<(Session, T), Fault> {
-    runtime.block_on(async {
-        // A connection that ended while it was idle is noticed once its task has run.
-        tokio::task::yield_now().await;
-        let session = match held.filter(|session| !session.is_closed()) {
-            Some(session) if session.run("").await.is_ok() => session,
-            lost => {
-                if let Some(lost) = lost {
-                    lost.close().await;
-                }
-                Session::connect(config).await?
+    runtime.block_on(on_session(config, held, work))
+}
+
+/// The same where a runtime runs already.
+pub(super) async fn on_session<T>(
+    config: &Config,
+    held: Option<Session>,
+    work: impl AsyncFnOnce(&Session) -> Result<T, Fault>,
+) -> Result<(Session, T), Fault> {
+    // A connection that ended while it was idle is noticed once its task has run.
+    tokio::task::yield_now().await;
+    let session = match held.filter(|session| !session.is_closed()) {
+        Some(session) if session.run("").await.is_ok() => session,
+        lost => {
+            if let Some(lost) = lost {
+                lost.close().await;
             }
-        };
-        match work(&session).await {
-            Ok(done) => Ok((session, done)),
-            Err(fault) => {
-                session.close().await;
-                Err(fault)
-            }
+            Session::connect(config).await?
         }
-    })
+    };
+    match work(&session).await {
+        Ok(done) => Ok((session, done)),
+        Err(fault) => {
+            session.close().await;
+            Err(fault)
+        }
+    }
 }

@@ -110,20 +110,78 @@ pub(super) fn stage_name(table: usize) -> String {
     format!("tidegate_stage_{table}")
 }
 
-/// Creates it. Texts compare bytewise, which is fast and the same for every writer.
+/// Creates it.
 pub(super) fn create_stage(table: usize, schema: &Schema) -> String {
-    let column = |(number, column): (usize, &ColumnDef)| {
-        let collate = if column.kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
-        format!("c{number} {}{collate}", sql_type(column.kind))
-    };
-    let columns: Vec<_> = schema.columns.iter().enumerate().map(column).collect();
+    let columns = schema.columns.iter().enumerate();
+    let columns: Vec<_> =
+        columns.map(|(number, column)| format!("c{number} {}", sql_type(column.kind))).collect();
     format!("CREATE TEMPORARY TABLE {} ({}, n bigint) ON COMMIT DROP", stage_name(table), columns.join(", "))
+}
+
+/// Which rows of a table make way for those of the same key that are sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Replace<'a> {
+    /// All.
+    Any,
+    /// Those that differ: many have been shown as they are to stay, and are looked at and not written. What only looks the same, such
+    /// as 0 and -0, differs.
+    Different,
+    /// Those whose values of these columns, compared in their order, are less. The statement gives how many rows it has changed.
+    Older(&'a [&'static str]),
+}
+
+impl Replace<'_> {
+    /// The rows among `rows` that are to go in.
+    fn among(self, at: &str, schema: &Schema, rows: String) -> String {
+        // Only by a key without nulls does the server look a row up.
+        if !matches!(self, Replace::Different) || schema.key.is_empty() || nullable_key(schema) {
+            return rows;
+        }
+        let of_key = |&column: &usize| {
+            let name = quoted(&schema.columns[column].name);
+            format!("there.{name} = sent.c{column}")
+        };
+        let same = |number: usize| {
+            let ColumnDef { name, kind, .. } = &schema.columns[number];
+            let (there, sent) = (format!("there.{}", quoted(name)), format!("sent.c{number}"));
+            match kind {
+                ColumnType::Float => {
+                    format!("float8send({there}) IS NOT DISTINCT FROM float8send({sent})")
+                }
+                ColumnType::Text => {
+                    format!("{there} COLLATE \"C\" IS NOT DISTINCT FROM {sent} COLLATE \"C\"")
+                }
+                _ => format!("{there} IS NOT DISTINCT FROM {sent}"),
+            }
+        };
+        let joined = |parts: Vec<String>| parts.join(" AND ");
+        let (key, same) = (
+            joined(schema.key.iter().map(of_key).collect()),
+            joined((0..schema.columns.len()).map(same).collect()),
+        );
+        let (staged, target) = (staged(schema), quoted(&schema.name));
+        // A query of its own a row, which the server does not turn into a look at the whole table.
+        format!(
+            "SELECT {staged} FROM ({rows}) AS sent \
+             WHERE (SELECT {same} FROM {at}{target} AS there WHERE {key}) IS NOT TRUE"
+        )
+    }
+
+    fn only(self, schema: &Schema, upsert: String) -> String {
+        let Replace::Older(stamp) = self else { return upsert };
+        let of = |row: &str| {
+            stamp.iter().map(|name| format!("{row}.{}", quoted(name))).collect::<Vec<_>>().join(", ")
+        };
+        let is_newer = format!("({}) < ({})", of(&quoted(&schema.name)), of("excluded"));
+        format!("WITH changed AS ({upsert} WHERE {is_newer} RETURNING 1) SELECT count(*) FROM changed")
+    }
 }
 
 /// Upserts from it, in the order of keys, so that two writers lock rows in the same order; of several rows of a
 /// key the last one.
-pub(super) fn upsert(at: &str, table: usize, schema: &Schema) -> String {
-    upsert_of(at, schema, &last_rows(table, schema))
+pub(super) fn upsert(at: &str, table: usize, schema: &Schema, replace: Replace<'_>) -> String {
+    let rows = replace.among(at, schema, last_rows(table, schema));
+    replace.only(schema, upsert_of(at, schema, &rows))
 }
 
 /// Upserts likewise from arrays, one a column: what few rows cost is mostly the making of a temporary table.
@@ -134,13 +192,8 @@ pub(super) fn upsert_arrays(at: &str, schema: &Schema) -> String {
         .zip(1..)
         .map(|(column, number)| format!("${number}::{}[]", sql_type(column.kind)));
     let (arrays, names) = (arrays.collect::<Vec<_>>().join(", "), staged(schema));
-    let by = |&column: &usize| {
-        let collate = if schema.columns[column].kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
-        format!("c{column}{collate}")
-    };
-    let key: Vec<_> = schema.key.iter().map(by).collect();
     let from = format!("unnest({arrays}) WITH ORDINALITY AS sent({names}, n)");
-    upsert_of(at, schema, &last_rows_of(schema, &from, (!key.is_empty()).then(|| key.join(", "))))
+    upsert_of(at, schema, &last_rows_of(schema, &from))
 }
 
 /// Deletes the rows whose keys are in it. Where there is no key, rows are only added, and nothing is deleted.
@@ -176,10 +229,25 @@ pub(super) fn create_last(table: usize, schema: &Schema) -> String {
 }
 
 /// Upserts the rows with these numbers from it.
-pub(super) fn upsert_some(at: &str, table: usize, schema: &Schema, numbers: &Range<i64>) -> String {
+pub(super) fn upsert_some(
+    at: &str,
+    table: usize,
+    schema: &Schema,
+    replace: Replace<'_>,
+    numbers: &Range<i64>,
+) -> String {
     let (staged, last, Range { start, end }) = (staged(schema), last_name(table), numbers);
     let rows = format!("SELECT {staged} FROM {last} WHERE n >= {start} AND n < {end} ORDER BY n");
-    upsert_of(at, schema, &rows)
+    replace.only(schema, upsert_of(at, schema, &rows))
+}
+
+/// Whose epoch a row that is set aside is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum EpochOf<'a> {
+    /// This one.
+    All(u64),
+    /// The one that it has in this column. Rows come again and again from where they are, and each is kept once.
+    Column(&'a str),
 }
 
 /// Keeps the row with this number, and what the server said of it.
@@ -188,19 +256,27 @@ pub(super) fn set_aside(
     table: usize,
     schema: &Schema,
     number: i64,
-    (sink, epoch): (&str, u64),
+    (sink, epoch): (&str, EpochOf<'_>),
     [sqlstate, reason]: [&str; 2],
 ) -> String {
     let named = |(number, column): (usize, &ColumnDef)| format!("c{number} AS {}", quoted(&column.name));
     let columns: Vec<_> = schema.columns.iter().enumerate().map(named).collect();
     let (last, columns, name) = (last_name(table), columns.join(", "), literal(&schema.name));
     let (sink, sqlstate, reason) = (literal(sink), literal(sqlstate), literal(reason));
-    // The server's integers are signed; the bits are kept.
-    let epoch = epoch as i64;
+    let (epoch, once) = match epoch {
+        // The server's integers are signed; the bits are kept.
+        EpochOf::All(epoch) => ((epoch as i64).to_string(), String::new()),
+        EpochOf::Column(column) => {
+            let is_it =
+                format!("kept.sink = {sink} AND kept.table_name = {name} AND kept.row = to_jsonb(refused.*)");
+            let once = format!(" WHERE NOT EXISTS (SELECT FROM {at}tidegate_refused AS kept WHERE {is_it})");
+            (format!("refused.{}", quoted(column)), once)
+        }
+    };
     format!(
         "INSERT INTO {at}tidegate_refused (sink, epoch, table_name, row, sqlstate, reason, refused_at) \
          SELECT {sink}, {epoch}, {name}, to_jsonb(refused.*), {sqlstate}, {reason}, now() \
-         FROM (SELECT {columns} FROM {last} WHERE n = {number}) AS refused"
+         FROM (SELECT {columns} FROM {last} WHERE n = {number}) AS refused{once}"
     )
 }
 
@@ -214,20 +290,24 @@ fn staged(schema: &Schema) -> String {
     names.join(", ")
 }
 
-/// Those of the key.
+/// Those of the key. Texts compare bytewise, which is fast and the same for every writer.
 fn staged_key(schema: &Schema) -> Option<String> {
-    let names: Vec<_> = schema.key.iter().map(|number| format!("c{number}")).collect();
+    let name = |&column: &usize| {
+        let collate = if schema.columns[column].kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
+        format!("c{column}{collate}")
+    };
+    let names: Vec<_> = schema.key.iter().map(name).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn last_rows(table: usize, schema: &Schema) -> String {
-    last_rows_of(schema, &stage_name(table), staged_key(schema))
+    last_rows_of(schema, &stage_name(table))
 }
 
-/// Of several rows of a key, which are told apart by `by`, the last one.
-fn last_rows_of(schema: &Schema, from: &str, by: Option<String>) -> String {
+/// Of several rows of a key the last one.
+fn last_rows_of(schema: &Schema, from: &str) -> String {
     let staged = staged(schema);
-    match by {
+    match staged_key(schema) {
         None => format!("SELECT {staged} FROM {from} ORDER BY n"),
         Some(by) => format!("SELECT DISTINCT ON ({by}) {staged} FROM {from} ORDER BY {by}, n DESC"),
     }
@@ -247,17 +327,6 @@ fn upsert_of(at: &str, schema: &Schema, rows: &str) -> String {
     let action =
         if sets.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", sets.join(", ")) };
     format!("{insert} ON CONFLICT ({}) DO {action}", key(schema))
-}
-
-/// Upserts from it, as [`upsert`] does, where the row's `stamp` columns are greater than those that are there; gives
-/// the number of rows that it changed.
-pub(super) fn upsert_newer(at: &str, table: usize, schema: &Schema, stamp: &[&str]) -> String {
-    let of =
-        |row: &str| stamp.iter().map(|name| format!("{row}.{}", quoted(name))).collect::<Vec<_>>().join(", ");
-    let target = quoted(&schema.name);
-    let upsert = upsert(at, table, schema);
-    let is_newer = format!("({}) < ({})", of(&target), of("excluded"));
-    format!("WITH changed AS ({upsert} WHERE {is_newer} RETURNING 1) SELECT count(*) FROM changed")
 }
 
 /// The statement that creates the positions of all readers of changes.
@@ -312,7 +381,7 @@ mod tests {
     #[test]
     fn newer_rows_only_replace_what_is_there() {
         let schema = Schema::new("t", &[("a", ColumnType::Int), ("e", ColumnType::Int)], &["a"]);
-        let statement = upsert_newer("s.", 0, &schema, &["e"]);
+        let statement = upsert("s.", 0, &schema, Replace::Older(&["e"]));
         assert!(
             statement.contains("DO UPDATE SET \"e\" = excluded.\"e\" WHERE (\"t\".\"e\") < (excluded.\"e\")"),
             "{statement}"
@@ -324,8 +393,25 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_there_already_are_only_looked_at() {
+        let columns = [("k", ColumnType::Text), ("v", ColumnType::Float)];
+        let keyed = Schema::new("t", &columns, &["k"]);
+        let statement = upsert("s.", 0, &keyed, Replace::Different);
+        assert!(
+            statement.contains(
+                "AS sent WHERE (SELECT there.\"k\" COLLATE \"C\" IS NOT DISTINCT FROM sent.c0 COLLATE \"C\" AND \
+                 float8send(there.\"v\") IS NOT DISTINCT FROM float8send(sent.c1) \
+                 FROM s.\"t\" AS there WHERE there.\"k\" = sent.c0) IS NOT TRUE ON CONFLICT"
+            ),
+            "{statement}"
+        );
+        let other = Schema::new("t", &columns, &[]);
+        assert_eq!(upsert("s.", 0, &other, Replace::Different), upsert("s.", 0, &other, Replace::Any));
+    }
+
+    #[test]
     fn table_without_other_columns_keeps_what_is_there() {
         let schema = Schema::new("t", &[("a", ColumnType::Int)], &["a"]);
-        assert!(upsert("", 0, &schema).ends_with("ON CONFLICT (\"a\") DO NOTHING"));
+        assert!(upsert("", 0, &schema, Replace::Any).ends_with("ON CONFLICT (\"a\") DO NOTHING"));
     }
 }

@@ -29,7 +29,7 @@ use self::statements::{Delete, Upsert};
 use super::disk::{Disk, Durability};
 use super::staged::{Description, Turn, failed, turn};
 pub use super::tables::TableBatch;
-use super::tables::{Stage, StagedReader, StagedRows};
+use super::tables::{Shown, Stage, StagedReader, StagedRows};
 use super::{Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema, Values};
 
@@ -46,6 +46,7 @@ const BUSY: Duration = Duration::from_secs(300);
 pub struct SqliteTables {
     connection: Connection,
     stage: Stage,
+    shown: Shown,
 }
 
 impl SqliteTables {
@@ -67,6 +68,7 @@ impl SqliteTables {
 
     fn open_on(disk: Disk, out_dir: &Path, sink: &str, schemas: Vec<Arc<Schema>>) -> Result<Self, SinkError> {
         let root = out_dir.join(".tidegate").join("tables").join(sink);
+        let shown = Shown::new(sink, &schemas, refuses);
         let stage = Stage::open(disk, root, sink, schemas, refuses)?;
         let books = &stage.books;
         let path = out_dir.join(FILE);
@@ -88,7 +90,7 @@ impl SqliteTables {
                 .map_err(|cause| failed(sink, format!("{path:?}: {cause}")))?;
         }
         books.disk.force_dir(out_dir).map_err(|error| books.lift(error))?;
-        Ok(SqliteTables { connection, stage })
+        Ok(SqliteTables { connection, stage, shown })
     }
 
     /// The last epoch that this sink has committed, by whatever process; `None` before the first.
@@ -121,9 +123,9 @@ impl SqliteTables {
             for file in &staged.files {
                 upsert_all(&transaction, &self.stage, &staged.dir, file)?;
             }
-            upsert_early(&transaction, &self.stage, self.stage.ahead_of(epoch))?;
+            upsert_early(&transaction, &self.stage, self.shown.ahead_of(epoch))?;
         }
-        if self.stage.has_notes(epoch) {
+        if self.shown.has_notes(epoch) {
             let given = "DELETE FROM tidegate_early WHERE sink = ?1 AND epoch <= ?2";
             transaction.execute(given, params![sink, epoch as i64]).map_err(|error| lift(sink, error))?;
         }
@@ -156,6 +158,7 @@ impl Sink for SqliteTables {
     fn commit(&mut self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError> {
         let description = self.stage.description(epoch, staged)?;
         self.publish(epoch, generation, &description)?;
+        self.shown.clear(epoch);
         self.stage.clear(epoch)
     }
 
@@ -164,21 +167,21 @@ impl Sink for SqliteTables {
     }
 
     fn show(&mut self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
-        self.stage.check_all(batches)?;
-        let notes = self.stage.notes_of(epoch, batches, true);
+        self.shown.check_all(batches)?;
+        let notes = self.shown.notes_of(epoch, batches, true);
         let sink = &self.stage.books.sink;
         let Begun { transaction, last, turn, .. } = begin(&mut self.connection, sink, epoch, generation)?;
         if turn == Turn::Done {
             return Ok(());
         }
         upsert_early(&transaction, &self.stage, batches)?;
-        for (table, rows) in self.stage.encoded(&notes)? {
+        for (table, rows) in self.shown.encoded(&notes)? {
             let note = "INSERT INTO tidegate_early (sink, epoch, table_name, rows) VALUES (?1, ?2, ?3, ?4)";
             let row = params![sink, epoch as i64, table, rows];
             transaction.execute(note, row).map_err(|error| lift(sink, error))?;
         }
         transaction.commit().map_err(|error| lift(sink, error))?;
-        self.stage.note_shown(epoch, last, batches, notes);
+        self.shown.note_shown(epoch, last, batches, notes);
         Ok(())
     }
 
@@ -187,7 +190,7 @@ impl Sink for SqliteTables {
         let Begun { transaction, last, .. } = begin(&mut self.connection, sink, 0, generation)?;
         for (epoch, table, rows) in noted(&transaction, sink).map_err(|error| lift(sink, error))? {
             if last.is_none_or(|last| epoch > last)
-                && let Some(TableBatch { table, rows, .. }) = self.stage.decoded(&table, &rows)
+                && let Some(TableBatch { table, rows, .. }) = self.shown.decoded(&table, &rows)
             {
                 let delete = Delete::prepare(&transaction, &schemas[table]);
                 delete.and_then(|mut delete| delete.run(&rows)).map_err(|error| lift(sink, error))?;
@@ -196,7 +199,7 @@ impl Sink for SqliteTables {
         let forget = "DELETE FROM tidegate_early WHERE sink = ?1";
         transaction.execute(forget, [sink]).map_err(|error| lift(sink, error))?;
         transaction.commit().map_err(|error| lift(sink, error))?;
-        self.stage.forget_shown();
+        self.shown.forget();
         Ok(())
     }
 }

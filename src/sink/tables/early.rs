@@ -5,12 +5,14 @@
 //! next one, on whatever machine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use super::{Stage, TableBatch, key_of};
+use super::{Refuses, TableBatch, check, key_of};
 use crate::rows::{RowBatch, Schema};
 use crate::sink::SinkError;
+use crate::sink::staged::failed;
 use crate::tick::Tick;
 
 /// So many rows are kept to be written once more. Where there are more, those before are not: rows are then those of the epoch before
@@ -20,7 +22,7 @@ const MOST_AHEAD: usize = 1 << 17;
 /// Rows that were shown before an epoch was committed that comes before theirs. Its commit must not bring back what these have replaced,
 /// so that it writes them once more. With their epochs, in the order in which they were shown.
 #[derive(Debug, Default)]
-pub(super) struct Ahead(Vec<(u64, TableBatch)>);
+struct Ahead(Vec<(u64, TableBatch)>);
 
 impl Ahead {
     fn extend(&mut self, epoch: u64, batches: &[TableBatch]) {
@@ -31,7 +33,7 @@ impl Ahead {
     }
 
     /// `epoch` is in: its commit has written them, and so does that of their own.
-    pub(super) fn clear(&mut self, epoch: u64) {
+    fn clear(&mut self, epoch: u64) {
         self.0.retain(|(of, _)| *of > epoch + 1);
     }
 }
@@ -41,7 +43,7 @@ type TableKey = (usize, Vec<u8>);
 
 /// What is noted in the database: the keys, by epoch. Those of two epochs may come in turns, as long as the first is not decided.
 #[derive(Debug, Default)]
-pub(super) struct Noted(BTreeMap<u64, HashSet<TableKey>>);
+struct Noted(BTreeMap<u64, HashSet<TableKey>>);
 
 impl Noted {
     fn has(&self, epoch: u64, key: &TableKey) -> bool {
@@ -53,7 +55,7 @@ impl Noted {
     }
 
     /// Those of `epoch` and before are gone.
-    pub(super) fn clear(&mut self, epoch: u64) {
+    fn clear(&mut self, epoch: u64) {
         self.0.retain(|of, _| *of > epoch);
     }
 }
@@ -77,10 +79,27 @@ impl Notes {
     }
 }
 
-impl Stage {
+/// What has been shown of epochs that are not committed.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    sink: String,
+    schemas: Vec<Arc<Schema>>,
+    refuses: Refuses,
+    noted: Noted,
+    /// What of it commits of epochs before are to write once more.
+    ahead: Ahead,
+}
+
+impl Shown {
+    /// Nothing yet, in tables of `schemas`, by the sink that errors call `sink`.
+    pub(crate) fn new(sink: &str, schemas: &[Arc<Schema>], refuses: Refuses) -> Self {
+        let (sink, schemas) = (sink.to_owned(), schemas.to_vec());
+        Shown { sink, schemas, refuses, noted: Noted::default(), ahead: Ahead::default() }
+    }
+
     /// Whether early rows are what their schemas say and the store can hold them.
     pub(crate) fn check_all(&self, batches: &[TableBatch]) -> Result<(), SinkError> {
-        batches.iter().try_for_each(|batch| self.check(batch))
+        batches.iter().try_for_each(|batch| check(&self.sink, &self.schemas, self.refuses, batch))
     }
 
     /// What is to be noted of these early rows of `epoch`: all of them, where it is not `sure` that the database has what was noted.
@@ -96,7 +115,7 @@ impl Stage {
     /// Notes as rows of the database: the table's name, and the rows as they are kept there.
     pub(crate) fn encoded(&self, notes: &Notes) -> Result<Vec<(&str, Vec<u8>)>, SinkError> {
         let encode = |(table, rows): (&usize, &RowBatch)| {
-            let bytes = bincode::serialize(rows).map_err(|error| self.books.failed(error.to_string()))?;
+            let bytes = bincode::serialize(rows).map_err(|error| failed(&self.sink, error))?;
             Ok((&*self.schemas[*table].name, bytes))
         };
         notes.rows.iter().map(encode).collect()
@@ -112,9 +131,8 @@ impl Stage {
             Some(TableBatch { table, rows, provisional: true })
         });
         if batch.is_none() {
-            let sink = &self.books.sink;
             tracing::warn!(
-                sink,
+                sink = self.sink,
                 table,
                 "rows shown before by another version of the pipeline stay as they are"
             );
@@ -145,8 +163,14 @@ impl Stage {
         self.noted.0.values_mut().for_each(HashSet::clear);
     }
 
+    /// Ends the commit of `epoch`: it has given the rows of its keys, and written what was ahead.
+    pub(crate) fn clear(&mut self, epoch: u64) {
+        self.ahead.clear(epoch);
+        self.noted.clear(epoch);
+    }
+
     /// What was shown has been taken back.
-    pub(crate) fn forget_shown(&mut self) {
+    pub(crate) fn forget(&mut self) {
         (self.noted, self.ahead) = (Noted::default(), Ahead::default());
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::early::{Ahead, Noted};
+pub(crate) use self::early::Shown;
 use self::frames::{FrameReader, FrameWriter};
 pub(crate) use self::key::key_of;
 pub use self::standing::{Standing, TableCount};
@@ -66,10 +66,14 @@ pub(crate) struct Stage {
     refuses: Refuses,
     open: BTreeMap<u64, FrameWriter>,
     prepared: BTreeMap<u64, Staged>,
-    /// What has been shown of epochs that are not committed.
-    noted: Noted,
-    /// What of it commits of epochs before are to write once more.
-    ahead: Ahead,
+}
+
+/// Whether a batch for the sink that errors call `sink` is what its schema says and the store can hold it.
+fn check(sink: &str, schemas: &[Arc<Schema>], refuses: Refuses, batch: &TableBatch) -> Result<(), SinkError> {
+    let Some(schema) = schemas.get(batch.table) else {
+        return Err(failed(sink, format!("there is no table number {}", batch.table)));
+    };
+    schema.check(&batch.rows).and_then(|()| refuses(schema, &batch.rows)).map_err(|cause| failed(sink, cause))
 }
 
 impl Stage {
@@ -82,31 +86,12 @@ impl Stage {
         refuses: Refuses,
     ) -> Result<Self, SinkError> {
         let books = Books::open(disk, root, sink)?;
-        Ok(Stage {
-            schemas,
-            books,
-            refuses,
-            open: BTreeMap::new(),
-            prepared: BTreeMap::new(),
-            noted: Noted::default(),
-            ahead: Ahead::default(),
-        })
-    }
-
-    /// Whether a batch is what its schema says and the store can hold it.
-    fn check(&self, batch: &TableBatch) -> Result<(), SinkError> {
-        let Some(schema) = self.schemas.get(batch.table) else {
-            return Err(self.books.failed(format!("there is no table number {}", batch.table)));
-        };
-        schema
-            .check(&batch.rows)
-            .and_then(|()| (self.refuses)(schema, &batch.rows))
-            .map_err(|cause| self.books.failed(cause))
+        Ok(Stage { schemas, books, refuses, open: BTreeMap::new(), prepared: BTreeMap::new() })
     }
 
     /// See [`super::Sink::write`]. An error is final: the run starts again from its last manifest.
     pub(crate) fn write(&mut self, epoch: u64, batch: &TableBatch) -> Result<(), SinkError> {
-        self.check(batch)?;
+        check(&self.books.sink, &self.schemas, self.refuses, batch)?;
         if self.prepared.contains_key(&epoch) {
             return Err(self.books.failed(format!("epoch {epoch} is prepared and takes no more rows")));
         }
@@ -158,8 +143,6 @@ impl Stage {
     pub(crate) fn clear(&mut self, epoch: u64) -> Result<(), SinkError> {
         self.open.retain(|&open, _| open > epoch);
         self.prepared.retain(|&prepared, _| prepared > epoch);
-        self.ahead.clear(epoch);
-        self.noted.clear(epoch);
         self.books.clear(epoch).map_err(|error| self.books.lift(error))
     }
 }

@@ -1,0 +1,126 @@
+//! Rows of open windows, shown over a connection of their own, so that they do not wait for the staging of an epoch, for the sending of
+//! its rows, or for their way to the server's disk. They wait only while those rows replace the ones in the tables.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+
+use super::error::Fault;
+use super::session::{Session, on_session};
+use super::sql::literal;
+use super::target::Target;
+use crate::sink::staged::{Turn, turn};
+use crate::sink::tables::{Shown, TableBatch};
+use crate::sink::{ShowBeside, SinkError};
+
+/// Who shows them.
+#[derive(Debug)]
+pub(super) struct Early {
+    target: Arc<Target>,
+    runtime: Runtime,
+    state: Mutex<State>,
+}
+
+/// What is shown and noted. A commit holds it while it is about to replace what was shown.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) shown: Shown,
+    session: Option<Session>,
+    /// The number of the connection by which early rows were noted; 0 before the first.
+    noted_by: u64,
+}
+
+impl State {
+    /// Whether rows have been shown: whoever does that waits for nobody's disk.
+    pub(super) fn is_used(&self) -> bool {
+        self.noted_by > 0
+    }
+
+    /// Runs `work` over the connection; after an error it is given up, and its transaction with it.
+    async fn work<T>(
+        &mut self,
+        target: &Target,
+        work: impl AsyncFnOnce(&Shown, &Session, u64) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let State { shown, session, noted_by } = self;
+        let (shown, noted_by) = (&*shown, *noted_by);
+        let held = session.take();
+        let (given, done) =
+            on_session(&target.config, held, async |session| work(shown, session, noted_by).await).await?;
+        *session = Some(given);
+        Ok(done)
+    }
+}
+
+impl Early {
+    pub(super) fn new(target: Arc<Target>, shown: Shown, runtime: Runtime) -> Self {
+        Early { target, runtime, state: Mutex::new(State { shown, session: None, noted_by: 0 }) }
+    }
+
+    pub(super) async fn state(&self) -> tokio::sync::MutexGuard<'_, State> {
+        self.state.lock().await
+    }
+
+    /// See [`crate::sink::Sink::take_back`].
+    pub(super) fn take_back(&self, generation: u64) -> Result<(), SinkError> {
+        let target = &*self.target;
+        self.runtime.block_on(async {
+            let mut state = self.state().await;
+            let taken = state.work(target, async |shown, session, _| {
+                let (at, sink) = (&target.at, &target.sink);
+                let (last, newest) = target.begin(session, " FOR UPDATE").await?;
+                turn(sink, last, newest, 0, generation)?;
+                let noted = session.noted_early(at, sink).await?;
+                if noted.is_empty() {
+                    return session.run("ROLLBACK").await;
+                }
+                let undecided = noted.iter().filter(|(epoch, ..)| last.is_none_or(|last| *epoch > last));
+                let of_epochs: Vec<_> =
+                    undecided.filter_map(|(_, table, rows)| shown.decoded(table, rows)).collect();
+                target.delete(session, &of_epochs).await?;
+                let sink = literal(sink);
+                session.run(&format!("DELETE FROM {at}tidegate_early WHERE sink = {sink}; COMMIT")).await
+            });
+            taken.await.map_err(|fault| target.error(fault, "taking back rows of open windows"))?;
+            state.shown.forget();
+            Ok(())
+        })
+    }
+}
+
+impl ShowBeside<TableBatch> for Early {
+    /// One transaction, for whose way to the server's disk nobody waits: what a crash of the server loses comes again. A row that
+    /// the server refuses is told by the commit of the epoch, which sets it aside.
+    fn show(&self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
+        let target = &*self.target;
+        self.runtime.block_on(async {
+            let mut state = self.state().await;
+            state.shown.check_all(batches)?;
+            let showing = state.work(target, async |shown, session, noted_by| {
+                let (last, newest) = target.begin(session, " FOR SHARE").await?;
+                if turn(&target.sink, last, newest, epoch, generation)? == Turn::Done {
+                    session.run("ROLLBACK").await?;
+                    return Ok(None);
+                }
+                target.upsert_early(session, batches.iter()).await?;
+                // A server that was away may have lost what it was told last, for whose way to the disk nobody waited.
+                let notes = shown.notes_of(epoch, batches, session.serial() == noted_by);
+                for (table, rows) in shown.encoded(&notes)? {
+                    session.note_early(&target.at, &target.sink, epoch, (table, &rows)).await?;
+                }
+                session.run("SET LOCAL synchronous_commit = off; COMMIT").await?;
+                Ok(Some((last, notes, session.serial())))
+            });
+            let shown = showing.await.map_err(|fault| target.error(fault, "showing rows of open windows"))?;
+            if let Some((last, notes, serial)) = shown {
+                if serial != state.noted_by {
+                    state.shown.doubt_notes();
+                    state.noted_by = serial;
+                }
+                state.shown.note_shown(epoch, last, batches, notes);
+            }
+            Ok(())
+        })
+    }
+}
