@@ -106,7 +106,7 @@ impl Sync {
         let rows = Arc::new(with_stamp(&documents));
         let name = format!("{}.{}", options.mongo.database, options.collection);
         let changes = Changes::open(&options.mongo, &options.collection)?;
-        let merge = Merge::new(options.postgres.clone(), &name, Arc::clone(&rows), &STAMP, &INDEXED)?;
+        let merge = Merge::new(options.postgres.clone(), &name, Arc::clone(&rows), STAMP, &INDEXED)?;
         let namespace = options.postgres.schema.clone();
         Ok(Sync { name, namespace, changes, merge, documents: (*documents).clone(), rows })
     }

@@ -446,6 +446,7 @@ fn with_decisions(mut cuts: Vec<PartitionCut>, decided: &[PartitionCut]) -> Vec<
         if let Some(decided) = decided.iter().find(|decided| decided.id == cut.id) {
             (cut.floor_us, cut.decisions) = (decided.floor_us, decided.decisions);
             (cut.released, cut.ended) = (decided.released, decided.ended);
+            cut.read_to = cut.read_to.max(decided.read_to);
         }
     }
     cuts

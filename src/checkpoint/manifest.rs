@@ -121,7 +121,7 @@ impl Manifest {
     /// As [`pack`](super::pack()).
     pub fn pack(&self) -> Result<Vec<u8>, Damage> {
         // What version 2 wrote, and what came since.
-        pack(&(self, self.wall_us, self.partitions.iter().map(|cut| cut.read_to).collect::<Vec<_>>()))
+        pack(&(self, self.wall_us, read_to(&self.partitions)))
     }
 
     /// A manifest from its file.
@@ -134,15 +134,13 @@ impl Manifest {
             1 => bincode::deserialize(body).map(v1::Manifest::now),
             2 => bincode::deserialize(body),
             3 | 4 => bincode::deserialize(body).map(|(manifest, wall_us)| Manifest { wall_us, ..manifest }),
-            _ => bincode::deserialize(body).map(Manifest::with),
+            _ => bincode::deserialize(body).map(|(manifest, wall_us, read_to)| {
+                let mut manifest = Manifest { wall_us, ..manifest };
+                set_read_to(&mut manifest.partitions, read_to);
+                manifest
+            }),
         };
         read.map_err(|error| Damage::Damaged(error.to_string()))
-    }
-
-    fn with((manifest, wall_us, read_to): (Manifest, Option<i64>, Vec<Option<i64>>)) -> Manifest {
-        let mut manifest = Manifest { wall_us, ..manifest };
-        manifest.partitions.iter_mut().zip(read_to).for_each(|(cut, read_to)| cut.read_to = read_to);
-        manifest
     }
 
     /// The names of an epoch's manifest and of its copy.
@@ -154,6 +152,31 @@ impl Manifest {
     pub fn epoch_of(name: &str) -> Option<u64> {
         let (number, ending) = name.strip_prefix("manifest-")?.split_once('.')?;
         matches!(ending, "tg" | "copy").then(|| number.parse().ok())?
+    }
+}
+
+fn read_to(cuts: &[PartitionCut]) -> Vec<Option<i64>> {
+    cuts.iter().map(|cut| cut.read_to).collect()
+}
+
+fn set_read_to(cuts: &mut [PartitionCut], read_to: Vec<Option<i64>>) {
+    cuts.iter_mut().zip(read_to).for_each(|(cut, read_to)| cut.read_to = read_to);
+}
+
+/// Cuts as they go from process to process: with what [`PartitionCut`] by itself leaves out, as former versions' files do.
+pub(crate) mod whole_cuts {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{PartitionCut, read_to, set_read_to};
+
+    pub(crate) fn serialize<S: Serializer>(cuts: &[PartitionCut], to: S) -> Result<S::Ok, S::Error> {
+        (cuts, read_to(cuts)).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PartitionCut>, D::Error> {
+        let (mut cuts, read_to) = <(Vec<PartitionCut>, _)>::deserialize(from)?;
+        set_read_to(&mut cuts, read_to);
+        Ok(cuts)
     }
 }
 

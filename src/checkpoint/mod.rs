@@ -33,6 +33,7 @@ use thiserror::Error;
 pub use commit::{Decided, Decision, IdleLines, Pen, backoff};
 pub use committer::{Committer, Inline, Threaded};
 pub use frame::{Damage, VERSION, pack, unpack};
+pub(crate) use manifest::whole_cuts;
 pub use manifest::{Manifest, PartitionCut, StateFile};
 pub use recover::{Found, Recovered, claim_generation, manifests, newest, recover, still_ours, survey};
 #[cfg(feature = "s3")]

@@ -516,7 +516,10 @@ impl<D: Decode, V: Validate<D>, F: FrontSet<D>> Worker<D, V, F> {
         for one in &mut self.assigned {
             let Some(state) = self.partitions[one.partition].as_mut() else { continue };
             match self.by_offset {
-                true => one.from_offset = state.last_offset().map_or(one.from_offset, |last| last + 1),
+                true => {
+                    let behind_last = state.last_offset().map(|last| last + 1);
+                    one.from_offset = one.from_offset.max(behind_last.unwrap_or(0));
+                }
                 false => self.again += state.see_again(),
             }
         }

@@ -14,7 +14,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use timely::worker::Worker;
 
 use super::epochs::Standing;
-use crate::checkpoint::PartitionCut;
+use crate::checkpoint::{PartitionCut, whole_cuts};
 use crate::ingest::{Counts, IdleDecision};
 use crate::state::StateBlock;
 use crate::telemetry::Snapshot;
@@ -42,6 +42,7 @@ pub(super) struct Report {
     pub(super) worker: usize,
     /// In the dataflow's numbers.
     pub(super) epoch: u64,
+    #[serde(with = "whole_cuts")]
     pub(super) cuts: Vec<PartitionCut>,
     pub(super) counts: Counts,
     pub(super) blocks: Vec<StateBlock>,
@@ -126,5 +127,44 @@ impl Control {
     pub(super) fn close(self) {
         self.up.close();
         self.down.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Partition;
+
+    /// A manifest's file keeps something of them apart; between processes nothing may be lost of it.
+    #[test]
+    fn report_comes_with_its_cuts_whole() {
+        let cut = PartitionCut {
+            id: Partition::new("t", 3),
+            seen: 10,
+            last_offset: Some(9),
+            read_to: Some(12),
+            watermark_us: 0,
+            accepted: 10,
+            floor_us: i64::MIN,
+            decisions: 0,
+            released: false,
+            ended: false,
+            fronts: vec![1],
+            side: Vec::new(),
+        };
+        let report = Report {
+            worker: 1,
+            epoch: 2,
+            cuts: vec![cut],
+            counts: Counts::default(),
+            blocks: Vec::new(),
+            windows: Vec::new(),
+            batches: Vec::new(),
+            ended: false,
+            idle: Vec::new(),
+        };
+        let bytes = bincode::serialize(&report).expect("it can be written");
+        let there: Report = bincode::deserialize(&bytes).expect("and read");
+        assert_eq!(there.cuts, report.cuts);
     }
 }

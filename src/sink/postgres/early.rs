@@ -1,23 +1,26 @@
-//! Rows of open windows, shown over a connection of their own, so that they do not wait for the staging of an epoch, for the sending of
-//! its rows, or for their way to the server's disk. They wait only while those rows replace the ones in the tables.
+//! Rows of open windows, shown over a connection of their own, so that they do not wait for the staging of an epoch or the sending of its
+//! rows. They wait only while those rows replace the ones in the tables.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
+use super::config::Config;
 use super::error::Fault;
 use super::session::{Session, on_session};
-use super::sql::literal;
 use super::target::Target;
 use crate::sink::staged::{Turn, turn};
 use crate::sink::tables::{Shown, TableBatch};
 use crate::sink::{ShowBeside, SinkError};
 
+/// How long the server may take. What it does not take in that time is left out: the end of the epoch gives it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Who shows them.
 #[derive(Debug)]
 pub(super) struct Early {
-    target: Arc<Target>,
+    target: Target,
     runtime: Runtime,
     state: Mutex<State>,
 }
@@ -32,7 +35,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Whether rows have been shown: whoever does that waits for nobody's disk.
+    /// Whether rows have been shown.
     pub(super) fn is_used(&self) -> bool {
         self.noted_by > 0
     }
@@ -54,38 +57,18 @@ impl State {
 }
 
 impl Early {
-    pub(super) fn new(target: Arc<Target>, shown: Shown, runtime: Runtime) -> Self {
+    pub(super) fn new(target: &Target, shown: Shown, runtime: Runtime) -> Self {
+        let mut target = target.clone();
+        // A commit waits for them inside its transaction.
+        let Config { connect_timeout, statement_timeout, lock_timeout, .. } = &mut target.config;
+        for limit in [connect_timeout, statement_timeout, lock_timeout] {
+            *limit = if limit.is_zero() { PATIENCE } else { PATIENCE.min(*limit) };
+        }
         Early { target, runtime, state: Mutex::new(State { shown, session: None, noted_by: 0 }) }
     }
 
     pub(super) async fn state(&self) -> tokio::sync::MutexGuard<'_, State> {
         self.state.lock().await
-    }
-
-    /// See [`crate::sink::Sink::take_back`].
-    pub(super) fn take_back(&self, generation: u64) -> Result<(), SinkError> {
-        let target = &*self.target;
-        self.runtime.block_on(async {
-            let mut state = self.state().await;
-            let taken = state.work(target, async |shown, session, _| {
-                let (at, sink) = (&target.at, &target.sink);
-                let (last, newest) = target.begin(session, " FOR UPDATE").await?;
-                turn(sink, last, newest, 0, generation)?;
-                let noted = session.noted_early(at, sink).await?;
-                if noted.is_empty() {
-                    return session.run("ROLLBACK").await;
-                }
-                let undecided = noted.iter().filter(|(epoch, ..)| last.is_none_or(|last| *epoch > last));
-                let of_epochs: Vec<_> =
-                    undecided.filter_map(|(_, table, rows)| shown.decoded(table, rows)).collect();
-                target.delete(session, &of_epochs).await?;
-                let sink = literal(sink);
-                session.run(&format!("DELETE FROM {at}tidegate_early WHERE sink = {sink}; COMMIT")).await
-            });
-            taken.await.map_err(|fault| target.error(fault, "taking back rows of open windows"))?;
-            state.shown.forget();
-            Ok(())
-        })
     }
 }
 
@@ -93,7 +76,7 @@ impl ShowBeside<TableBatch> for Early {
     /// One transaction, for whose way to the server's disk nobody waits: what a crash of the server loses comes again. A row that
     /// the server refuses is told by the commit of the epoch, which sets it aside.
     fn show(&self, epoch: u64, generation: u64, batches: &[TableBatch]) -> Result<(), SinkError> {
-        let target = &*self.target;
+        let target = &self.target;
         self.runtime.block_on(async {
             let mut state = self.state().await;
             state.shown.check_all(batches)?;

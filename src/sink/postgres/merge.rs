@@ -40,17 +40,17 @@ pub struct Merge {
     /// Whose position it is.
     name: String,
     schema: Arc<Schema>,
-    /// The columns by which the newer of two rows of a key is told.
-    stamp: Vec<&'static str>,
+    /// The columns by which the newer of two rows of a key is told: its epoch, and what comes after.
+    stamp: [&'static str; 2],
     indexed: Vec<&'static str>,
     session: Option<Session>,
     runtime: Runtime,
 }
 
 impl Merge {
-    /// A table of `schema`, whose `stamp` columns, an epoch and what comes after, say in their order which of two rows of a key stays, with
-    /// an index over each column of `indexed`. `name` is what is followed; its position is kept under it. The server is
-    /// reached by the first call of [`position`](Merge::position).
+    /// A table of `schema`, whose `stamp` columns, the epoch before the other, say which of two rows of a key stays, with an
+    /// index over each column of `indexed`. `name` is what is followed; its position is kept under it. The server is reached
+    /// by the first call of [`position`](Merge::position).
     ///
     /// # Errors
     /// When the system gives no room for the connection's runtime.
@@ -58,12 +58,12 @@ impl Merge {
         config: Config,
         name: &str,
         schema: Arc<Schema>,
-        stamp: &[&'static str],
+        stamp: [&'static str; 2],
         indexed: &[&'static str],
     ) -> Result<Merge, SinkError> {
         let runtime = runtime().map_err(|error| failed(name, error))?;
         let at = format!("{}.", quoted(&config.schema));
-        let (stamp, indexed) = (stamp.to_vec(), indexed.to_vec());
+        let indexed = indexed.to_vec();
         Ok(Merge { config, at, name: name.to_owned(), schema, stamp, indexed, session: None, runtime })
     }
 
@@ -127,8 +127,7 @@ impl Merge {
             // The lock keeps two processes from merging at once, each in its own order of rows.
             session.run(&format!("SELECT 1 FROM {at}tidegate_sync WHERE name = {name} FOR UPDATE")).await?;
             let rows = session.send(0, &this.schema, &mut || Ok(batch.take())).await?;
-            // Of the columns that tell which row is newer, the first is the epoch.
-            let epoch = EpochOf::Column(this.stamp.first().copied().unwrap_or_default());
+            let epoch = EpochOf::Column(this.stamp[0]);
             let (sink, schema, replace) = (&*this.name, &*this.schema, Replace::Older(&this.stamp));
             let sent = Sent { sink, epoch, stage: 0, schema, rows, replace };
             let merged = sent.upsert(session, at).await?;

@@ -79,9 +79,9 @@ pub struct PostgresTables {
     in_doubt: Cell<u64>,
 }
 
-/// Rows of a table that are in a temporary one, of the number that they have among them.
+/// A temporary table with so many rows for the table of this number.
 #[derive(Debug)]
-struct Loaded {
+struct Temporary {
     table: usize,
     rows: i64,
 }
@@ -108,7 +108,7 @@ impl PostgresTables {
         let new_runtime = || runtime().map_err(|error| failed(sink, error));
         let at = format!("{}.", quoted(&config.schema));
         let target = Arc::new(Target { config, at, sink: sink.to_owned(), schemas });
-        let early = Arc::new(Early::new(Arc::clone(&target), shown, new_runtime()?));
+        let early = Arc::new(Early::new(&target, shown, new_runtime()?));
         let mut tables = PostgresTables {
             target,
             stage,
@@ -179,8 +179,12 @@ impl PostgresTables {
     }
 
     /// Sends what is staged into temporary tables, in the transaction that is open.
-    async fn send(&self, session: &Session, staged: &Description<StagedRows>) -> Result<Vec<Loaded>, Fault> {
-        let mut loaded = Vec::new();
+    async fn send(
+        &self,
+        session: &Session,
+        staged: &Description<StagedRows>,
+    ) -> Result<Vec<Temporary>, Fault> {
+        let mut sent = Vec::new();
         let schemas = &self.target.schemas;
         for file in &staged.files {
             // The first pass finds out whether the file is whole, before anything is sent.
@@ -197,12 +201,12 @@ impl PostgresTables {
                         next => return Ok(next),
                     }
                 };
-                let stage = loaded.len();
+                let stage = sent.len();
                 let rows = session.send(stage, &schemas[table], &mut of_table).await?;
-                loaded.push(Loaded { table, rows });
+                sent.push(Temporary { table, rows });
             }
         }
-        Ok(loaded)
+        Ok(sent)
     }
 
     /// Runs the transaction of a commit.
@@ -216,39 +220,40 @@ impl PostgresTables {
             let target = &*this.target;
             let (last, newest) = target.begin(session, "").await?;
             // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
-            let loaded = match turn(&target.sink, last, newest, epoch, generation)? {
+            let sent = match turn(&target.sink, last, newest, epoch, generation)? {
                 Turn::Done => Vec::new(),
                 Turn::Publish => this.send(session, staged).await?,
             };
-            if !this.replace(session, epoch, generation, &loaded).await? {
-                session.force().await?;
-            }
-            this.early.state().await.shown.clear(epoch);
-            Ok(())
+            this.replace(session, epoch, generation, last, &sent).await
         })
     }
 
-    /// Replaces rows by those that were sent, sets the mark, and commits; whether that is on the server's disk.
-    ///
-    /// The locks last as long as the transaction. Where somebody shows rows, who needs them, it does not wait for the disk either.
+    /// Replaces rows by those that were `sent` when `before` was the last epoch, sets the mark, and commits.
     async fn replace(
         &self,
         session: &Session,
         epoch: u64,
         generation: u64,
-        loaded: &[Loaded],
-    ) -> Result<bool, Fault> {
-        let (target, early) = (&*self.target, self.early.state().await);
+        before: Option<u64>,
+        sent: &[Temporary],
+    ) -> Result<(), Fault> {
+        let (target, mut early) = (&*self.target, self.early.state().await);
         let (last, newest) = target.mark(session, " FOR UPDATE").await?;
+        if last < before {
+            let cause =
+                "the mark in tidegate_epochs went back while rows were on their way: somebody changed it";
+            return Err(target.failed(cause).into());
+        }
         let done = turn(&target.sink, last, newest, epoch, generation)? == Turn::Done;
         if done && generation == newest {
-            // Whoever set the mark may not have waited for the disk.
-            return session.run("ROLLBACK").await.map(|()| false);
+            session.run("ROLLBACK").await?;
+            early.shown.clear(epoch);
+            return Ok(());
         }
         let (at, sink) = (&target.at, &*target.sink);
         if !done {
             let mut refused = 0;
-            for (stage, &Loaded { table, rows }) in loaded.iter().enumerate() {
+            for (stage, &Temporary { table, rows }) in sent.iter().enumerate() {
                 let (epoch, schema) = (EpochOf::All(epoch), &*target.schemas[table]);
                 let replace = if early.is_used() { Replace::Different } else { Replace::Any };
                 refused +=
@@ -267,13 +272,12 @@ impl PostgresTables {
             session.run(&given).await?;
         }
         let set_epoch = if done { String::new() } else { format!("epoch = {signed}, ") };
-        let is_forced = !early.is_used();
-        let how = if is_forced { "" } else { "SET LOCAL synchronous_commit = off; " };
         let set = format!(
-            "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}; {how}COMMIT"
+            "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}; COMMIT"
         );
         session.run(&set).await?;
-        Ok(is_forced)
+        early.shown.clear(epoch);
+        Ok(())
     }
 
     /// Counts and tells the rows that the server has refused, now that the transaction has happened.
@@ -368,7 +372,24 @@ impl Sink for PostgresTables {
     }
 
     fn take_back(&mut self, generation: u64) -> Result<(), SinkError> {
-        self.early.take_back(generation)
+        self.work("taking back rows of open windows", async |this, session| {
+            let (target, mut early) = (&*this.target, this.early.state().await);
+            let (last, newest) = target.begin(session, " FOR UPDATE").await?;
+            turn(&target.sink, last, newest, 0, generation)?;
+            let noted = session.noted_early(&target.at, &target.sink).await?;
+            if noted.is_empty() {
+                session.run("ROLLBACK").await?;
+            } else {
+                let undecided = noted.iter().filter(|(epoch, ..)| last.is_none_or(|last| *epoch > last));
+                let shown: Vec<_> =
+                    undecided.filter_map(|(_, table, rows)| early.shown.decoded(table, rows)).collect();
+                target.delete(session, &shown).await?;
+                let (at, sink) = (&target.at, literal(&target.sink));
+                session.run(&format!("DELETE FROM {at}tidegate_early WHERE sink = {sink}; COMMIT")).await?;
+            }
+            early.shown.forget();
+            Ok(())
+        })
     }
 
     fn refused(&self) -> u64 {

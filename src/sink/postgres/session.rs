@@ -121,12 +121,6 @@ impl Session {
         Ok(())
     }
 
-    /// Waits until all that was committed before is as safe as the server makes it when it is asked for no less: a transaction that
-    /// writes a message into its log, for nobody, and waits for that.
-    pub(super) async fn force(&self) -> Result<(), Fault> {
-        self.rows("SELECT pg_logical_emit_message(true, 'tidegate', '')").await.map(drop)
-    }
-
     /// Begins a transaction with the configured limits. Each of its statements sees what was committed before it.
     pub(super) async fn begin(&self, config: &Config) -> Result<(), Fault> {
         self.run(&Session::beginning(config)).await

@@ -105,17 +105,17 @@ pub(super) fn wanted_key(schema: &Schema) -> String {
     names.join(", ")
 }
 
-/// The temporary table that takes the rows of table number `table`.
-pub(super) fn stage_name(table: usize) -> String {
-    format!("tidegate_stage_{table}")
+/// The temporary table number `stage`, which takes rows.
+pub(super) fn stage_name(stage: usize) -> String {
+    format!("tidegate_stage_{stage}")
 }
 
 /// Creates it.
-pub(super) fn create_stage(table: usize, schema: &Schema) -> String {
+pub(super) fn create_stage(stage: usize, schema: &Schema) -> String {
     let columns = schema.columns.iter().enumerate();
     let columns: Vec<_> =
         columns.map(|(number, column)| format!("c{number} {}", sql_type(column.kind))).collect();
-    format!("CREATE TEMPORARY TABLE {} ({}, n bigint) ON COMMIT DROP", stage_name(table), columns.join(", "))
+    format!("CREATE TEMPORARY TABLE {} ({}, n bigint) ON COMMIT DROP", stage_name(stage), columns.join(", "))
 }
 
 /// Which rows of a table make way for those of the same key that are sent.
@@ -179,8 +179,8 @@ impl Replace<'_> {
 
 /// Upserts from it, in the order of keys, so that two writers lock rows in the same order; of several rows of a
 /// key the last one.
-pub(super) fn upsert(at: &str, table: usize, schema: &Schema, replace: Replace<'_>) -> String {
-    let rows = replace.among(at, schema, last_rows(table, schema));
+pub(super) fn upsert(at: &str, stage: usize, schema: &Schema, replace: Replace<'_>) -> String {
+    let rows = replace.among(at, schema, last_rows(stage, schema));
     replace.only(schema, upsert_of(at, schema, &rows))
 }
 
@@ -197,7 +197,7 @@ pub(super) fn upsert_arrays(at: &str, schema: &Schema) -> String {
 }
 
 /// Deletes the rows whose keys are in it. Where there is no key, rows are only added, and nothing is deleted.
-pub(super) fn delete_sent(at: &str, table: usize, schema: &Schema) -> String {
+pub(super) fn delete_sent(at: &str, stage: usize, schema: &Schema) -> String {
     if schema.key.is_empty() {
         return String::new();
     }
@@ -208,20 +208,20 @@ pub(super) fn delete_sent(at: &str, table: usize, schema: &Schema) -> String {
         format!("target.{} {equals} sent.c{column}", quoted(name))
     };
     let same: Vec<_> = schema.key.iter().map(same).collect();
-    let (target, sent) = (quoted(&schema.name), stage_name(table));
+    let (target, sent) = (quoted(&schema.name), stage_name(stage));
     let key: Vec<_> = schema.key.iter().map(|column| format!("c{column}")).collect();
     let sent = format!("(SELECT DISTINCT {} FROM {sent}) AS sent", key.join(", "));
     format!("DELETE FROM {at}{target} AS target USING {sent} WHERE {}", same.join(" AND "))
 }
 
-/// The rows of [`upsert`] in a temporary table from which some can be upserted: numbered from 0 in the order of their keys, so that
+/// The rows of [`upsert`] in another temporary table, from which some can be upserted: numbered from 0 in the order of their keys, so that
 /// which of two rows in conflict goes in does not depend on who came first.
-pub(super) fn create_last(table: usize, schema: &Schema) -> String {
-    let (staged, last) = (staged(schema), last_name(table));
+pub(super) fn create_last(stage: usize, schema: &Schema) -> String {
+    let (staged, last) = (staged(schema), last_name(stage));
     let rows = match staged_key(schema) {
-        None => format!("SELECT {staged}, n FROM {}", stage_name(table)),
+        None => format!("SELECT {staged}, n FROM {}", stage_name(stage)),
         Some(by) => {
-            let rows = last_rows(table, schema);
+            let rows = last_rows(stage, schema);
             format!("SELECT {staged}, row_number() OVER (ORDER BY {by}) - 1 AS n FROM ({rows}) AS of_keys")
         }
     };
@@ -231,12 +231,12 @@ pub(super) fn create_last(table: usize, schema: &Schema) -> String {
 /// Upserts the rows with these numbers from it.
 pub(super) fn upsert_some(
     at: &str,
-    table: usize,
+    stage: usize,
     schema: &Schema,
     replace: Replace<'_>,
     numbers: &Range<i64>,
 ) -> String {
-    let (staged, last, Range { start, end }) = (staged(schema), last_name(table), numbers);
+    let (staged, last, Range { start, end }) = (staged(schema), last_name(stage), numbers);
     let rows = format!("SELECT {staged} FROM {last} WHERE n >= {start} AND n < {end} ORDER BY n");
     replace.only(schema, upsert_of(at, schema, &rows))
 }
@@ -253,7 +253,7 @@ pub(super) enum EpochOf<'a> {
 /// Keeps the row with this number, and what the server said of it.
 pub(super) fn set_aside(
     at: &str,
-    table: usize,
+    stage: usize,
     schema: &Schema,
     number: i64,
     (sink, epoch): (&str, EpochOf<'_>),
@@ -261,7 +261,7 @@ pub(super) fn set_aside(
 ) -> String {
     let named = |(number, column): (usize, &ColumnDef)| format!("c{number} AS {}", quoted(&column.name));
     let columns: Vec<_> = schema.columns.iter().enumerate().map(named).collect();
-    let (last, columns, name) = (last_name(table), columns.join(", "), literal(&schema.name));
+    let (last, columns, name) = (last_name(stage), columns.join(", "), literal(&schema.name));
     let (sink, sqlstate, reason) = (literal(sink), literal(sqlstate), literal(reason));
     let (epoch, once) = match epoch {
         // The server's integers are signed; the bits are kept.
@@ -280,8 +280,8 @@ pub(super) fn set_aside(
     )
 }
 
-fn last_name(table: usize) -> String {
-    format!("tidegate_last_{table}")
+fn last_name(stage: usize) -> String {
+    format!("tidegate_last_{stage}")
 }
 
 /// The columns of a temporary table.
@@ -300,8 +300,8 @@ fn staged_key(schema: &Schema) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-fn last_rows(table: usize, schema: &Schema) -> String {
-    last_rows_of(schema, &stage_name(table))
+fn last_rows(stage: usize, schema: &Schema) -> String {
+    last_rows_of(schema, &stage_name(stage))
 }
 
 /// Of several rows of a key the last one.

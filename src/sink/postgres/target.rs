@@ -12,7 +12,7 @@ use crate::sink::staged::failed;
 use crate::sink::tables::TableBatch;
 
 /// Where a sink writes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) config: Config,
     /// The quoted schema and its dot.
