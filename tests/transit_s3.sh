@@ -20,6 +20,17 @@ eval "$(tests/services/s3.sh env)"
 # Of MinIO the program is told by its own names alone.
 [ "${S3_SERVER:-}" != minio ] || bare+=(-u AWS_ENDPOINT_URL -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY)
 
+# What no waiting mends ends a run, and is said by name.
+refused() { # SAYING LAKE SETTING...
+    local status=0
+    timeout 60 "${bare[@]}" "${@:3}" "$binary" run transit --fixture fixtures/transit --out "$work/refused" --lake "$2" --web off >"$work/refused.log" 2>&1 || status=$?
+    { [ "$status" = 1 ] && grep -q "$1" "$work/refused.log"; } || { tail -n 20 "$work/refused.log" >&2; die "$2: exit code $status, not by its name: $1"; }
+    rm -rf "$work/refused" "$work/refused.checkpoint"
+}
+refused 'there is no such bucket: create it' s3a://nowhere/delta
+refused SignatureDoesNotMatch s3a://tidegate/delta AWS_SECRET_ACCESS_KEY=of-somebody-else MINIO_ROOT_PASSWORD=of-somebody-else
+refused InvalidAccessKeyId s3a://tidegate/delta AWS_ACCESS_KEY_ID=somebody-else MINIO_ROOT_USER=somebody-else
+
 tidegate generate transit --fixture "$work/long" --polls 900 --vehicles 60
 tidegate replay transit --fixture "$work/long" --out "$work/whole" -w 2
 into_s3() { exec "${bare[@]}" "$binary" run transit --fixture "$work/long" --out "$work/s3" --lake s3a://tidegate/delta --epoch 200ms "$@" >>"$work/s3.log" 2>&1; }

@@ -7,7 +7,7 @@
 //! | `AWS_REGION` | the region; `us-east-1` without it |
 //!
 //! A server that does not know conditional puts would make `create` overwrite: [`S3::open`] does not try it out, but
-//! `tests/hydraulic.sh` does for the servers that we name.
+//! `tests/hydraulic.sh` does for SeaweedFS and MinIO.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl S3 {
         let is_there =
             s3.run("", "open", async |s3| match s3.client.list(Some(&s3.key(""))).try_next().await {
                 Ok(_) => Ok(true),
-                Err(Error::NotFound { .. }) => Ok(false),
+                Err(error) if code(&describe(&error)) == Some(NO_BUCKET) => Ok(false),
                 Err(error) => Err(error),
             })?;
         if !is_there {
@@ -354,7 +354,52 @@ fn describe(error: &Error) -> String {
     text
 }
 
+/// The code of what a server refuses, as `NoSuchBucket`, out of its answer.
+fn code(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once("<Code>")?;
+    rest.split_once("</Code>").map(|(code, _)| code)
+}
+
+const NO_BUCKET: &str = "NoSuchBucket";
+/// Refusals that no waiting mends.
+const FOR_GOOD: [&str; 4] = [NO_BUCKET, "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"];
+
 fn is_away(error: &Error) -> bool {
-    // The client has no word for it: what is not a clear answer counts as away.
-    matches!(error, Error::Generic { .. } | Error::JoinError { .. })
+    // The client has no word for it: what is not a clear answer counts as away. Of a listing it gives every answer as
+    // the same error, and only the text tells that one was clear.
+    let is_unclear = matches!(error, Error::Generic { .. } | Error::JoinError { .. });
+    is_unclear && !code(&describe(error)).is_some_and(|code| FOR_GOOD.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the client gives what becomes of a listing.
+    fn listing(said: &str) -> Error {
+        Error::Generic { store: "S3", source: format!("Error performing list request: {said}").into() }
+    }
+
+    #[test]
+    fn listing_that_is_refused_for_good_is_not_waited_for() {
+        for code in ["NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"] {
+            let said = format!("404 Not Found: <Error><Code>{code}</Code><Message>no</Message></Error>");
+            assert!(!is_away(&listing(&said)), "{said}");
+        }
+        for said in
+            ["503 Service Unavailable: <Error><Code>SlowDown</Code></Error>", "connection refused", "<Code>"]
+        {
+            assert!(is_away(&listing(said)), "{said}");
+        }
+    }
+
+    #[test]
+    fn bucket_that_is_not_there_is_said() {
+        if !std::env::var("TIDEGATE_TEST_PLACES").unwrap_or_default().contains("s3://") {
+            eprintln!("skipped: no S3 server in TIDEGATE_TEST_PLACES");
+            return;
+        }
+        let error = S3::open("nowhere", "", &Credentials::of_process()).unwrap_err();
+        assert_eq!((&*error.cause, error.is_away), ("there is no such bucket: create it", false));
+    }
 }
