@@ -170,31 +170,33 @@ rows dataset "$place/lake" "$place/set-stream/training_set.csv" "$labels"
 
 say 'compaction, killed at random moments, loses and repeats no row'
 before=$(rows duckdb "$place/from-hdfs")
-hits=0
-# Later each time: the first is early enough to hit, the last late enough to have published something.
-for life in 0 1 2; do
-    "$binary" compact --lake "$hdfs" >"$place/compact.log" 2>&1 &
-    pid=$!
-    sleep "0.$((2 * life + RANDOM % 2 + 1))"
-    kill -9 "$pid" 2>/dev/null || :
-    status=0
-    wait "$pid" 2>/dev/null || status=$?
-    case $status in
-    0) ;;
-    137) hits=$((hits + 1)) ;;
-    *)
-        cat "$place/compact.log" >&2
-        die "compact ended with status $status"
-        ;;
-    esac
-    copy_hdfs streaming "$place/from-hdfs"
-    rows compare "$place/lake" "$place/from-hdfs"
-done
-[ "$hits" -gt 0 ] || die 'no kill hit a compaction'
-"$binary" compact --lake "$hdfs"
-"$binary" compact --lake "$s3"
-copy_hdfs streaming "$place/from-hdfs"
-copy_s3 streaming "$place/from-s3"
+compacted() { # hdfs|s3 LAKE
+    local hits=0 life pid status
+    # Later each time: the first is early enough to hit, the last late enough to have published something.
+    for life in 0 1 2; do
+        "$binary" compact --lake "$2" >"$place/compact.log" 2>&1 &
+        pid=$!
+        sleep "0.$((2 * life + RANDOM % 2 + 1))"
+        kill -9 "$pid" 2>/dev/null || :
+        status=0
+        wait "$pid" 2>/dev/null || status=$?
+        case $status in
+        0) ;;
+        137) hits=$((hits + 1)) ;;
+        *)
+            cat "$place/compact.log" >&2
+            die "compact ended with status $status"
+            ;;
+        esac
+        "copy_$1" streaming "$place/from-$1"
+        rows compare "$place/lake" "$place/from-$1"
+    done
+    [ "$hits" -gt 0 ] || die "no kill hit a compaction in $1"
+    "$binary" compact --lake "$2"
+    "copy_$1" streaming "$place/from-$1"
+}
+compacted hdfs "$hdfs"
+compacted s3 "$s3"
 for lake in from-hdfs from-s3; do
     rows compare "$place/lake" "$place/$lake"
     rows compare "$place/lake" "$place/$lake" --list
@@ -210,4 +212,4 @@ say 'cycles side by side'
 for picture in cycles-0-1 trend-pressure_mean; do
     "$python" -c 'import sys, xml.dom.minidom as d; d.parse(sys.argv[1])' "$place/$picture.svg"
 done
-say 'hydraulic: the lake in HDFS and in S3 is the undisturbed one'
+say "hydraulic: the lake in HDFS and in ${S3_SERVER:-seaweedfs} is the undisturbed one"
