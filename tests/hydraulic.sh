@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The lake of hydraulic in real places: HDFS (a NameNode and a DataNode) and S3 (SeaweedFS), each under runs that are killed
+# The lake of hydraulic in real places: HDFS (a NameNode and a DataNode) and S3, each under runs that are killed
 # at random moments and under servers that are stopped and started; its compaction; what is read from it. Called by tests/run.
 # usage: tests/hydraulic.sh   TIDEGATE_BINARY   the program (default target/release/tidegate)
-#   HYDRAULIC_KILLS (2)  how often each run is killed
+#   HYDRAULIC_KILLS (2)  how often each run is killed   S3_SERVER (seaweedfs)  whose S3: seaweedfs, minio
 cd "$(dirname "$0")/.."
 . tests/services/lib.sh
 binary=$(realpath "${TIDEGATE_BINARY:-target/release/tidegate}")
@@ -21,7 +21,7 @@ serve() { TIDEGATE_SERVICES_DIR=$services TIDEGATE_CACHE=$cache bash "tests/serv
 finish() {
     kill_jobs
     serve hdfs kill || :
-    serve seaweedfs kill || :
+    serve s3 kill || :
     rm -rf "$services" "$place"
 }
 trap finish EXIT
@@ -29,11 +29,11 @@ trap finish EXIT
 python=$(TIDEGATE_CACHE=$cache python_venv)
 rows() { "$python" tests/lake_rows.py "$@"; }
 
-serve seaweedfs start 2>"$place/seaweedfs.out" &
+serve s3 start 2>"$place/s3.out" &
 starting=$!
 serve hdfs start 2>"$place/hdfs.out" || { cat "$place/hdfs.out" >&2; exit 1; }
-wait "$starting" || { cat "$place/seaweedfs.out" >&2; exit 1; }
-eval "$(serve seaweedfs env)"
+wait "$starting" || { cat "$place/s3.out" >&2; exit 1; }
+eval "$(serve s3 env)"
 hdfs=hdfs://127.0.0.1:$HDFS_RPC_PORT/hydraulic_data/streaming
 s3=s3://tidegate/hydraulic_data/streaming
 # A file a second: four cycles are 240 of them.
@@ -133,13 +133,13 @@ run s3-away "${s3%/*}/away" "$place/s3-away.checkpoint" --speed 30x &
 to_s3=$!
 sleep 1
 serve hdfs kill
-serve seaweedfs stop
+serve s3 stop
 sleep 2
 # A run that was over before the servers stopped has shown nothing; one that was not cannot end without them.
 for pid in "$to_hdfs" "$to_s3"; do
     case $(state_of "$pid") in '' | Z | X) die 'a run was over before the servers were stopped' ;; esac
 done
-serve seaweedfs start 2>"$place/seaweedfs.out" || { cat "$place/seaweedfs.out" >&2; exit 1; }
+serve s3 start 2>"$place/s3.out" || { cat "$place/s3.out" >&2; exit 1; }
 serve hdfs start 2>"$place/hdfs.out" || { cat "$place/hdfs.out" >&2; exit 1; }
 # What a killed run was writing lies under a hidden name that nobody reads, open until the NameNode ends the lease. A DataNode that was
 # restarted meanwhile does not give it out, and all of a copy would fail.
@@ -170,31 +170,33 @@ rows dataset "$place/lake" "$place/set-stream/training_set.csv" "$labels"
 
 say 'compaction, killed at random moments, loses and repeats no row'
 before=$(rows duckdb "$place/from-hdfs")
-hits=0
-# Later each time: the first is early enough to hit, the last late enough to have published something.
-for life in 0 1 2; do
-    "$binary" compact --lake "$hdfs" >"$place/compact.log" 2>&1 &
-    pid=$!
-    sleep "0.$((2 * life + RANDOM % 2 + 1))"
-    kill -9 "$pid" 2>/dev/null || :
-    status=0
-    wait "$pid" 2>/dev/null || status=$?
-    case $status in
-    0) ;;
-    137) hits=$((hits + 1)) ;;
-    *)
-        cat "$place/compact.log" >&2
-        die "compact ended with status $status"
-        ;;
-    esac
-    copy_hdfs streaming "$place/from-hdfs"
-    rows compare "$place/lake" "$place/from-hdfs"
-done
-[ "$hits" -gt 0 ] || die 'no kill hit a compaction'
-"$binary" compact --lake "$hdfs"
-"$binary" compact --lake "$s3"
-copy_hdfs streaming "$place/from-hdfs"
-copy_s3 streaming "$place/from-s3"
+compacted() { # hdfs|s3 LAKE
+    local hits=0 life pid status
+    # Later each time: the first is early enough to hit, the last late enough to have published something.
+    for life in 0 1 2; do
+        "$binary" compact --lake "$2" >"$place/compact.log" 2>&1 &
+        pid=$!
+        sleep "0.$((2 * life + RANDOM % 2 + 1))"
+        kill -9 "$pid" 2>/dev/null || :
+        status=0
+        wait "$pid" 2>/dev/null || status=$?
+        case $status in
+        0) ;;
+        137) hits=$((hits + 1)) ;;
+        *)
+            cat "$place/compact.log" >&2
+            die "compact ended with status $status"
+            ;;
+        esac
+        "copy_$1" streaming "$place/from-$1"
+        rows compare "$place/lake" "$place/from-$1"
+    done
+    [ "$hits" -gt 0 ] || die "no kill hit a compaction in $1"
+    "$binary" compact --lake "$2"
+    "copy_$1" streaming "$place/from-$1"
+}
+compacted hdfs "$hdfs"
+compacted s3 "$s3"
 for lake in from-hdfs from-s3; do
     rows compare "$place/lake" "$place/$lake"
     rows compare "$place/lake" "$place/$lake" --list
@@ -210,4 +212,4 @@ say 'cycles side by side'
 for picture in cycles-0-1 trend-pressure_mean; do
     "$python" -c 'import sys, xml.dom.minidom as d; d.parse(sys.argv[1])' "$place/$picture.svg"
 done
-say 'hydraulic: the lake in HDFS and in S3 is the undisturbed one'
+say "hydraulic: the lake in HDFS and in ${S3_SERVER:-seaweedfs} is the undisturbed one"

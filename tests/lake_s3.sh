@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# activity's lake and its checkpoints in S3 (SeaweedFS), under a run that is killed at random moments and goes on with other workers: the
+# activity's lake and its checkpoints in S3, under a run that is killed at random moments and goes on with other workers: the
 # lake that is read back, and all else that it leaves, is the undisturbed one. Called by tests/run.
 # usage: tests/lake_s3.sh     TIDEGATE_BINARY   the program (default: the release build)
-#   LAKE_S3_KILLS (3)  how often it is killed
+#   LAKE_S3_KILLS (3)  how often it is killed   S3_SERVER (seaweedfs)  whose S3: seaweedfs, minio
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
 python=$(python_venv)
@@ -11,12 +11,12 @@ export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
 S3_PORT=$(free_port 18240) SEAWEEDFS_MASTER_PORT=$(free_port 19240) SEAWEEDFS_VOLUME_PORT=$(free_port 18260) SEAWEEDFS_FILER_PORT=$(free_port 18280)
 finish() {
     kill_jobs
-    tests/services/seaweedfs.sh wipe || :
+    tests/services/s3.sh wipe || :
     rm -rf "$work"
 }
 trap finish EXIT
-tests/services/seaweedfs.sh start
-eval "$(tests/services/seaweedfs.sh env)"
+tests/services/s3.sh start
+eval "$(tests/services/s3.sh env)"
 
 # Three days, so that the lake has several folders; members of one's own, which are columns of their own, from the second on.
 fixture=$work/log
@@ -81,4 +81,4 @@ P
 tidegate checkpoint show --checkpoint s3://tidegate/checkpoint --pipeline activity | grep -q '"finished": true' || die 'the checkpoint in S3 is not that of a finished run'
 tidegate checkpoint verify --checkpoint s3://tidegate/checkpoint --pipeline activity
 [ ! -e "$work/data/checkpoint" ] || [ -z "$(find "$work/data/checkpoint" -name 'manifest-*')" ] || die 'there are checkpoints on this disk too'
-say 'lake-s3: the lake of activity in S3 is the undisturbed one'
+say "lake-s3: the lake of activity in ${S3_SERVER:-seaweedfs} is the undisturbed one"

@@ -7,7 +7,7 @@
 //! | `AWS_REGION` | the region; `us-east-1` without it |
 //!
 //! A server that does not know conditional puts would make `create` overwrite: [`S3::open`] does not try it out, but
-//! `tests/hydraulic.sh` does for the servers that we name.
+//! `tests/hydraulic.sh` does for SeaweedFS and MinIO.
 
 use std::time::Duration;
 
@@ -391,5 +391,15 @@ mod tests {
         {
             assert!(is_away(&listing(said)), "{said}");
         }
+    }
+
+    #[test]
+    fn bucket_that_is_not_there_is_said() {
+        if !std::env::var("TIDEGATE_TEST_PLACES").unwrap_or_default().contains("s3://") {
+            eprintln!("skipped: no S3 server in TIDEGATE_TEST_PLACES");
+            return;
+        }
+        let error = S3::open("nowhere", "", &Credentials::of_process()).unwrap_err();
+        assert_eq!((&*error.cause, error.is_away), ("there is no such bucket: create it", false));
     }
 }

@@ -161,6 +161,18 @@ free_port() { # FROM: the first port from there that nobody listens on
     printf '%s\n' "$port"
 }
 
+# Of an S3 server at S3_PORT: makes S3_BUCKETS where they are not there yet, by its protocol itself; what `env` prints.
+s3_buckets() {
+    local bucket
+    for bucket in $S3_BUCKETS; do
+        case $(curl -sS -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 -u "$S3_USER:$S3_PASSWORD" -X PUT "http://$HOST:$S3_PORT/$bucket") in
+        200 | 409) ;;
+        *) return 1 ;;
+        esac
+    done
+}
+s3_environment() { echo "export AWS_ENDPOINT_URL=http://$HOST:$S3_PORT AWS_ACCESS_KEY_ID=$S3_USER AWS_SECRET_ACCESS_KEY=$S3_PASSWORD AWS_REGION=us-east-1 AWS_ALLOW_HTTP=true"; }
+
 # One test CA, a server's certificate (localhost, 127.0.0.1) and a client's, in $TLS.
 ensure_tls() {
     TLS=$TIDEGATE_SERVICES_DIR/tls

@@ -30,6 +30,17 @@ merge_once() { # DIR-OR-URL of the tables
     done
 }
 
+# By the program's own comparison of what transit has made of the log $work/long.
+audited() { # COUNT ARGUMENTS...: so many tables and topics agree
+    tidegate verify transit --fixture "$work/long" "${@:2}" >"$work/audited" || { cat "$work/audited"; die "verify ${*:2}"; }
+    [ "$(grep -c ': agrees, ' "$work/audited")" = "$1" ] || { cat "$work/audited"; die "verify ${*:2}: not $1 audits"; }
+}
+audited_with_tables() { # OUT [--lake=URL]: tables and topics too; and as a deployment
+    audited 12 --out "$@"
+    tidegate verify transit --deployment --out "$@" >"$work/audited" || { cat "$work/audited"; die "verify --deployment $*"; }
+    grep -q '^ok    rows of vehicle_positions in lake.*, as counted$' "$work/audited" || { cat "$work/audited"; die "rows of $* are not counted"; }
+}
+
 # A broker and a PostgreSQL, and where they are in the environment of the program. On exit what still runs in the background is killed
 # and all is removed. Also `servers`, flags; `psql`; `python`.
 broker_and_postgres() { # NAME KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT: the first free ones from there

