@@ -123,8 +123,7 @@ pub(super) fn create_stage(stage: usize, schema: &Schema) -> String {
 pub(super) enum Replace<'a> {
     /// All.
     Any,
-    /// Those that differ: many have been shown as they are to stay, and are looked at and not written. What only looks the same, such
-    /// as 0 and -0, differs.
+    /// Those that differ: many have been shown as they are to stay, and are looked at and not written. Texts are the same byte by byte.
     Different,
     /// Those whose values of these columns, compared in their order, are less. The statement gives how many rows it has changed.
     Older(&'a [&'static str]),
@@ -145,9 +144,6 @@ impl Replace<'_> {
             let ColumnDef { name, kind, .. } = &schema.columns[number];
             let (there, sent) = (format!("there.{}", quoted(name)), format!("sent.c{number}"));
             match kind {
-                ColumnType::Float => {
-                    format!("float8send({there}) IS NOT DISTINCT FROM float8send({sent})")
-                }
                 ColumnType::Text => {
                     format!("{there} COLLATE \"C\" IS NOT DISTINCT FROM {sent} COLLATE \"C\"")
                 }
@@ -400,7 +396,7 @@ mod tests {
         assert!(
             statement.contains(
                 "AS sent WHERE (SELECT there.\"k\" COLLATE \"C\" IS NOT DISTINCT FROM sent.c0 COLLATE \"C\" AND \
-                 float8send(there.\"v\") IS NOT DISTINCT FROM float8send(sent.c1) \
+                 there.\"v\" IS NOT DISTINCT FROM sent.c1 \
                  FROM s.\"t\" AS there WHERE there.\"k\" = sent.c0) IS NOT TRUE ON CONFLICT"
             ),
             "{statement}"
