@@ -3,13 +3,13 @@
 //! Question: what does the engine cost above the limit, a hand-written loop over the same bytes?
 //! Data: 5 million activity events of about 130 bytes in 8 partitions, 1,000 pages, 100,000 users, 1 in 1,000 unusable.
 //! Rival: `limit.rs`, whose rows are the same by their digest. All times are CPU time of the process unless they say wall, the fastest round's; ratios are the median of
-//! those of the rounds, in each of which the rivals take turns.
+//! those of the rounds, in each of which the rivals take turns. `pipelines/` asks the same of the other pipelines, with data and rivals of their own.
 //!
 //! ```text
 //! cargo bench --bench ratios                         its own input, made from a seed
 //! cargo bench --bench ratios -- --data DIR           p0.ndjson … of another generator
 //! cargo bench --bench ratios -- --records 1000000 --rounds 3
-//! cargo bench --bench ratios -- --only views|three|disk|sliding|rest
+//! cargo bench --bench ratios -- --only views|three|disk|sliding|rest|iot|hydraulic|transit
 //! ```
 
 #![allow(clippy::print_stdout)] // Printing is what it is for.
@@ -17,40 +17,52 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod engine;
 mod input;
+mod interner;
 mod limit;
 mod measure;
+mod pipelines;
 
-use measure::{Engine, Timed, in_turns};
+use engine::Engine;
+use measure::{Timed, in_turns};
 use tidegate_dataflows::activity::Selection;
 
 fn main() {
     let arguments = input::Arguments::read();
-    let partitions = input::partitions(&arguments);
+    let mut report = measure::Report::default();
+    if ["views", "three", "disk", "sliding", "rest"].iter().any(|part| arguments.wants(part)) {
+        activity(&arguments, &mut report);
+    }
+    pipelines::measure(&arguments, &mut report);
+    report.finish();
+}
+
+fn activity(arguments: &input::Arguments, report: &mut measure::Report) {
+    let partitions = input::partitions(arguments);
     let records: u64 = partitions.iter().map(|p| bytecount(p)).sum();
     let slices: Vec<&[u8]> = partitions.iter().map(Vec::as_slice).collect();
     println!("input: {records} records, {} bytes, {} rounds", total(&slices), arguments.rounds);
 
     let memory = Engine::in_memory(&partitions);
-    let mut report = measure::Report::new(records);
+    report.over(records);
     if arguments.wants("views") {
-        page_views(&arguments, &slices, &memory, &mut report);
+        page_views(arguments, &slices, &memory, report);
     }
     if arguments.wants("three") {
-        all_three(&arguments, &slices, &memory, &mut report);
+        all_three(arguments, &slices, &memory, report);
     }
     if arguments.wants("disk") {
-        from_disk(&arguments, &partitions, &memory, &mut report);
+        from_disk(arguments, &partitions, &memory, report);
     }
     if arguments.wants("sliding") {
-        sliding(&arguments, &partitions, &mut report);
+        sliding(arguments, &partitions, report);
     }
     if arguments.wants("rest") {
         let overhead = memory.overhead(VIEWS, records, arguments.rounds);
         report.figure("with progress tracking and metrics / without", overhead, 1.05);
-        report.figure("bytes per open (key, window)", measure::bytes_per_open_entry(), 150.0);
+        report.figure("bytes per open (key, window)", engine::bytes_per_open_entry(), 150.0);
     }
-    report.finish();
 }
 
 const VIEWS: Selection = Selection { page_views: true, ..Engine::NOTHING };

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use tidegate::decode::json::{Limits, Object, ObjectReader, elements, present};
 use tidegate::decode::protobuf::described::DescribedType;
 use tidegate::decode::protobuf::wire::{Fields, Raw};
-use tidegate::decode::protobuf::{Message, Unknown, json, wire};
+use tidegate::decode::protobuf::{Message, Unknown, json, quick, wire};
 use tidegate::decode::{Reason, Rejected};
 use tidegate::ingest::{Decode, Part};
 use tidegate::record::{Record, Value};
@@ -237,10 +237,15 @@ impl Reads<'_> {
         entities: &'a [u8],
         met: &mut Unknown,
     ) -> Result<Feed<'a>, Rejected> {
-        let json =
-            serde_json::from_slice(header).map_err(|error| schema(format!("member \"header\": {error}")))?;
-        let message = json::read(&HEADER, &json, met);
-        let message = message.map_err(|error| schema(format!("the FeedMessage's header: {error}")))?;
+        let message = match quick::read(&HEADER, header, met) {
+            Some(message) => message,
+            None => {
+                let json = serde_json::from_slice(header);
+                let json = json.map_err(|error| schema(format!("member \"header\": {error}")))?;
+                let message = json::read(&HEADER, &json, met);
+                message.map_err(|error| schema(format!("the FeedMessage's header: {error}")))?
+            }
+        };
         let entities = match entities {
             b"null" => Vec::new(),
             entities => elements(entities).ok_or_else(|| schema("member \"entity\" must be an array"))?,
@@ -270,11 +275,7 @@ impl Reads<'_> {
                 Form::Wire => {
                     wire::read(&ENTITY, bytes, met).map_err(|error| schema(format!("the entity: {error}")))
                 }
-                Form::Json => serde_json::from_slice(bytes)
-                    .map_err(|error| schema(format!("the entity: {error}")))
-                    .and_then(|json| {
-                        json::read(&ENTITY, &json, met).map_err(|error| schema(error.to_string()))
-                    }),
+                Form::Json => entity_of_json(bytes, met),
             };
             let entity = message.map_err(|why| (id_of(feed.form, bytes), why)).and_then(|message| {
                 self.entity(message, feed.header_us).map_err(|why| (id_of(feed.form, bytes), why))
@@ -398,6 +399,14 @@ fn write_length(out: &mut Vec<u8>, len: usize) {
         rest >>= 7;
     }
     out.push(rest as u8);
+}
+
+fn entity_of_json<'a>(bytes: &'a [u8], met: &mut Unknown) -> Result<Message<'a>, Rejected> {
+    if let Some(message) = quick::read(&ENTITY, bytes, met) {
+        return Ok(message);
+    }
+    let json = serde_json::from_slice(bytes).map_err(|error| schema(format!("the entity: {error}")))?;
+    json::read(&ENTITY, &json, met).map_err(|error| schema(error.to_string()))
 }
 
 /// The id of an entity that could not be used, as far as it can be read; else empty.

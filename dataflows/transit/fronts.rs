@@ -124,7 +124,7 @@ impl EventRows<TransitDecoder> for FeedRows {
         match event {
             TransitEvent::Nothing => {}
             TransitEvent::Other { payload, .. } => {
-                row(EVENTS, day, &[&[Cell::Time(at.time_us), Cell::Text(payload)][..], &origin].concat());
+                row(EVENTS, day, Row::of([&[Cell::Time(at.time_us), Cell::Text(payload)], &origin]).cells());
             }
             TransitEvent::Entity(entity) => {
                 let own = [
@@ -133,10 +133,34 @@ impl EventRows<TransitDecoder> for FeedRows {
                     Cell::Text(entity.id().as_bytes()),
                 ];
                 of_entity(entity, &mut |table, cells| {
-                    row(table, day, &[&own[..], cells, &origin].concat());
+                    row(table, day, Row::of([&own, cells, &origin]).cells());
                 });
             }
         }
+    }
+}
+
+/// A row that is put together from parts, in place: every entity makes some.
+struct Row<'e> {
+    cells: [Cell<'e>; Row::MOST],
+    len: usize,
+}
+
+impl<'e> Row<'e> {
+    /// More than the widest of the tables has.
+    const MOST: usize = 24;
+
+    fn of<const N: usize>(parts: [&[Cell<'e>]; N]) -> Self {
+        let mut row = Row { cells: [Cell::Null; Row::MOST], len: 0 };
+        for part in parts {
+            row.cells[row.len..][..part.len()].copy_from_slice(part);
+            row.len += part.len();
+        }
+        row
+    }
+
+    fn cells(&self) -> &[Cell<'e>] {
+        &self.cells[..self.len]
     }
 }
 
@@ -156,7 +180,7 @@ fn of_entity(entity: &Entity<'_>, row: &mut dyn FnMut(usize, &[Cell<'_>])) {
             text(Some(vehicle), 6),
             text(Some(vehicle), 9),
         ];
-        row(VEHICLE_POSITIONS, &[&trip(vehicle)[..], &cells].concat());
+        row(VEHICLE_POSITIONS, Row::of([&trip(vehicle), &cells]).cells());
     }
     if let Some(update) = entity.message.message(3) {
         let named = update.message(3);
@@ -173,7 +197,7 @@ fn of_entity(entity: &Entity<'_>, row: &mut dyn FnMut(usize, &[Cell<'_>])) {
                 seconds(departure, 2),
                 text(stop, 5),
             ];
-            row(TRIP_UPDATES, &[&trip(update)[..], &of_trip, &cells].concat());
+            row(TRIP_UPDATES, Row::of([&trip(update), &of_trip, &cells]).cells());
         };
         for stop in update.messages(2) {
             none = false;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Decode;
 use super::front::{Edge, Front, Position, Verdicts};
-use crate::digest::Digest;
+use crate::digest::{Digest, encode_cell};
 use crate::rows::{Cell, RowBatch, Schema};
 
 const BLOCK_BYTES: usize = 4 << 20;
@@ -43,12 +43,14 @@ pub struct RowsFront<R> {
     schemas: Vec<Arc<Schema>>,
     open: BTreeMap<(u32, usize, i64), RowsBlock>,
     full: Vec<RowsBlock>,
+    /// Of a row, for its digest.
+    encoded: Vec<u8>,
 }
 
 impl<R> RowsFront<R> {
     /// Rows as `make` makes them, of tables with these schemas.
     pub fn new(make: R, schemas: Vec<Arc<Schema>>) -> Self {
-        RowsFront { make, schemas, open: BTreeMap::new(), full: Vec::new() }
+        RowsFront { make, schemas, open: BTreeMap::new(), full: Vec::new(), encoded: Vec::new() }
     }
 
     fn flush(&mut self) {
@@ -60,7 +62,7 @@ impl<D: Decode, R: EventRows<D>> Front<D> for RowsFront<R> {
     type Item = RowsBlock;
 
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, _verdicts: &mut Verdicts<'_>) {
-        let RowsFront { make, schemas, open, full } = self;
+        let RowsFront { make, schemas, open, full, encoded } = self;
         make.rows(at, event, &mut |table, key, cells| {
             let place = (at.place.rank, table, key);
             let block = open.entry(place).or_insert_with(|| RowsBlock {
@@ -69,7 +71,9 @@ impl<D: Decode, R: EventRows<D>> Front<D> for RowsFront<R> {
                 rows: schemas[table].batch(),
                 digest: Digest::default(),
             });
-            block.digest.add_row(cells.iter().copied());
+            encoded.clear();
+            cells.iter().for_each(|cell| encode_cell(encoded, *cell));
+            block.digest.add_encoded(encoded);
             block.rows.push(cells);
             if block.rows.len().is_multiple_of(64) && block.rows.byte_len() >= BLOCK_BYTES {
                 full.extend(open.remove(&place));

@@ -76,13 +76,11 @@ impl<'a> Object<'a> {
 pub fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
     let inner = array.trim_ascii().strip_prefix(b"[")?.strip_suffix(b"]")?;
     let mut found = Vec::new();
-    let (mut depth, mut start, mut in_text, mut escaped) = (0_usize, 0, false, false);
-    for (at, &byte) in inner.iter().enumerate() {
+    let (mut depth, mut start, mut at) = (0_usize, 0, 0);
+    while let Some(byte) = inner.get(at) {
         match byte {
-            _ if std::mem::take(&mut escaped) => {}
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            _ if in_text => {}
+            // Most of what is written stands in texts, which are passed at once.
+            b'"' => at = text_end(inner, at + 1),
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
             b',' if depth == 0 => {
@@ -91,10 +89,24 @@ pub fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
             }
             _ => {}
         }
+        at += 1;
     }
     let last = inner[start..].trim_ascii();
     if !last.is_empty() {
         found.push(last);
     }
     Some(found)
+}
+
+/// Where the text that begins at `at`, behind its quote, has its closing quote; the end of `json` where it has none.
+fn text_end(json: &[u8], mut at: usize) -> usize {
+    while let Some(found) = json.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if json[at] == b'"' {
+            return at;
+        }
+        // What is escaped is passed with its backslash.
+        at += 2;
+    }
+    json.len()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 
 use super::wire::{Fields, WireError};
-use super::{Descriptor, Enumeration, Kind, Message, Unknown, json, many, one, wire};
+use super::{Descriptor, Enumeration, Kind, Message, Unknown, Value, json, many, one, quick, wire};
 
 /// A type with a field of every kind, one of itself too. Numbers are those of GTFS-Realtime, so that any real feed is a seed.
 pub(super) static FEED: Descriptor = Descriptor {
@@ -85,7 +85,7 @@ pub(super) fn read(bytes: &[u8]) -> Read<'_> {
 
 /// Asserts of bytes as a feed, on the wire and as JSON: what the reader by a descriptor set accepts, the one by a table reads
 /// as the same; two halves are read as the whole is, and what is cut in a field is refused; what is written as JSON reads as what
-/// it was. And, by being called, that nothing panics.
+/// it was; the quick reader of JSON says what the other one says. And, by being called, that nothing panics.
 pub fn fuzz_protobuf(bytes: &[u8]) {
     let read = read(bytes);
     #[cfg(feature = "descriptors")]
@@ -94,11 +94,41 @@ pub fn fuzz_protobuf(bytes: &[u8]) {
         halves_are_the_whole(bytes, message, *unknown);
         survives_being_written(message);
     }
-    if let Ok(json) = serde_json::from_slice(bytes)
-        && let Ok(message) = json::read(&FEED, &json, &mut Unknown::default())
-    {
-        survives_being_written(&message);
+    if let Ok(json) = serde_json::from_slice(bytes) {
+        let mut unknown = Unknown::default();
+        let read = json::read(&FEED, &json, &mut unknown);
+        quick_says_the_same(&FEED, bytes, &read, unknown);
+        if let Ok(message) = read {
+            survives_being_written(&message);
+        }
     }
+}
+
+/// What the quick reader of JSON accepts, the other one reads as the same.
+pub(super) fn quick_says_the_same(
+    of: &'static Descriptor,
+    text: &[u8],
+    read: &Result<Message<'_>, json::JsonError>,
+    unknown: Unknown,
+) {
+    let mut met = Unknown::default();
+    let Some(quick) = quick::read(of, text, &mut met) else {
+        assert_eq!(met, Unknown::default(), "nothing is counted where it gives up");
+        return;
+    };
+    let message = read.as_ref().expect("the quick reader accepts nothing more");
+    assert_eq!((shown(&in_order(quick)), met), (shown(&in_order(message.clone())), unknown));
+}
+
+/// The same with fields in the order of their numbers: one reader meets them as they stand, one in the order of their names.
+fn in_order(mut message: Message<'_>) -> Message<'_> {
+    message.0.sort_by_key(|(number, _)| *number);
+    for (_, value) in &mut message.0 {
+        if let Value::Message(inner) = value {
+            *inner = in_order(std::mem::take(inner));
+        }
+    }
+    message
 }
 
 /// A message as text in which a number that is none equals itself.
@@ -139,9 +169,12 @@ pub(super) fn written(message: &Message<'_>) -> String {
 }
 
 fn survives_being_written(message: &Message<'_>) {
-    let mut stated: Json = serde_json::from_str(&written(message)).expect("what is written is JSON");
+    let text = written(message);
+    let mut stated: Json = serde_json::from_str(&text).expect("what is written is JSON");
     let mut unknown = Unknown::default();
-    let again = json::read(&FEED, &stated, &mut unknown).expect("what is written is of the type");
+    let again = json::read(&FEED, &stated, &mut unknown);
+    quick_says_the_same(&FEED, text.as_bytes(), &again, unknown);
+    let again = again.expect("what is written is of the type");
     assert_eq!(unknown.fields, 0, "only fields of the type are written");
     // A number that is infinite or none is written as null, and so is not there afterwards.
     remove_nulls(&mut stated);

@@ -198,7 +198,7 @@ fn is_number(text: &str) -> bool {
 }
 
 /// Whether `name` is the field's, as the schema has it or in `lowerCamelCase`.
-fn is_name_of(field: &Field, name: &str) -> bool {
+pub(super) fn is_name_of(field: &Field, name: &str) -> bool {
     if field.name == name {
         return true;
     }

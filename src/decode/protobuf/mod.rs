@@ -16,6 +16,7 @@
 pub mod described;
 mod fuzz;
 pub mod json;
+pub mod quick;
 pub mod wire;
 
 #[cfg(test)]
@@ -127,6 +128,13 @@ pub enum Value<'a> {
 pub struct Message<'a>(Vec<(u32, Value<'a>)>);
 
 impl<'a> Message<'a> {
+    /// An empty one with room for about so many values: it is then made in one piece.
+    fn of_about(values: usize) -> Self {
+        /// More than this few messages have.
+        const MOST: usize = 8;
+        Message(Vec::with_capacity(values.min(MOST)))
+    }
+
     /// Takes a value: of a field that is not repeated the last one counts, and messages are merged.
     pub fn put(&mut self, field: &Field, value: Value<'a>) {
         if !field.repeated

@@ -1,7 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::fuzz::{fuzz_protobuf, read, written};
+use super::fuzz::{fuzz_protobuf, quick_says_the_same, read, written};
 use super::*;
 
 const COLOUR: Enumeration = Enumeration { name: "Colour", values: &[(0, "RED"), (1, "BLUE")] };
@@ -28,6 +28,7 @@ const OUTER: Descriptor = Descriptor {
 fn of_json(text: &str) -> (Result<Message<'static>, json::JsonError>, Unknown) {
     let mut unknown = Unknown::default();
     let message = json::read(&OUTER, &serde_json::from_str(text).unwrap(), &mut unknown);
+    quick_says_the_same(&OUTER, text.as_bytes(), &message, unknown);
     (message, unknown)
 }
 
@@ -73,6 +74,84 @@ fn messages_that_stand_there_twice_are_merged_and_scalars_replaced() {
     assert_eq!(message.text(1), Some("y"));
     let inner = message.message(6).unwrap();
     assert_eq!((inner.text(1), inner.float(2)), (Some("a"), Some(0.5)));
+}
+
+#[test]
+fn quick_reader_leaves_what_is_unusual_to_the_other() {
+    let quick = |text: &str| {
+        let mut unknown = Unknown::default();
+        quick::read(&OUTER, text.as_bytes(), &mut unknown).map(|message| (message.int(2), unknown))
+    };
+    let met = Unknown { fields: 2, symbols: 0 };
+    assert_eq!(quick(r#"{"x":1,"atTime":"7","y":null,"delay":null}"#), Some((Some(7), met)));
+    for text in [
+        r#"{"at_time":7,"atTime":7}"#,
+        r#"{"at_time":7,"at_time":null}"#,
+        r#"{"x":1,"x":2}"#,
+        r#"{"at_time":7.0}"#,
+        r#"{"at_time":"7e0"}"#,
+        r#"{"at_time":"07"}"#,
+        r#"{"at_time":-0}"#,
+        r#"{"at_time":18446744073709551615}"#,
+        r#"{"colour":"MAUVE"}"#,
+        r#"{"inner":[null]}"#,
+        r#"{"inner":[{"speed":"1.5"}]}"#,
+        r#"{} {}"#,
+        r#"[]"#,
+    ] {
+        assert_eq!(quick(text), None, "{text}");
+    }
+}
+
+/// JSON that might be an [`OUTER`]: its names in both styles and others, with values of every kind, written in every way.
+fn any_outer() -> impl Strategy<Value = String> {
+    let names =
+        ["id", "at_time", "atTime", "delay", "colour", "inner", "last_inner", "lastInner", "is_on", "isOn"];
+    let names =
+        names.into_iter().chain(["short_name", "shortName", "speed", "x", "\\u0078"]).collect::<Vec<_>>();
+    let plain =
+        ["null", "true", "0", "-0", "7", "-7", "7.0", "7e0", "1.5", "1e39", "2147483648", "-2147483649"];
+    let large = [
+        "18446744073709551615",
+        "9223372036854775807",
+        "9223372036854775808",
+        "1e300",
+        "0.1",
+        "\"7\"",
+        "\"-7\"",
+    ];
+    let texts = [
+        "\"07\"",
+        "\"-0\"",
+        "\"1.5\"",
+        "\"NaN\"",
+        "\"\"",
+        "\"BLUE\"",
+        "\"MAUVE\"",
+        "\"a\\n\"",
+        "\"\\u00e9\"",
+        "\"+7\"",
+    ];
+    let scalar = prop::sample::select([&plain[..], &large, &texts].concat()).prop_map(str::to_owned);
+    scalar.prop_recursive(3, 24, 5, move |value| {
+        let member = (prop::sample::select(names.clone()), value.clone());
+        let object = vec(member, 0..5).prop_map(|members| {
+            let members: Vec<String> =
+                members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            format!("{{{}}}", members.join(","))
+        });
+        prop_oneof![3 => object, 1 => vec(value, 0..3).prop_map(|values| format!("[{}]", values.join(" ,")))]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn quick_reader_says_what_the_other_says_of_any_json(text in any_outer()) {
+        // It is compared where it is read.
+        let (read, _) = of_json(&text);
+        prop_assert!(read.is_ok() || quick::read(&OUTER, text.as_bytes(), &mut Unknown::default()).is_none());
+    }
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn read_at<'a>(
     if depth >= DEPTH_MAX {
         return Err(WireError::Depth);
     }
-    let mut message = Message::default();
+    let mut message = Message::of_about(of.fields.len().min(bytes.len()));
     for field in Fields::of(bytes) {
         let (number, raw) = field?;
         let value = match of.field(number) {
