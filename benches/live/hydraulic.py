@@ -53,6 +53,18 @@ def topics(servers):
     admin = AdminClient({"bootstrap.servers": servers})
     for made in admin.create_topics(wanted).values():
         made.result(30)
+    # A topic that was made has no leader for a moment, and who asks it then is refused.
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "bench"})
+    for topic in wanted:
+        for left in reversed(range(50)):
+            try:
+                consumer.get_watermark_offsets(TopicPartition(topic.topic, 0), timeout=5)
+                break
+            except KafkaException:
+                if not left:
+                    raise
+                time.sleep(0.2)
+    consumer.close()
 
 
 def second_of(text):
@@ -110,6 +122,7 @@ def watch_postgres(seen, over):
 
 def watch_memory(pid, peaks, over):
     while not over.is_set():
+        # A program that has ended has no memory, and its rows will be missed.
         with open(f"/proc/{pid}/status", encoding="ascii") as status:
             for line in status:
                 name, _, value = line.partition(":")
