@@ -6,17 +6,7 @@
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
 python=$(python_venv)
-own_place lake-s3
-export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
-S3_PORT=$(free_port 18240) SEAWEEDFS_MASTER_PORT=$(free_port 19240) SEAWEEDFS_VOLUME_PORT=$(free_port 18260) SEAWEEDFS_FILER_PORT=$(free_port 18280)
-finish() {
-    kill_jobs
-    tests/services/s3.sh wipe || :
-    rm -rf "$work"
-}
-trap finish EXIT
-tests/services/s3.sh start
-eval "$(tests/services/s3.sh env)"
+own_s3 lake-s3 18240 19240 18260 18280
 
 # Three days, so that the lake has several folders; members of one's own, which are columns of their own, from the second on.
 fixture=$work/log

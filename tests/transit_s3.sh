@@ -6,17 +6,7 @@
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
 python=$(python_venv)
-own_place transit-s3
-export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
-S3_PORT=$(free_port 18433) SEAWEEDFS_MASTER_PORT=$(free_port 19433) SEAWEEDFS_VOLUME_PORT=$(free_port 18680) SEAWEEDFS_FILER_PORT=$(free_port 18988)
-finish() {
-    kill_jobs
-    tests/services/s3.sh wipe || :
-    rm -rf "$work"
-}
-trap finish EXIT
-tests/services/s3.sh start
-eval "$(tests/services/s3.sh env)"
+own_s3 transit-s3 18433 19433 18680 18988
 # Of MinIO the program is told by its own names alone.
 [ "${S3_SERVER:-}" != minio ] || bare+=(-u AWS_ENDPOINT_URL -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY)
 

@@ -64,6 +64,22 @@ end_broker_and_postgres() {
     rm -rf "$work"
 }
 
+# An S3 server of this script's own, and where it is in the environment of the program. On exit what still runs in the background is
+# killed and all is removed.
+own_s3() { # NAME S3_PORT MASTER_PORT VOLUME_PORT FILER_PORT: the first free ones from there
+    own_place "$1"
+    S3_PORT=$(free_port "$2") && SEAWEEDFS_MASTER_PORT=$(free_port "$3") && SEAWEEDFS_VOLUME_PORT=$(free_port "$4") && SEAWEEDFS_FILER_PORT=$(free_port "$5")
+    export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
+    trap end_own_s3 EXIT
+    tests/services/s3.sh start
+    eval "$(tests/services/s3.sh env)"
+}
+end_own_s3() {
+    kill_jobs
+    tests/services/s3.sh wipe || :
+    rm -rf "$work"
+}
+
 # After broker_and_postgres: activity live in the background, disturbed while it goes on, and at last compared with the replay of its log.
 # `live`, its flags; `with`, settings of the run alone; `log`, what it says; `runner`, its pid. Clicks go on until there is the file
 # $work/enough.
