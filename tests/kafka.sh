@@ -47,7 +47,7 @@ for _ in $(seq 100); do grep -q 'made topic' "$log" && break; sleep 0.1; done
 recording=$!
 count() { cat "$1"/*.jsonl | wc -l; }
 for try in $(seq 100); do
-    "$tidegate" record --bootstrap-servers "$servers" --topic kafka-paced --out "$work/so-far-$try" 2>/dev/null
+    log=$work/log3 quietly "$tidegate" record --bootstrap-servers "$servers" --topic kafka-paced --out "$work/so-far-$try"
     [ "$(count "$work/so-far-$try")" = 0 ] || break
 done
 kill -INT "$generating"
@@ -55,7 +55,7 @@ wait "$generating" || fail "generate did not stop cleanly: $(cat "$log")"
 kill -INT "$recording"
 wait "$recording" || fail "record did not stop cleanly: $(cat "$work/log2")"
 made=$(grep -o '^[0-9,]* records' "$log" | tr -dc 0-9)
-"$tidegate" record --bootstrap-servers "$servers" --topic kafka-paced --out "$work/all" 2>/dev/null
+log=$work/log3 quietly "$tidegate" record --bootstrap-servers "$servers" --topic kafka-paced --out "$work/all"
 [ "$made" -gt 0 ] && [ "$made" = "$(count "$work/all")" ] || fail "$made records were generated, $(count "$work/all") recorded"
 [ "$(count "$work/paced")" -le "$made" ] || fail "more was recorded than there is"
 echo "kafka: all of it held"

@@ -26,15 +26,18 @@ import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-from steps import Run, epochs, same, wait_for
+from steps import HERE, Run, epochs, same, wait_for
 
 # How many epochs more the one that takes over decides before the other wakes up, how long its epochs are, and whether it is killed then:
 # whoever comes after it finds what the other may have written.
 ROUNDS = [(3, "50ms", False), (0, "1s", True)]
+# How long whatever is forced to the disk takes longer while a run is to be met at a place: a fast disk is past it within a millisecond.
+SLOW_MS = 25
 
 
 class Place:
@@ -42,18 +45,24 @@ class Place:
         self.options, self.work = options, options.place
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
+        self.slow = self.work / "slow_disk.so"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", self.slow, HERE / "slow_disk.c", "-ldl"], check=True)
         self.out = self.work / "out"
         self.checkpoint = (self.out / "checkpoint" if options.configured else self.work / "out.checkpoint") / "activity"
         self.mirror = self.out / ".tidegate/manifests/activity"
         self.locks = [self.checkpoint / "lock", self.out / ".tidegate/lock"]
         self.starts = 0
 
-    def start(self, epoch="50ms", batch="64"):
+    def start(self, epoch="50ms", batch="64", slow=True):
         self.starts += 1
         to = options_of(self.options, self.out)
-        environment = {**os.environ, "TIDEGATE_DATA": str(self.out), "TIDEGATE_CHECKPOINT": str(self.checkpoint.parent)}
+        environment = {**os.environ}
+        if self.options.configured:
+            environment |= {"TIDEGATE_DATA": str(self.out), "TIDEGATE_CHECKPOINT": str(self.checkpoint.parent)}
+        if slow:
+            environment |= {"LD_PRELOAD": str(self.slow.resolve()), "SLOW_MS": str(SLOW_MS)}
         command = [self.options.binary, "run", *to, "--web", "off", "--epoch", epoch, "--batch", batch, "-w", str(1 + self.starts % 2)]
-        return Run(command, self.work / f"start-{self.starts}.log", env=environment if self.options.configured else None)
+        return Run(command, self.work / f"start-{self.starts}.log", env=environment)
 
     def decided(self):
         return max(epochs(self.checkpoint), default=0)
@@ -179,7 +188,7 @@ def trial(options):
     run.process.send_signal(signal.SIGTERM)
     run.ends(0)
     # The rest, as fast as can be.
-    run = place.start("200ms", "4096")
+    run = place.start("200ms", "4096", slow=False)
     run.ends(0)
     if not options.configured:
         same(options.undisturbed, place.out)

@@ -1,21 +1,23 @@
 //! Deciding an epoch and making it visible.
 //!
 //! ```text
-//! prepare all sinks ─► state files ─► manifest, its copy, its mirror ─► commit all sinks ─► remove what is old
+//! prepare all sinks ─► state files ─► manifest, its copy, its mirror ─► commit all sinks ─► answer ─► remove what is old
 //!                                     decides
 //! ```
 //!
-//! The work is done by a [`Committer`](super::Committer) with a [`Pen`]. A place that is full or away is tried again, with
+//! The work is done by a [`Committer`](super::Committer) with a [`Pen`]; nobody waits for the last step (`tidy.rs`). A place that is full or away is tried again, with
 //! backoff, as long as the run goes on: the epoch is not decided until then, and the source waits.
 
-use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{iter, thread};
 
 use tracing::{info, warn};
 
 use super::frame::pack;
 use super::recover::still_ours;
+use super::tidy::{Janitor, Written};
 use super::{CheckpointError, Manifest, PartitionCut, StateFile, Store};
 use crate::delivery::{Deliver, EarlyRows, OutputTally};
 use crate::ingest::{Counts, IdleDecision};
@@ -49,6 +51,18 @@ fn first_to_fold(bytes: &[u64]) -> usize {
     }
     first
 }
+
+/// Whether what does not depend on each other is done at the same time: each waits for a disk or a server, and for a processor afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// One after the other, always in the same order.
+    InTurn,
+    /// Beside each other.
+    Beside,
+}
+
+/// Something that may be tried more than once.
+type Step<'a, T> = Box<dyn Fn() -> Result<T, CheckpointError> + Send + Sync + 'a>;
 
 /// An epoch that all workers have finished: what the manifest will say beside the sinks' part.
 #[derive(Debug)]
@@ -112,7 +126,7 @@ pub struct Pen {
     pub early: EarlyRows,
     /// The delta files that the state so far consists of.
     pub deltas: Vec<StateFile>,
-    /// The state files that were written and have not been read back; none at the start.
+    /// The state files that were written and that the janitor has not heard of; none at the start.
     pub unread: Vec<StateFile>,
     /// How deltas of an operator are folded.
     pub compactions: Arc<Compactions>,
@@ -168,7 +182,7 @@ impl Pen {
         Ok(())
     }
 
-    pub(super) fn decide(&mut self, decision: Decision) -> Result<Decided, CheckpointError> {
+    pub(super) fn decide(&mut self, decision: Decision, order: Order) -> Result<Decided, CheckpointError> {
         let Decision { epoch, finished, .. } = decision;
         let began = Instant::now();
         let known = self.decided.clone().filter(|manifest| manifest.epoch >= epoch);
@@ -183,7 +197,7 @@ impl Pen {
                 if let Some(lines) = self.idle_lines.as_mut().filter(|_| !decision.idle.is_empty()) {
                     lines(epoch, &decision.idle)?;
                 }
-                self.prepare(epoch)?
+                self.prepare(epoch, order)?
             }
         };
         // What came out the first time has the time of then.
@@ -216,28 +230,55 @@ impl Pen {
             wall_us,
         };
         let bytes = manifest.pack().map_err(|damage| self.unwritable(epoch, &damage))?;
-        let (store, generation) = (Arc::clone(&self.store), self.generation);
         let [name, copy] = Manifest::names(epoch);
-        let mut places = vec![(Arc::clone(&store), name.clone()), (Arc::clone(&store), copy)];
-        places.extend(self.mirror.iter().map(|mirror| (Arc::clone(mirror), name.clone())));
-        for (place, name) in places {
-            self.retried(None, || {
-                // Of an epoch that somebody else may have decided since.
-                if !store.fences() {
-                    still_ours(&*store, generation)?;
-                }
-                place.write(&name, &bytes)
-            })?;
-        }
+        self.write_manifest(&[(Arc::clone(&self.store), name.clone())], &bytes, order)?;
+        let mut copies = vec![(Arc::clone(&self.store), copy)];
+        copies.extend(self.mirror.iter().map(|mirror| (Arc::clone(mirror), name.clone())));
+        self.write_manifest(&copies, &bytes, order)?;
         self.commit(epoch, &manifest.staged)?;
         let size = bytes.len() as u64 + manifest.state.iter().map(|file| file.bytes).sum::<u64>();
         self.board.epoch_decided(&manifest, began.elapsed(), size, self.clock.now_us());
         self.decided = Some(manifest);
-        if let Err(error) = self.clean() {
-            // What is decided stays so, and the next epoch cleans up as well.
-            warn!(%error, "older checkpoints could not be looked through or removed; they stay for now");
-        }
         Ok(Decided { epoch, finished })
+    }
+
+    fn write_manifest(
+        &mut self,
+        places: &[(Arc<dyn Store>, String)],
+        bytes: &[u8],
+        order: Order,
+    ) -> Result<(), CheckpointError> {
+        let generation = self.generation;
+        let steps = places.iter().map(|(place, name)| {
+            let store = Arc::clone(&self.store);
+            let write = move || {
+                // Of an epoch that somebody else may have decided since.
+                if !store.fences() {
+                    still_ours(&*store, generation)?;
+                }
+                place.write(name, bytes)
+            };
+            Box::new(write) as Step<'_, ()>
+        });
+        let steps = steps.collect();
+        self.each(vec![None; places.len()], steps, order).map(drop)
+    }
+
+    /// Looks after what this pen writes.
+    pub(super) fn janitor(&self) -> Janitor {
+        let (store, mirror) = (Arc::clone(&self.store), self.mirror.clone());
+        Janitor { store, mirror, keep: self.keep, generation: self.generation, unread: Vec::new() }
+    }
+
+    /// What has been written since it was asked last, for the janitor; nothing before the first epoch is decided.
+    pub(super) fn written(&mut self) -> Option<Written> {
+        let epoch = self.decided.as_ref()?.epoch;
+        Some(Written { epoch, files: std::mem::take(&mut self.unread) })
+    }
+
+    /// Takes back what the janitor had no time for.
+    pub(super) fn still_written(&mut self, written: Written) {
+        self.unread.extend(written.files);
     }
 
     /// All decisions so far, and from which epoch on: those of the checkpoints that stay, and more as long as they are few.
@@ -252,15 +293,45 @@ impl Pen {
         (idle, from)
     }
 
-    fn prepare(&mut self, epoch: u64) -> Result<Vec<(String, Staged)>, CheckpointError> {
-        let mut staged = Vec::new();
-        for (name, sink) in self.sinks.clone() {
-            let began = Instant::now();
-            let part = self.retried(Some(&name), || Ok(sink.prepare(epoch)?))?;
-            self.board.sink_prepared(&name, began.elapsed());
-            staged.push((name, part));
+    fn prepare(&mut self, epoch: u64, order: Order) -> Result<Vec<(String, Staged)>, CheckpointError> {
+        let steps = self.sinks.iter().map(|(name, sink)| {
+            let (name, sink, board) = (name.clone(), Arc::clone(sink), Arc::clone(&self.board));
+            let prepare = move || {
+                let began = Instant::now();
+                let part = sink.prepare(epoch)?;
+                board.sink_prepared(&name, began.elapsed());
+                Ok((name.clone(), part))
+            };
+            Box::new(prepare) as Step<_>
+        });
+        let (steps, names) =
+            (steps.collect(), self.sinks.iter().map(|(name, _)| Some(name.clone())).collect());
+        self.each(names, steps, order)
+    }
+
+    /// Does every step; each that fails and can be tried again, of the sink of that name if of one, is tried until it works.
+    fn each<T: Send>(
+        &mut self,
+        names: Vec<Option<String>>,
+        steps: Vec<Step<'_, T>>,
+        order: Order,
+    ) -> Result<Vec<T>, CheckpointError> {
+        let mut first: Vec<_> = match (order, &*steps) {
+            (Order::Beside, [here, others @ ..]) if !others.is_empty() => thread::scope(|scope| {
+                let others: Vec<_> = others.iter().map(|step| scope.spawn(step)).collect();
+                let others = iter::once(here()).chain(others.into_iter().map(|other| match other.join() {
+                    Ok(done) => done,
+                    Err(panic) => resume_unwind(panic),
+                }));
+                others.map(Some).collect()
+            }),
+            _ => steps.iter().map(|_| None).collect(),
+        };
+        let mut all = Vec::new();
+        for ((name, step), first) in names.iter().zip(&steps).zip(&mut first) {
+            all.push(self.retried(name.as_deref(), || first.take().unwrap_or_else(step))?);
         }
-        Ok(staged)
+        Ok(all)
     }
 
     fn commit(&mut self, epoch: u64, staged: &[(String, Staged)]) -> Result<(), CheckpointError> {
@@ -345,56 +416,6 @@ impl Pen {
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         let store = Arc::clone(&self.store);
         self.retried(None, || store.write(name, bytes))
-    }
-
-    /// Whether the newest manifest and all its state are whole. Files do not change: each is read back once.
-    fn is_read_back(&mut self) -> Result<bool, CheckpointError> {
-        let Some(epoch) = self.decided.as_ref().map(|manifest| manifest.epoch) else { return Ok(false) };
-        let mut unread = Vec::new();
-        for file in std::mem::take(&mut self.unread) {
-            if super::recover::read_state(&*self.store, &file.name)?.is_err() {
-                unread.push(file);
-            }
-        }
-        self.unread = unread;
-        let (_, manifest) = super::recover::read_manifest(&*self.store, epoch)?;
-        let needed = |file: &StateFile| manifest.iter().any(|manifest| manifest.state.contains(file));
-        Ok(manifest.is_ok() && !self.unread.iter().any(needed))
-    }
-
-    /// Removes what no kept checkpoint needs, once the newest has been read back.
-    fn clean(&mut self) -> Result<(), CheckpointError> {
-        if !self.is_read_back()? {
-            let newest = self.decided.as_ref().map(|manifest| manifest.epoch);
-            warn!(epoch = newest, "the newest checkpoint could not be read back; older ones stay");
-            return Ok(());
-        }
-        // State that a newer run has written and not named yet would be taken for old.
-        still_ours(&*self.store, self.generation)?;
-        let names = self.store.names()?;
-        let epochs: BTreeSet<u64> = names.iter().filter_map(|name| Manifest::epoch_of(name)).collect();
-        let kept: BTreeSet<u64> = epochs.into_iter().rev().take(self.keep).collect();
-        let mut needed = BTreeSet::new();
-        for epoch in &kept {
-            for name in Manifest::names(*epoch) {
-                if let Some(Ok(manifest)) = self.store.read(&name)?.map(|bytes| Manifest::unpack(&bytes)) {
-                    needed.extend(manifest.state.into_iter().map(|file| file.name));
-                }
-            }
-        }
-        for name in names {
-            let old = match Manifest::epoch_of(&name) {
-                Some(epoch) => !kept.contains(&epoch),
-                None => (name.starts_with("state-") || name.starts_with("delta-")) && !needed.contains(&name),
-            };
-            if old {
-                self.store.remove(&name)?;
-                if let Some(mirror) = &self.mirror {
-                    mirror.remove(&name)?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Tries until it works, where trying again can help. `sink` names the one that is tried, if it is one.

@@ -1,16 +1,18 @@
 //! Who decides epochs: on a thread of its own, so that the dataflow goes on meanwhile, or in line where a test wants each step in
-//! order. Early rows are written beside it, by another thread: an epoch that takes its time does not hold up those of the next.
+//! order. Early rows are written beside it, by another thread: an epoch that takes its time does not hold up those of the next. So is
+//! removed what is old, by a third.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::warn;
 
 use super::CheckpointError;
-use super::commit::{Decided, Decision, Pen};
+use super::commit::{Decided, Decision, Order, Pen};
+use super::tidy::Janitor;
 use crate::delivery::{EarlyRows, Show};
 
 /// So many early rows of a sink may wait; more are dropped.
@@ -52,6 +54,7 @@ impl Shower {
 /// Decides at once, in the caller's thread; early rows are written when it is asked for anything.
 pub struct Inline {
     pen: Pen,
+    janitor: Janitor,
     shower: Shower,
     waiting: Arc<Waiting>,
     answer: Option<Result<Decided, CheckpointError>>,
@@ -65,7 +68,7 @@ impl Inline {
         pen.early.open(move |show| {
             offered.enters(show);
         });
-        Inline { shower: Shower::of(&pen), pen, waiting, answer: None }
+        Inline { shower: Shower::of(&pen), janitor: pen.janitor(), pen, waiting, answer: None }
     }
 
     fn show(&mut self) {
@@ -78,7 +81,13 @@ impl Inline {
 impl Committer for Inline {
     fn submit(&mut self, decision: Decision) {
         self.show();
-        self.answer = Some(self.pen.decide(decision));
+        let answer = self.pen.decide(decision, Order::InTurn);
+        if answer.is_ok()
+            && let Some(written) = self.pen.written()
+        {
+            self.janitor.tidy(written);
+        }
+        self.answer = Some(answer);
     }
     fn poll(&mut self) -> Option<Result<Decided, CheckpointError>> {
         self.show();
@@ -135,7 +144,7 @@ impl Waiting {
     }
 }
 
-/// Decides on a thread of its own, and writes early rows on another.
+/// Decides on a thread of its own, and writes early rows and tidies up on others.
 pub struct Threaded {
     decisions: Option<SyncSender<Box<Decision>>>,
     waiting: Arc<Waiting>,
@@ -160,7 +169,8 @@ impl Threaded {
                 offered.leaves(sink);
             }
         });
-        let mut shower = Shower::of(&pen);
+        let (mut shower, mut janitor) = (Shower::of(&pen), pen.janitor());
+        let (to_tidy, tidied) = sync_channel(1);
         let shows = std::thread::spawn(move || {
             for sink in to_show {
                 if let Some(show) = taken.leaves(sink)
@@ -171,13 +181,39 @@ impl Threaded {
             }
         });
         let decides = std::thread::spawn(move || {
+            let mut goes_on = false;
             for decision in to_decide {
-                if answer.send(pen.decide(*decision)).is_err() {
+                let decided = pen.decide(*decision, Order::Beside);
+                goes_on = decided.is_ok();
+                if answer.send(decided).is_err() {
                     break;
                 }
+                // One that has still to do hears of it with the next epoch.
+                if goes_on
+                    && let Some(written) = pen.written()
+                    && let Err(TrySendError::Full(written) | TrySendError::Disconnected(written)) =
+                        to_tidy.try_send(written)
+                {
+                    pen.still_written(written);
+                }
+            }
+            // The last epoch's, which may have been told already.
+            if goes_on && let Some(written) = pen.written() {
+                drop(to_tidy.send(written));
             }
         });
-        Threaded { decisions: Some(decisions), waiting, early, answers, threads: vec![shows, decides] }
+        let tidies = std::thread::spawn(move || {
+            for written in tidied {
+                janitor.tidy(written);
+            }
+        });
+        Threaded {
+            decisions: Some(decisions),
+            waiting,
+            early,
+            answers,
+            threads: vec![shows, decides, tidies],
+        }
     }
 }
 

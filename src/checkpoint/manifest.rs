@@ -65,6 +65,7 @@ impl StateFile {
 
 /// Everything that an epoch decides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Default))]
 pub struct Manifest {
     /// The pipeline's name.
     pub pipeline: String,

@@ -27,6 +27,7 @@ mod recover;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
+mod tidy;
 
 use thiserror::Error;
 

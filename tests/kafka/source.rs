@@ -208,3 +208,14 @@ fn missing_topic_is_named() {
     let error = KafkaSource::open(settings).err().expect("there is none");
     assert!(matches!(&error, SourceError::NoTopic { topic, .. } if *topic == name), "{error}");
 }
+
+#[test]
+fn topic_made_a_moment_ago_is_opened() {
+    let Some(broker) = broker() else { return };
+    for round in 0..20 {
+        // Its partitions get their leaders one by one, after the answer that it was made.
+        let settings = topic(&broker, &format!("young-{round}"), 12, &[]);
+        let source = KafkaSource::open(settings).unwrap();
+        assert_eq!(source.partitions().len(), 12);
+    }
+}

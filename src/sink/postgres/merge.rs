@@ -18,7 +18,6 @@ use super::{CREATING, copy, ensure_table, owned, sql};
 use crate::rows::{RowBatch, Schema};
 use crate::sink::SinkError;
 use crate::sink::staged::failed;
-use crate::sink::tables::TableBatch;
 
 /// What a merge has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,14 +121,14 @@ impl Merge {
     /// As for [`position`](Merge::position).
     pub fn merge(&mut self, rows: &RowBatch, position: Option<i64>) -> Result<Merged, SinkError> {
         self.transact("merging rows", async |this, session| {
-            let mut batch = (!rows.is_empty()).then(|| TableBatch { table: 0, rows: rows.clone(), provisional: false });
+            let mut batch = (!rows.is_empty()).then(|| rows.clone());
             let (at, name) = (&this.at, literal(&this.name));
             // The lock keeps two processes from merging at once, each in its own order of rows.
             session.run(&format!("SELECT 1 FROM {at}tidegate_sync WHERE name = {name} FOR UPDATE")).await?;
             let rows = session.send(0, &this.schema, &mut || Ok(batch.take())).await?;
             let epoch = EpochOf::Column(this.stamp[0]);
             let (sink, schema, replace) = (&*this.name, &*this.schema, Replace::Older(&this.stamp));
-            let sent = Sent { sink, epoch, stage: 0, schema, rows, replace };
+            let sent = Sent { sink, epoch, stage: 0, here: &[], schema, rows, replace };
             let merged = sent.upsert(session, at).await?;
             if let Some(position) = position {
                 let set = format!(

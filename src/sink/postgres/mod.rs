@@ -7,6 +7,8 @@
 //! begin ─► newer? Fenced. done? no-op. ─► COPY into temporary tables ─► the same again, mark locked ─► upsert ─► mark ─► commit
 //! ```
 //!
+//! Few rows go with the statement that upserts them: an epoch that has no others makes no temporary table and locks the mark at once.
+//!
 //! so that a reader sees all rows of an epoch or none. When the connection is lost while COMMIT is under way
 //! nobody knows the outcome: the sink connects again and reads the mark. Rows are upserted in the order of their
 //! keys and tables in that of their names, so that two writers do not deadlock; where they do with somebody
@@ -32,6 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
+use tokio::sync::MutexGuard;
 use tracing::warn;
 
 pub use self::config::{Config, Password, TlsMode};
@@ -47,7 +50,7 @@ use super::disk::{Disk, Durability};
 use super::staged::{Description, Turn, failed, turn};
 use super::tables::{Shown, Stage, StagedReader, StagedRows, TableBatch};
 use super::{ShowBeside, Sink, SinkError, Staged};
-use crate::rows::Schema;
+use crate::rows::{RowBatch, Schema};
 
 /// The statements that create the marks and the tables of `schemas`, as the sink does it by itself.
 pub fn definition(schemas: &[Arc<Schema>]) -> String {
@@ -79,11 +82,21 @@ pub struct PostgresTables {
     in_doubt: Cell<u64>,
 }
 
-/// A temporary table with so many rows for the table of this number.
+/// So many rows of a table go with the statement that upserts them; to make a temporary table takes the server longer.
+const FEW: usize = 500;
+
+/// Few rows of so many tables are sent without waiting for each other's answers.
+const MOST_AT_ONCE: usize = 30;
+
+/// Rows of an epoch for the table of this number.
 #[derive(Debug)]
-struct Temporary {
+struct Part {
     table: usize,
-    rows: i64,
+    /// The files that they are staged in, by their places among the epoch's.
+    files: Vec<usize>,
+    rows: usize,
+    /// Themselves, where they are few.
+    here: Vec<RowBatch>,
 }
 
 impl PostgresTables {
@@ -178,35 +191,57 @@ impl PostgresTables {
             .await
     }
 
-    /// Sends what is staged into temporary tables, in the transaction that is open.
+    /// What is staged, by table and in the order of their names. Every file is found to be whole, before anything is sent.
+    fn parts(&self, staged: &Description<StagedRows>) -> Result<Vec<Part>, SinkError> {
+        let mut parts = Vec::new();
+        for table in self.target.in_order() {
+            parts.push(Part { table, files: Vec::new(), rows: 0, here: Vec::new() });
+        }
+        let mut place = vec![0; parts.len()];
+        parts.iter().enumerate().for_each(|(number, part)| place[part.table] = number);
+        for (number, file) in staged.files.iter().enumerate() {
+            let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
+            while let Some(batch) = reader.next()? {
+                let Part { files, rows, here, .. } = &mut parts[place[batch.table]];
+                if files.last() != Some(&number) {
+                    files.push(number);
+                }
+                *rows += batch.rows.len();
+                if *rows <= FEW {
+                    here.push(batch.rows);
+                } else {
+                    here.clear();
+                }
+            }
+        }
+        parts.retain(|part| part.rows > 0);
+        Ok(parts)
+    }
+
+    /// Sends the rows that are many into temporary tables, in the transaction that is open.
     async fn send(
         &self,
         session: &Session,
         staged: &Description<StagedRows>,
-    ) -> Result<Vec<Temporary>, Fault> {
-        let mut sent = Vec::new();
-        let schemas = &self.target.schemas;
-        for file in &staged.files {
-            // The first pass finds out whether the file is whole, before anything is sent.
-            let mut there = vec![false; schemas.len()];
-            let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
-            while let Some(batch) = reader.next()? {
-                there[batch.table] = true;
-            }
-            for table in self.target.in_order().into_iter().filter(|&table| there[table]) {
-                let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
-                let mut of_table = || loop {
-                    match reader.next()? {
-                        Some(batch) if batch.table != table => {}
-                        next => return Ok(next),
-                    }
+        parts: &[Part],
+    ) -> Result<(), Fault> {
+        for (stage, part) in parts.iter().enumerate().filter(|(_, part)| part.here.is_empty()) {
+            let (mut files, mut reader) = (part.files.iter(), None);
+            let mut of_table = || loop {
+                let Some(open) = &mut reader else {
+                    let Some(&file) = files.next() else { return Ok(None) };
+                    reader = Some(StagedReader::open(&self.stage, &staged.dir, &staged.files[file])?);
+                    continue;
                 };
-                let stage = sent.len();
-                let rows = session.send(stage, &schemas[table], &mut of_table).await?;
-                sent.push(Temporary { table, rows });
-            }
+                match open.next()? {
+                    Some(batch) if batch.table != part.table => {}
+                    Some(batch) => return Ok(Some(batch.rows)),
+                    None => reader = None,
+                }
+            };
+            session.send(stage, &self.target.schemas[part.table], &mut of_table).await?;
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Runs the transaction of a commit.
@@ -216,34 +251,40 @@ impl PostgresTables {
         generation: u64,
         staged: &Description<StagedRows>,
     ) -> Result<(), Fault> {
+        let parts = self.parts(staged)?;
         self.attempt(async |this, session| {
             let target = &*this.target;
-            let (last, newest) = target.begin(session, "").await?;
+            if parts.iter().all(|part| !part.here.is_empty()) {
+                let early = this.early.state().await;
+                let mark = target.begin(session, " FOR UPDATE").await?;
+                return this.replace(session, early, (epoch, generation), mark, &parts).await;
+            }
             // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
-            let sent = match turn(&target.sink, last, newest, epoch, generation)? {
-                Turn::Done => Vec::new(),
-                Turn::Publish => this.send(session, staged).await?,
-            };
-            this.replace(session, epoch, generation, last, &sent).await
+            let (before, newest) = target.begin(session, "").await?;
+            if turn(&target.sink, before, newest, epoch, generation)? == Turn::Publish {
+                this.send(session, staged, &parts).await?;
+            }
+            let early = this.early.state().await;
+            let mark = target.mark(session, " FOR UPDATE").await?;
+            if mark.0 < before {
+                let cause =
+                    "the mark in tidegate_epochs went back while rows were on their way: somebody changed it";
+                return Err(target.failed(cause).into());
+            }
+            this.replace(session, early, (epoch, generation), mark, &parts).await
         })
     }
 
-    /// Replaces rows by those that were `sent` when `before` was the last epoch, sets the mark, and commits.
+    /// Replaces rows by `parts`, sets the mark, which is locked, and commits.
     async fn replace(
         &self,
         session: &Session,
-        epoch: u64,
-        generation: u64,
-        before: Option<u64>,
-        sent: &[Temporary],
+        mut early: MutexGuard<'_, early::State>,
+        (epoch, generation): (u64, u64),
+        (last, newest): (Option<u64>, u64),
+        parts: &[Part],
     ) -> Result<(), Fault> {
-        let (target, mut early) = (&*self.target, self.early.state().await);
-        let (last, newest) = target.mark(session, " FOR UPDATE").await?;
-        if last < before {
-            let cause =
-                "the mark in tidegate_epochs went back while rows were on their way: somebody changed it";
-            return Err(target.failed(cause).into());
-        }
+        let target = &*self.target;
         let done = turn(&target.sink, last, newest, epoch, generation)? == Turn::Done;
         if done && generation == newest {
             session.run("ROLLBACK").await?;
@@ -251,13 +292,31 @@ impl PostgresTables {
             return Ok(());
         }
         let (at, sink) = (&target.at, &*target.sink);
+        // The server's integers are signed; the bits are kept.
+        let (name, generation, signed) = (literal(sink), generation as i64, epoch as i64);
+        let given = match early.shown.has_notes(epoch) {
+            true => format!("DELETE FROM {at}tidegate_early WHERE sink = {name} AND epoch <= {signed}; "),
+            false => String::new(),
+        };
+        let set_epoch = if done { String::new() } else { format!("epoch = {signed}, ") };
+        let finish = format!(
+            "{given}UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}; COMMIT"
+        );
         if !done {
+            let few = !early.is_used()
+                && parts.len() <= MOST_AT_ONCE
+                && parts.iter().all(|part| !part.here.is_empty());
+            let rows = || parts.iter().map(|part| (&*target.schemas[part.table], &*part.here));
+            if few && session.upsert_all(at, rows().collect(), &finish).await? {
+                early.shown.clear(epoch);
+                return Ok(());
+            }
             let mut refused = 0;
-            for (stage, &Temporary { table, rows }) in sent.iter().enumerate() {
-                let (epoch, schema) = (EpochOf::All(epoch), &*target.schemas[table]);
+            for (stage, Part { table, rows, here, .. }) in parts.iter().enumerate() {
+                let (epoch, schema, rows) = (EpochOf::All(epoch), &*target.schemas[*table], *rows as i64);
                 let replace = if early.is_used() { Replace::Different } else { Replace::Any };
-                refused +=
-                    Sent { sink, epoch, stage, schema, rows, replace }.upsert(session, at).await?.refused;
+                let sent = Sent { sink, epoch, stage, here, schema, rows, replace };
+                refused += sent.upsert(session, at).await?.refused;
             }
             self.in_doubt.set(refused);
             let mut ahead = early.shown.ahead_of(epoch).peekable();
@@ -265,17 +324,7 @@ impl PostgresTables {
                 session.or_nothing(target.upsert_early(session, ahead)).await?;
             }
         }
-        // The server's integers are signed; the bits are kept.
-        let (name, generation, signed) = (literal(sink), generation as i64, epoch as i64);
-        if early.shown.has_notes(epoch) {
-            let given = format!("DELETE FROM {at}tidegate_early WHERE sink = {name} AND epoch <= {signed}");
-            session.run(&given).await?;
-        }
-        let set_epoch = if done { String::new() } else { format!("epoch = {signed}, ") };
-        let set = format!(
-            "UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}; COMMIT"
-        );
-        session.run(&set).await?;
+        session.run(&finish).await?;
         early.shown.clear(epoch);
         Ok(())
     }

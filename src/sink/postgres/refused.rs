@@ -10,19 +10,21 @@ use std::iter;
 use super::error::{Fault, mend};
 use super::session::Session;
 use super::sql::{self, EpochOf, Replace};
-use crate::rows::Schema;
+use crate::rows::{RowBatch, Schema};
 use crate::sink::staged::failed;
 
 /// So many rows of an epoch, or of a batch that is merged, may be refused, by table.
 const MOST: u64 = 1_000;
 
-/// The rows of one table that were sent, and what they are of.
+/// The rows of one table, and what they are of.
 #[derive(Debug)]
 pub(super) struct Sent<'a> {
     pub(super) sink: &'a str,
     pub(super) epoch: EpochOf<'a>,
     /// The number of the temporary table that they are in.
     pub(super) stage: usize,
+    /// The rows, where they are so few that they go with the statement and are in no temporary table yet.
+    pub(super) here: &'a [RowBatch],
     pub(super) schema: &'a Schema,
     pub(super) rows: i64,
     pub(super) replace: Replace<'a>,
@@ -42,11 +44,19 @@ pub(super) struct Upserted {
 impl Sent<'_> {
     /// Upserts them, and sets aside what is refused.
     pub(super) async fn upsert(&self, session: &Session, at: &str) -> Result<Upserted, Fault> {
-        let &Sent { sink, epoch, stage, schema, rows, replace } = self;
+        let &Sent { sink, epoch, stage, here, schema, rows, replace } = self;
         let mut done = Upserted::default();
-        if let Ok(changed) = session.guarded(&sql::upsert(at, stage, schema, replace)).await? {
-            done.changed = changed;
-            return Ok(done);
+        if here.is_empty() {
+            if let Ok(changed) = session.guarded(&sql::upsert(at, stage, schema, replace)).await? {
+                done.changed = changed;
+                return Ok(done);
+            }
+        } else {
+            if session.upsert_at_once_guarded(at, schema, here, replace).await?.is_ok() {
+                return Ok(done);
+            }
+            let mut left = here.iter();
+            session.send(stage, schema, &mut || Ok(left.next().cloned())).await?;
         }
         session.run(&sql::create_last(stage, schema)).await?;
         let mut left: Vec<_> = iter::once(0..rows).collect();

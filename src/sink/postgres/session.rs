@@ -6,9 +6,10 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::{join_all, join3};
 use futures_util::{SinkExt, StreamExt};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -18,16 +19,18 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::config::Config;
 use super::copy;
 use super::error::{Fault, Refusal};
-use super::sql;
+use super::sql::{self, Replace};
 use crate::rows::{RowBatch, Schema};
 use crate::sink::SinkError;
-use crate::sink::tables::TableBatch;
 
 /// Bytes are sent in pieces of about this size.
 const PIECE: usize = 1 << 18;
 
 /// How much longer than the server's own limit an answer may take.
 const SLACK: Duration = Duration::from_secs(5);
+
+/// A connection that has rested so long is asked whether it is still there, before anything else is.
+const REST: Duration = Duration::from_secs(1);
 
 /// How long the end of a connection is waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -41,6 +44,8 @@ pub(super) struct Session {
     driver: JoinHandle<()>,
     /// Told apart from all others of the process by it.
     serial: u64,
+    /// When it was given back last.
+    rests_since: Instant,
 }
 
 impl Session {
@@ -60,7 +65,7 @@ impl Session {
         let patience = (!config.statement_timeout.is_zero()).then(|| config.statement_timeout + SLACK);
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Ok(Session { client, patience, driver, serial })
+        Ok(Session { client, patience, driver, serial, rests_since: Instant::now() })
     }
 
     /// Closes the connection, so that its transaction and the locks are gone at once, and not when somebody next drives it.
@@ -146,12 +151,15 @@ impl Session {
                 let number = rows.into_iter().flatten().flatten().next();
                 Ok(Ok(number.and_then(|text| text.parse().ok()).unwrap_or(0)))
             }
-            Err(fault) => {
-                let refusal = fault.about_content().ok_or(fault)?;
-                self.run("ROLLBACK TO SAVEPOINT tidegate; RELEASE SAVEPOINT tidegate").await?;
-                Ok(Err(refusal))
-            }
+            Err(fault) => self.taken_back(fault).await.map(Err),
         }
+    }
+
+    /// Goes back to where the transaction was before a statement that was refused for the content of rows.
+    async fn taken_back(&self, fault: Fault) -> Result<Refusal, Fault> {
+        let refusal = fault.about_content().ok_or(fault)?;
+        self.run("ROLLBACK TO SAVEPOINT tidegate; RELEASE SAVEPOINT tidegate").await?;
+        Ok(refusal)
     }
 
     /// Does `work` inside the open transaction. Where the server refuses it, for whatever reason, the transaction goes on without.
@@ -170,11 +178,12 @@ impl Session {
     }
 
     /// Upserts rows by one statement that has them with it. It has no name, so that none outlives its transaction.
-    pub(super) async fn upsert_at_once(
+    pub(super) async fn upsert_at_once<'a>(
         &self,
         at: &str,
         schema: &Schema,
-        batches: &[&RowBatch],
+        batches: impl IntoIterator<Item = &'a RowBatch>,
+        replace: Replace<'_>,
     ) -> Result<(), Fault> {
         let mut columns = vec![Vec::new(); schema.columns.len()];
         for rows in batches {
@@ -188,8 +197,50 @@ impl Session {
         let kinds = schema.columns.iter().map(|column| copy::array_type(column.kind));
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
             columns.iter().map(|column| column as &(dyn ToSql + Sync)).zip(kinds).collect();
-        let statement = sql::upsert_arrays(at, schema);
+        let statement = sql::upsert_arrays(at, schema, replace);
         self.patiently(self.client.query_typed(&statement, &parameters)).await.map(drop)
+    }
+
+    /// The same, [guarded](Session::guarded); the server is waited for once.
+    pub(super) async fn upsert_at_once_guarded(
+        &self,
+        at: &str,
+        schema: &Schema,
+        batches: &[RowBatch],
+        replace: Replace<'_>,
+    ) -> Result<Result<(), Refusal>, Fault> {
+        // Each is sent when it is polled first, in this order.
+        let (_, upserted, released) = join3(
+            self.run("SAVEPOINT tidegate"),
+            self.upsert_at_once(at, schema, batches, replace),
+            self.run("RELEASE SAVEPOINT tidegate"),
+        )
+        .await;
+        match upserted {
+            Ok(()) => released.map(Ok),
+            Err(fault) => self.taken_back(fault).await.map(Err),
+        }
+    }
+
+    /// Upserts rows of several tables and runs `finish`, which commits; the server is waited for once. `false` where it has refused rows
+    /// for their content: the transaction is then as it was.
+    pub(super) async fn upsert_all(
+        &self,
+        at: &str,
+        tables: Vec<(&Schema, &[RowBatch])>,
+        finish: &str,
+    ) -> Result<bool, Fault> {
+        // Each is sent when it is polled first, in this order.
+        let upserts =
+            tables.into_iter().map(|(schema, rows)| self.upsert_at_once(at, schema, rows, Replace::Any));
+        // Behind one that is refused the server refuses all, `finish` with its COMMIT too.
+        let finish = format!("RELEASE SAVEPOINT tidegate; {finish}");
+        let (_, upserted, finished) =
+            join3(self.run("SAVEPOINT tidegate"), join_all(upserts), self.run(&finish)).await;
+        match upserted.into_iter().collect::<Result<(), Fault>>() {
+            Ok(()) => finished.map(|()| true),
+            Err(fault) => self.taken_back(fault).await.map(|_| false),
+        }
     }
 
     /// Notes for `sink` that rows of a table are shown in `epoch`.
@@ -228,7 +279,7 @@ impl Session {
         &self,
         stage: usize,
         schema: &Schema,
-        next: &mut dyn FnMut() -> Result<Option<TableBatch>, SinkError>,
+        next: &mut dyn FnMut() -> Result<Option<RowBatch>, SinkError>,
     ) -> Result<i64, Fault> {
         self.run(&sql::create_stage(stage, schema)).await?;
         let command = format!("COPY {} FROM STDIN (FORMAT binary)", sql::stage_name(stage));
@@ -238,8 +289,8 @@ impl Session {
         let mut piece = copy::HEADER.to_vec();
         let mut rows = 0;
         while let Some(batch) = next()? {
-            copy::encode(&batch.rows, rows, &mut piece);
-            rows += batch.rows.len() as i64;
+            copy::encode(&batch, rows, &mut piece);
+            rows += batch.len() as i64;
             if piece.len() >= PIECE {
                 let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE * 5 / 4));
                 self.patiently(stream.send(full.into())).await?;
@@ -276,8 +327,9 @@ pub(super) async fn on_session<T>(
 ) -> Result<(Session, T), Fault> {
     // A connection that ended while it was idle is noticed once its task has run.
     tokio::task::yield_now().await;
-    let session = match held.filter(|session| !session.is_closed()) {
-        Some(session) if session.run("").await.is_ok() => session,
+    let mut session = match held.filter(|session| !session.is_closed()) {
+        // One that has rested may be dead without anybody having said so.
+        Some(session) if session.rests_since.elapsed() < REST || session.run("").await.is_ok() => session,
         lost => {
             if let Some(lost) = lost {
                 lost.close().await;
@@ -286,7 +338,10 @@ pub(super) async fn on_session<T>(
         }
     };
     match work(&session).await {
-        Ok(done) => Ok((session, done)),
+        Ok(done) => {
+            session.rests_since = Instant::now();
+            Ok((session, done))
+        }
         Err(fault) => {
             session.close().await;
             Err(fault)

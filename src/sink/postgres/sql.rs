@@ -181,7 +181,7 @@ pub(super) fn upsert(at: &str, stage: usize, schema: &Schema, replace: Replace<'
 }
 
 /// Upserts likewise from arrays, one a column: what few rows cost is mostly the making of a temporary table.
-pub(super) fn upsert_arrays(at: &str, schema: &Schema) -> String {
+pub(super) fn upsert_arrays(at: &str, schema: &Schema, replace: Replace<'_>) -> String {
     let arrays = schema
         .columns
         .iter()
@@ -189,7 +189,8 @@ pub(super) fn upsert_arrays(at: &str, schema: &Schema) -> String {
         .map(|(column, number)| format!("${number}::{}[]", sql_type(column.kind)));
     let (arrays, names) = (arrays.collect::<Vec<_>>().join(", "), staged(schema));
     let from = format!("unnest({arrays}) WITH ORDINALITY AS sent({names}, n)");
-    upsert_of(at, schema, &last_rows_of(schema, &from))
+    let rows = replace.among(at, schema, last_rows_of(schema, &from));
+    replace.only(schema, upsert_of(at, schema, &rows))
 }
 
 /// Deletes the rows whose keys are in it. Where there is no key, rows are only added, and nothing is deleted.

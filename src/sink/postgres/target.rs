@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::config::Config;
 use super::error::Fault;
 use super::session::Session;
-use super::sql::{self, literal};
+use super::sql::{self, Replace, literal};
 use crate::rows::Schema;
 use crate::sink::SinkError;
 use crate::sink::staged::failed;
@@ -78,7 +78,9 @@ impl Target {
             let schema = &self.schemas[table];
             let mut batches = batches.iter().filter(|batch| batch.table == table).peekable();
             if batches.peek().is_some() {
-                session.send(table, schema, &mut || Ok(batches.next().cloned())).await?;
+                session
+                    .send(table, schema, &mut || Ok(batches.next().map(|batch| batch.rows.clone())))
+                    .await?;
                 session.run(&sql::delete_sent(&self.at, table, schema)).await?;
             }
         }
@@ -93,9 +95,9 @@ impl Target {
     ) -> Result<(), Fault> {
         for table in self.in_order() {
             let of_table = batches.clone().filter(|batch| batch.table == table);
-            let rows: Vec<_> = of_table.map(|batch| &batch.rows).collect();
-            if !rows.is_empty() {
-                session.upsert_at_once(&self.at, &self.schemas[table], &rows).await?;
+            let mut rows = of_table.map(|batch| &batch.rows).peekable();
+            if rows.peek().is_some() {
+                session.upsert_at_once(&self.at, &self.schemas[table], rows, Replace::Any).await?;
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -30,6 +30,7 @@ pub use self::start::Start;
 use super::{Assignment, InputMark, PartitionInfo, Reader, Source, SourceError};
 use crate::kafka::{Properties, TopicInfo, Watch, explain};
 use crate::record::Partition;
+use crate::sink::retry::{Backoff, pause};
 
 /// What is done about records that were not read yet and are gone, by retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -126,19 +127,24 @@ pub struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Finds out which partitions the topics have.
+    /// Finds out which partitions the topics have. A partition that has no leader yet, as those of a topic that was made a moment ago, is
+    /// waited for as long as for any other answer.
     ///
     /// # Errors
     /// [`SourceError::Unreachable`], [`SourceError::Refused`] or [`SourceError::NoTopic`].
     pub fn open(settings: Settings) -> Result<KafkaSource, SourceError> {
         let client = settings.client(1)?;
-        let topics = describe(&client, &settings)?;
-        let mut partitions = Vec::new();
-        for id in ids(&topics) {
-            let (earliest, end) = bounds(&client, &settings, &id)?;
-            let records_hint = (end - earliest).max(0).unsigned_abs();
-            partitions.push(PartitionInfo { id, records_hint, from_offset: earliest });
-        }
+        let began = Instant::now();
+        let (topics, partitions) = settled(&|| began.elapsed() < settings.timeout, || {
+            let topics = describe(&client, &settings)?;
+            let partitions = ids(&topics).into_iter().map(|id| {
+                let (earliest, end) = bounds(&client, &settings, &id)?;
+                let records_hint = (end - earliest).max(0).unsigned_abs();
+                Ok(PartitionInfo { id, records_hint, from_offset: earliest })
+            });
+            let partitions = partitions.collect::<Result<_, SourceError>>()?;
+            Ok((topics, partitions))
+        })?;
         let settings = Arc::new(settings);
         Ok(KafkaSource { settings, client, topics, partitions, no_start: Mutex::default() })
     }
@@ -274,6 +280,23 @@ impl Source for KafkaSource {
         }
         let client = self.settings.client(starts.len())?;
         Ok(Box::new(KafkaReader::start(client, Arc::clone(&self.settings), starts.into_iter())?))
+    }
+}
+
+/// Asks again while brokers cannot answer and `in_time` allows it.
+fn settled<T>(
+    in_time: &dyn Fn() -> bool,
+    ask: impl Fn() -> Result<T, SourceError>,
+) -> Result<T, SourceError> {
+    let longest = Duration::from_secs(1);
+    let backoff = Backoff { longest, seed: u64::from(std::process::id()), ..Backoff::default() };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match ask() {
+            Err(SourceError::Unreachable { .. }) if pause(&backoff, tries, &|| !in_time()) => {}
+            answer => return answer,
+        }
     }
 }
 
