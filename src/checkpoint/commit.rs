@@ -8,6 +8,7 @@
 //! The work is done by a [`Committer`](super::Committer) with a [`Pen`]; nobody waits for the last step (`tidy.rs`). A place that is full or away is tried again, with
 //! backoff, as long as the run goes on: the epoch is not decided until then, and the source waits.
 
+use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use std::{iter, thread};
 
 use tracing::{info, warn};
 
+use super::fold::{Share, first_to_fold};
 use super::frame::pack;
 use super::recover::still_ours;
 use super::tidy::{Janitor, Written};
@@ -27,30 +29,6 @@ use crate::sink::{SinkError, Staged};
 use crate::source::InputMark;
 use crate::state::{Compactions, StateBlock};
 use crate::telemetry::Board;
-
-/// Deltas are folded when there are more files of them.
-const MOST_DELTAS: usize = 32;
-
-/// Deltas of so many bytes are folded at once.
-const FOLD_BYTES: u64 = 64 << 20;
-
-/// Into how many files they are folded, at most.
-const MOST_SHARES: u64 = 8;
-
-/// Of these delta files, which have so many bytes, the number of the first that is to be folded with all behind it.
-///
-/// A file is folded with those behind it when it is at most twice as long as they are together. So what is written once is
-/// folded as often as its file doubles, and not whenever some other key changes: a checkpoint costs what has changed, times a
-/// logarithm of what there is. At least half of the files go, so that recovery opens few.
-fn first_to_fold(bytes: &[u64]) -> usize {
-    let mut first = bytes.len().saturating_sub(1);
-    let mut behind = bytes.last().copied().unwrap_or(0);
-    while first > 0 && (first > MOST_DELTAS / 2 || bytes[first - 1] <= behind.saturating_mul(2)) {
-        first -= 1;
-        behind = behind.saturating_add(bytes[first]);
-    }
-    first
-}
 
 /// Whether what does not depend on each other is done at the same time: each waits for a disk or a server, and for a processor afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -364,40 +342,65 @@ impl Pen {
             let file = self.write_blocks(epoch, format!("delta-{epoch:010}-{generation}.tg"), &deltas)?;
             self.deltas.push(file);
         }
-        if self.deltas.len() > MOST_DELTAS {
-            self.fold(epoch, watermark_us)?;
+        if let Some(first) = first_to_fold(&self.deltas) {
+            self.fold(epoch, watermark_us, first)?;
         }
         state.extend(self.deltas.iter().cloned());
         Ok(state)
     }
 
-    /// Folds the later deltas, so that recovery reads about what is there and not all that ever was: into one file, or, where
-    /// they are long, a share of the keys a file, so that no more than a share is in memory.
-    fn fold(&mut self, epoch: u64, watermark_us: i64) -> Result<(), CheckpointError> {
-        let sizes: Vec<u64> = self.deltas.iter().map(|file| file.bytes).collect();
-        let first = first_to_fold(&sizes);
-        let bytes: u64 = sizes[first..].iter().sum();
-        let shares = bytes.div_ceil(FOLD_BYTES).clamp(1, MOST_SHARES);
-        let (older, mut files) = (self.deltas[first..].to_vec(), Vec::new());
-        for share in 0..shares {
-            let mut blocks: Vec<StateBlock> = Vec::new();
-            for file in &older {
-                let store = Arc::clone(&self.store);
-                let bytes = self.retried(None, || store.read(&file.name))?.unwrap_or_default();
-                let more: Vec<StateBlock> =
-                    super::unpack(&bytes).map_err(|damage| self.broken(&file.name, &damage))?;
-                blocks.extend(more.into_iter().map(|block| block.share(share, shares)));
+    /// Folds the deltas from place `first` on, so that recovery reads about what is there and not all that ever was.
+    fn fold(&mut self, epoch: u64, watermark_us: i64, first: usize) -> Result<(), CheckpointError> {
+        let older = self.deltas.split_off(first);
+        let folded = self.fold_files(epoch, watermark_us, &older, first == 0);
+        // The ones that were, should the new ones not be there.
+        self.deltas.extend(folded.as_ref().cloned().unwrap_or(older));
+        folded.map(drop)
+    }
+
+    fn fold_files(
+        &mut self,
+        epoch: u64,
+        watermark_us: i64,
+        older: &[StateFile],
+        begins: bool,
+    ) -> Result<Vec<StateFile>, CheckpointError> {
+        // Those that are not parted hold keys of every share. They are read once, and there are few of them.
+        let mut whole: BTreeMap<&str, Vec<StateBlock>> = BTreeMap::new();
+        for file in older.iter().filter(|file| Share::of_file(file).is_all()) {
+            whole.insert(&file.name, self.read_blocks(file)?);
+        }
+        let mut files = Vec::new();
+        for share in Share::of_bytes(older.iter().map(|file| file.bytes).sum()) {
+            let mut blocks = Vec::new();
+            for file in older {
+                let of_file = Share::of_file(file);
+                let is_first = share.is_first_of(of_file);
+                match whole.get_mut(&*file.name) {
+                    Some(all) if share.is_all() => blocks.append(all),
+                    Some(all) => {
+                        blocks.extend(all.iter().map(|block| block.share(share.number, share.of, is_first)))
+                    }
+                    None if share.meets(of_file) => {
+                        let all = self.read_blocks(file)?;
+                        blocks.extend(all.iter().map(|block| block.share(share.number, share.of, is_first)));
+                    }
+                    None => {}
+                }
             }
-            let folded = self.compactions.fold(blocks, watermark_us, first == 0);
-            if first == 0 && shares == 1 {
+            let folded = self.compactions.fold(blocks, watermark_us, begins);
+            if begins && share.is_all() {
                 self.board.folded(&folded);
             }
-            let name = format!("delta-{epoch:010}-{}-folded-{share}.tg", self.generation);
-            files.push(self.write_blocks(epoch, name, &folded)?);
+            files.push(self.write_blocks(epoch, share.file_name(epoch, self.generation), &folded)?);
         }
-        self.deltas.truncate(first);
-        self.deltas.extend(files);
-        Ok(())
+        Ok(files)
+    }
+
+    fn read_blocks(&mut self, file: &StateFile) -> Result<Vec<StateBlock>, CheckpointError> {
+        let store = Arc::clone(&self.store);
+        let bytes = self.retried(None, || store.read(&file.name))?.unwrap_or_default();
+        super::unpack(&bytes).map_err(|damage| self.broken(&file.name, &damage))
     }
 
     fn write_blocks(
@@ -486,38 +489,4 @@ pub fn backoff(stopped: impl Fn() -> bool + Send + 'static) -> Box<dyn FnMut(u32
     let seed = u64::from(std::process::id());
     let backoff = Backoff { longest: Duration::from_secs(10), seed, ..Backoff::default() };
     Box::new(move |tries| pause(&backoff, tries, &stopped))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_files_are_left_alone_until_there_is_as_much_behind_them() {
-        let small = vec![1; MOST_DELTAS];
-        assert_eq!(first_to_fold(&[]), 0);
-        assert_eq!(first_to_fold(&small), 0);
-        assert_eq!(first_to_fold(&[&[1_000], &small[..]].concat()), 1);
-        assert_eq!(first_to_fold(&[&[1_000, 60], &small[..]].concat()), 1);
-        assert_eq!(first_to_fold(&[&[180, 60], &small[..]].concat()), 0);
-        let falling: Vec<u64> = (0..=MOST_DELTAS as u32).rev().map(|n| 4u64.saturating_pow(n)).collect();
-        assert_eq!(first_to_fold(&falling), MOST_DELTAS / 2);
-    }
-
-    /// Each of 10,000 epochs writes one unit, and none of it is ever out of date.
-    #[test]
-    fn what_is_written_once_is_folded_a_few_times() {
-        let (mut files, mut written) = (Vec::new(), 0);
-        for _ in 0..10_000 {
-            files.extend([1]);
-            written += 1;
-            if files.len() > MOST_DELTAS {
-                let folded = files.drain(first_to_fold(&files)..).sum();
-                written += folded;
-                files.push(folded);
-            }
-        }
-        assert!(files.len() <= MOST_DELTAS && files.iter().sum::<u64>() == 10_000);
-        assert!(written < 10_000 * 12, "{written} units are written for 10,000");
-    }
 }

@@ -38,6 +38,7 @@ pub fn key_owner(hash: u64, peers: usize) -> usize {
 pub struct KeyColumn {
     hashes: Vec<u64>,
     ends: Vec<u32>,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 

@@ -26,6 +26,7 @@ pub struct StateBlock {
     keys: KeyColumn,
     /// Where each value ends in `bytes`.
     ends: Vec<u64>,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 
@@ -102,24 +103,17 @@ impl StateBlock {
         self.ends.push(self.bytes.len() as u64);
     }
 
-    /// The entries of share number `share` of `shares`, by their keys' hashes. A block that is not sound is in the first.
-    pub(crate) fn share(self, share: u64, shares: u64) -> Self {
-        let is_first = share == 0;
-        match self.is_sound() {
-            true if shares > 1 => {
-                let mut part = StateBlock {
-                    operator: self.operator.clone(),
-                    is_delta: self.is_delta,
-                    ..Self::default()
-                };
-                for (hash, key, value) in self.raw().filter(|(hash, ..)| hash % shares == share) {
-                    part.push_raw(hash, key, value);
-                }
-                part
-            }
-            false if !is_first => StateBlock::delta(&self.operator),
-            _ => self,
+    /// The entries of share number `share` of `shares`, by their keys' hashes. A block that is not sound is whole in the first share.
+    pub(crate) fn share(&self, share: u64, shares: u64, is_first: bool) -> Self {
+        if !self.is_sound() {
+            return if is_first { self.clone() } else { StateBlock::delta(&self.operator) };
         }
+        let (operator, is_delta) = (self.operator.clone(), self.is_delta);
+        let mut part = StateBlock { operator, is_delta, ..Self::default() };
+        for (hash, key, value) in self.raw().filter(|(hash, ..)| hash % shares == share) {
+            part.push_raw(hash, key, value);
+        }
+        part
     }
 
     /// Whether keys and values can be told apart: of a block that was read from outside this is not certain.
@@ -208,13 +202,25 @@ mod tests {
         for n in 0..100u32 {
             block.push(key_hash(&n.to_le_bytes()), &n.to_le_bytes(), &n);
         }
-        assert_eq!(block.clone().share(0, 1), block);
-        let shares: Vec<_> = (0..3).map(|share| block.clone().share(share, 3)).collect();
+        assert_eq!(block.share(0, 1, true), block);
+        let shares: Vec<_> = (0..3).map(|share| block.share(share, 3, share == 0)).collect();
         let mut seen = Vec::new();
         shares.iter().for_each(|share| share.read::<u32>(0, 1, |_, _, n| seen.push(n)).unwrap());
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<_>>());
         assert!(shares.iter().all(|share| share.is_delta() && share.len() < 60));
+    }
+
+    /// Bytes are written at once, and not one by one: former versions did so, and what they wrote is the same.
+    #[test]
+    fn blocks_are_written_as_before() {
+        let mut block = StateBlock::delta("Windows");
+        block.push(7, b"key", &1u32);
+        block.push(9, b"longer", &2u32);
+        let keys = (vec![7u64, 9], vec![3u32, 9], b"keylonger".to_vec());
+        let before = ("Windows", true, keys, vec![4u64, 8], vec![1u8, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(bincode::serialize(&block).unwrap(), bincode::serialize(&before).unwrap());
+        assert_eq!(bincode::deserialize::<StateBlock>(&bincode::serialize(&before).unwrap()).unwrap(), block);
     }
 
     #[test]

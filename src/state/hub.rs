@@ -117,7 +117,7 @@ impl StateHub {
         for share in 0..shares {
             let parts = restored.blocks.of(operator).map(|block| match shares {
                 1 => block,
-                _ => Ok(Cow::Owned(block?.into_owned().share(share, shares))),
+                _ => Ok(Cow::Owned(block?.share(share, shares, share == 0))),
             });
             let parts: Vec<_> = match parts.collect::<Result<_, _>>() {
                 Ok(parts) => parts,
