@@ -16,7 +16,7 @@ use std::{iter, thread};
 
 use tracing::{info, warn};
 
-use super::fold::{Share, first_to_fold};
+use super::fold::{MOST_UNPARTED, Share, first_to_fold};
 use super::frame::pack;
 use super::recover::still_ours;
 use super::tidy::{Janitor, Written};
@@ -365,10 +365,14 @@ impl Pen {
         older: &[StateFile],
         begins: bool,
     ) -> Result<Vec<StateFile>, CheckpointError> {
-        // Those that are not parted hold keys of every share. They are read once, and there are few of them.
-        let mut whole: BTreeMap<&str, Vec<StateBlock>> = BTreeMap::new();
+        // Those that are not parted hold keys of every share. As many as may be in memory are read once, and more, which only former versions
+        // have left, once a share.
+        let (mut whole, mut held) = (BTreeMap::<&str, Vec<StateBlock>>::new(), 0);
         for file in older.iter().filter(|file| Share::of_file(file).is_all()) {
-            whole.insert(&file.name, self.read_blocks(file)?);
+            if held == 0 || held + file.bytes <= 2 * MOST_UNPARTED {
+                held += file.bytes;
+                whole.insert(&file.name, self.read_blocks(file)?);
+            }
         }
         let mut files = Vec::new();
         for share in Share::of_bytes(older.iter().map(|file| file.bytes).sum()) {

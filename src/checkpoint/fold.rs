@@ -16,8 +16,8 @@ const SHARE_BYTES: u64 = 32 << 20;
 /// Into how many files a run is folded, at most.
 const MOST_SHARES: u64 = 64;
 
-/// Deltas that are not parted by their keys yet are folded when they have more bytes: all of them are in memory then.
-const MOST_UNPARTED: u64 = 128 << 20;
+/// Deltas that are not parted by their keys yet are folded when they have more bytes: so many are held in memory then.
+pub(super) const MOST_UNPARTED: u64 = 128 << 20;
 
 /// A share of the keys: those whose hash leaves `number` when it is divided by `of`, a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! <dir>/generation-0000000003      claimed once, by put-if-absent: the number of a run's start
 //! <dir>/state-0000000012-3.tg      operators' state at the end of epoch 12, by generation 3
 //! <dir>/delta-0000000012-3.tg      what epoch 12 changed of state that only grows
-//! <dir>/delta-0000000012-3-folded-0-of-1.tg   what all epochs up to 12 have changed of it, for a share of the keys
+//! <dir>/delta-0000000012-3-folded-0-of-1.tg   the same of a run of epochs up to 12, for a share of the keys
 //! <dir>/manifest-0000000012.tg     the decision: offsets, watermarks, counts, staged output, names of state files
 //! <dir>/manifest-0000000012.copy   the same again: what is decided must not hang on one sector
 //! ```

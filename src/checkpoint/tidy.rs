@@ -45,9 +45,9 @@ impl Janitor {
     /// Whether the manifest of `epoch` and all its state are whole. Files do not change: each is read back once.
     fn is_read_back(&mut self, epoch: u64) -> Result<bool, CheckpointError> {
         let mut unread = Vec::new();
-        for file in std::mem::take(&mut self.unread) {
+        for file in &self.unread {
             if read_state(&*self.store, &file.name)?.is_err() {
-                unread.push(file);
+                unread.push(file.clone());
             }
         }
         self.unread = unread;
@@ -62,9 +62,10 @@ impl Janitor {
             warn!(epoch, "the newest checkpoint could not be read back; older ones stay");
             return Ok(());
         }
-        // State that a newer run has written and not named yet would be taken for old.
-        still_ours(&*self.store, self.generation)?;
         let names = self.store.names()?;
+        // State that a newer run has written and not named yet would be taken for old: whoever writes has claimed a generation before, so
+        // that none of its files is among these names.
+        still_ours(&*self.store, self.generation)?;
         let epochs = names.iter().filter_map(|name| Manifest::epoch_of(name));
         let epochs: BTreeSet<u64> = epochs.filter(|of| *of <= epoch).collect();
         let kept: BTreeSet<u64> = epochs.into_iter().rev().take(self.keep).collect();

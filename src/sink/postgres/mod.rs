@@ -7,9 +7,8 @@
 //! begin ─► newer? Fenced. done? no-op. ─► COPY into temporary tables ─► the same again, mark locked ─► upsert ─► mark ─► commit
 //! ```
 //!
-//! Few rows go with the statement that upserts them: an epoch that has no others makes no temporary table and locks the mark at once.
-//!
-//! so that a reader sees all rows of an epoch or none. When the connection is lost while COMMIT is under way
+//! so that a reader sees all rows of an epoch or none. Few rows go with the statement that upserts them: an epoch that has no others
+//! makes no temporary table and locks the mark at once. When the connection is lost while COMMIT is under way
 //! nobody knows the outcome: the sink connects again and reads the mark. Rows are upserted in the order of their
 //! keys and tables in that of their names, so that two writers do not deadlock; where they do with somebody
 //! else, PostgreSQL ends one of them and it is tried again (`sink/retry.rs`).
@@ -82,8 +81,9 @@ pub struct PostgresTables {
     in_doubt: Cell<u64>,
 }
 
-/// So many rows of a table go with the statement that upserts them; to make a temporary table takes the server longer.
+/// So many rows of a table, of so many bytes, go with the statement that upserts them; to make a temporary table takes the server longer.
 const FEW: usize = 500;
+const FEW_BYTES: usize = 1 << 20;
 
 /// Few rows of so many tables are sent without waiting for each other's answers.
 const MOST_AT_ONCE: usize = 30;
@@ -95,8 +95,15 @@ struct Part {
     /// The files that they are staged in, by their places among the epoch's.
     files: Vec<usize>,
     rows: usize,
+    bytes: usize,
     /// Themselves, where they are few.
     here: Vec<RowBatch>,
+}
+
+impl Part {
+    fn is_here(&self) -> bool {
+        !self.here.is_empty()
+    }
 }
 
 impl PostgresTables {
@@ -195,19 +202,20 @@ impl PostgresTables {
     fn parts(&self, staged: &Description<StagedRows>) -> Result<Vec<Part>, SinkError> {
         let mut parts = Vec::new();
         for table in self.target.in_order() {
-            parts.push(Part { table, files: Vec::new(), rows: 0, here: Vec::new() });
+            parts.push(Part { table, files: Vec::new(), rows: 0, bytes: 0, here: Vec::new() });
         }
         let mut place = vec![0; parts.len()];
         parts.iter().enumerate().for_each(|(number, part)| place[part.table] = number);
         for (number, file) in staged.files.iter().enumerate() {
             let mut reader = StagedReader::open(&self.stage, &staged.dir, file)?;
             while let Some(batch) = reader.next()? {
-                let Part { files, rows, here, .. } = &mut parts[place[batch.table]];
+                let Part { files, rows, bytes, here, .. } = &mut parts[place[batch.table]];
                 if files.last() != Some(&number) {
                     files.push(number);
                 }
                 *rows += batch.rows.len();
-                if *rows <= FEW {
+                *bytes += batch.rows.byte_len();
+                if *rows <= FEW && *bytes <= FEW_BYTES {
                     here.push(batch.rows);
                 } else {
                     here.clear();
@@ -225,7 +233,7 @@ impl PostgresTables {
         staged: &Description<StagedRows>,
         parts: &[Part],
     ) -> Result<(), Fault> {
-        for (stage, part) in parts.iter().enumerate().filter(|(_, part)| part.here.is_empty()) {
+        for (stage, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_here()) {
             let (mut files, mut reader) = (part.files.iter(), None);
             let mut of_table = || loop {
                 let Some(open) = &mut reader else {
@@ -251,26 +259,36 @@ impl PostgresTables {
         generation: u64,
         staged: &Description<StagedRows>,
     ) -> Result<(), Fault> {
-        let parts = self.parts(staged)?;
         self.attempt(async |this, session| {
             let target = &*this.target;
-            if parts.iter().all(|part| !part.here.is_empty()) {
-                let early = this.early.state().await;
-                let mark = target.begin(session, " FOR UPDATE").await?;
-                return this.replace(session, early, (epoch, generation), mark, &parts).await;
-            }
-            // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
-            let (before, newest) = target.begin(session, "").await?;
-            if turn(&target.sink, before, newest, epoch, generation)? == Turn::Publish {
-                this.send(session, staged, &parts).await?;
-            }
-            let early = this.early.state().await;
-            let mark = target.mark(session, " FOR UPDATE").await?;
-            if mark.0 < before {
-                let cause =
-                    "the mark in tidegate_epochs went back while rows were on their way: somebody changed it";
-                return Err(target.failed(cause).into());
-            }
+            // What is in already may be staged no more: it is read first, so that rows may go with the first lock, and missed later.
+            let parts = this.parts(staged);
+            let is_sent = |parts: &Vec<Part>| !parts.iter().all(Part::is_here);
+            let (early, mark) = match &parts {
+                Ok(parts) if is_sent(parts) => {
+                    // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
+                    let (before, newest) = target.begin(session, "").await?;
+                    if turn(&target.sink, before, newest, epoch, generation)? == Turn::Publish {
+                        this.send(session, staged, parts).await?;
+                    }
+                    let early = this.early.state().await;
+                    let mark = target.mark(session, " FOR UPDATE").await?;
+                    if mark.0 < before {
+                        let cause =
+                            "the mark in tidegate_epochs went back while rows were on their way: somebody changed it";
+                        return Err(target.failed(cause).into());
+                    }
+                    (early, mark)
+                }
+                _ => {
+                    let early = this.early.state().await;
+                    (early, target.begin(session, " FOR UPDATE").await?)
+                }
+            };
+            let parts = match (turn(&target.sink, mark.0, mark.1, epoch, generation)?, parts) {
+                (Turn::Done, _) => Vec::new(),
+                (Turn::Publish, parts) => parts?,
+            };
             this.replace(session, early, (epoch, generation), mark, &parts).await
         })
     }
@@ -308,6 +326,7 @@ impl PostgresTables {
                 && parts.iter().all(|part| !part.here.is_empty());
             let rows = || parts.iter().map(|part| (&*target.schemas[part.table], &*part.here));
             if few && session.upsert_all(at, rows().collect(), &finish).await? {
+                self.in_doubt.set(0);
                 early.shown.clear(epoch);
                 return Ok(());
             }

@@ -4,12 +4,14 @@
 //! closed inside the transaction, those with parameters have no name. Settings are `SET LOCAL`. So nothing of a session outlives its
 //! transaction, and PgBouncer may give each transaction another server connection.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join3, maybe_done, try_join_all};
 use futures_util::{SinkExt, StreamExt};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -185,6 +187,16 @@ impl Session {
         batches: impl IntoIterator<Item = &'a RowBatch>,
         replace: Replace<'_>,
     ) -> Result<(), Fault> {
+        self.patiently(self.upsert_arrays(at, schema, batches, replace)).await
+    }
+
+    async fn upsert_arrays<'a>(
+        &self,
+        at: &str,
+        schema: &Schema,
+        batches: impl IntoIterator<Item = &'a RowBatch>,
+        replace: Replace<'_>,
+    ) -> Result<(), tokio_postgres::Error> {
         let mut columns = vec![Vec::new(); schema.columns.len()];
         for rows in batches {
             for row in 0..rows.len() {
@@ -198,7 +210,7 @@ impl Session {
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
             columns.iter().map(|column| column as &(dyn ToSql + Sync)).zip(kinds).collect();
         let statement = sql::upsert_arrays(at, schema, replace);
-        self.patiently(self.client.query_typed(&statement, &parameters)).await.map(drop)
+        self.client.query_typed(&statement, &parameters).await.map(drop)
     }
 
     /// The same, [guarded](Session::guarded); the server is waited for once.
@@ -230,16 +242,40 @@ impl Session {
         tables: Vec<(&Schema, &[RowBatch])>,
         finish: &str,
     ) -> Result<bool, Fault> {
-        // Each is sent when it is polled first, in this order.
+        let (client, requests) = (&self.client, tables.len() as u32 + 2);
         let upserts =
-            tables.into_iter().map(|(schema, rows)| self.upsert_at_once(at, schema, rows, Replace::Any));
+            tables.into_iter().map(|(schema, rows)| self.upsert_arrays(at, schema, rows, Replace::Any));
         // Behind one that is refused the server refuses all, `finish` with its COMMIT too.
         let finish = format!("RELEASE SAVEPOINT tidegate; {finish}");
-        let (_, upserted, finished) =
-            join3(self.run("SAVEPOINT tidegate"), join_all(upserts), self.run(&finish)).await;
-        match upserted.into_iter().collect::<Result<(), Fault>>() {
-            Ok(()) => finished.map(|()| true),
-            Err(fault) => self.taken_back(fault).await.map(|_| false),
+        let all = async {
+            let mut saved = pin!(maybe_done(client.batch_execute("SAVEPOINT tidegate")));
+            let mut upserted = pin!(maybe_done(try_join_all(upserts)));
+            // Each is sent when it is polled first, in this order. One that cannot be sent has failed then: nothing may commit without it.
+            poll_fn(|context| {
+                let _done =
+                    saved.as_mut().poll(context).is_ready() & upserted.as_mut().poll(context).is_ready();
+                Poll::Ready(())
+            })
+            .await;
+            if matches!(upserted.as_mut().output_mut(), Some(Err(_)))
+                && let Some(failed) = upserted.as_mut().take_output()
+            {
+                return (failed.map(drop), Ok(()));
+            }
+            let finished = client.batch_execute(&finish);
+            let (_, (), finished) = join3(saved, upserted.as_mut(), finished).await;
+            (upserted.take_output().unwrap_or_else(|| Ok(Vec::new())).map(drop), finished)
+        };
+        let (upserted, finished) = match self.patience {
+            None => all.await,
+            // The server takes its time for each.
+            Some(patience) => {
+                tokio::time::timeout(patience * requests, all).await.map_err(|_| Fault::Silent)?
+            }
+        };
+        match upserted {
+            Ok(()) => finished.map(|()| true).map_err(Fault::from),
+            Err(error) => self.taken_back(error.into()).await.map(|_| false),
         }
     }
 
