@@ -290,6 +290,43 @@ fn refused_rows_go_aside_and_do_not_hold_up_the_others() {
     assert_eq!(aside, expected.map(|row| format!("p|1|page_view_counts|{row}")).join("\n"));
 }
 
+/// Few rows go with the statement; what is refused of them, and rows beside many others, end as all do.
+#[test]
+fn few_rows_of_one_table_go_beside_many_of_another_and_refused_ones_aside() {
+    let Some(config) = server("t_few") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let others = Schema { name: "others".into(), ..(*counts()).clone() };
+    let schemas = vec![counts(), Arc::new(others)];
+    let mut sink = open(&config, dir.path(), schemas.clone()).unwrap();
+    psql(&config, "ALTER TABLE t_few.others ADD CHECK (view_count < 100)");
+    let of_others = |rows: &[(i64, &str, i64)]| TableBatch { table: 1, ..batch(rows) };
+    let both = || {
+        let count = |table: &str| psql(&config, &format!("SELECT count(*), sum(view_count) FROM t_few.{table}"));
+        [count("page_view_counts"), count("others")]
+    };
+    run(&mut sink, 1, vec![batch(&[(0, "/a", 1), (0, "/b", 2)]), of_others(&[(0, "/a", 10), (0, "/b", 20)])]);
+    assert_eq!((both(), sink.refused()), (["2|3".to_owned(), "2|30".to_owned()], 0));
+
+    run(&mut sink, 2, vec![batch(&[(0, "/a", 5)]), of_others(&[(0, "/a", 11), (1, "/b", 700), (1, "/c", 30)])]);
+    assert_eq!((both(), sink.refused()), (["2|7".to_owned(), "3|61".to_owned()], 1));
+    let aside = psql(&config, "SELECT epoch, table_name, row->>'page_url', sqlstate FROM t_few.tidegate_refused");
+    assert_eq!(aside, "2|others|/b|23514");
+
+    let pages: Vec<String> = (0..1_000).map(|page| format!("/{page:04}")).collect();
+    let many: Vec<(i64, &str, i64)> = pages.iter().map(|page| (2, &**page, 1)).collect();
+    sink.write(3, batch(&many)).unwrap();
+    sink.write(3, of_others(&[(2, "/d", 40), (2, "/e", 900)])).unwrap();
+    let staged = sink.prepare(3).unwrap();
+    sink.commit(3, 1, &staged).unwrap();
+    assert_eq!((both(), sink.refused()), (["1002|1007".to_owned(), "4|101".to_owned()], 2));
+
+    // Whoever starts next commits it again, and what was staged is gone.
+    let mut next = open(&config, dir.path(), schemas).unwrap();
+    next.commit(3, 2, &staged).unwrap();
+    assert_eq!((next.committed().unwrap(), next.refused()), (Some(3), 0));
+    assert!(matches!(sink.commit(3, 1, &staged), Err(SinkError::Fenced { ours: 1, newer: 2, .. })));
+}
+
 /// A table that refuses everything is no matter of rows; nor is a constraint that is checked when nobody can tell which row breaks it.
 #[test]
 fn table_that_is_wrong_fails_the_sink_and_keeps_nothing() {
