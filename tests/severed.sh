@@ -30,7 +30,8 @@ all_happened() { # MUTE KIND...
 }
 met() { # MUTE KIND...: all of it has happened to the run, and it goes on
     local before
-    until_true $((180 + 4 * times * silent)) 'each fault, often enough' all_happened "$@"
+    # A machine that does other things too takes its time for each transaction.
+    until_true $((420 + 4 * times * silent)) 'each fault, often enough' all_happened "$@"
     sort "$events" | uniq -c >&2
     [ "$(happened 'epoch repeated')" = 0 ] || fail 'an epoch was committed again after the server had said that it is in'
     before=$(rows)

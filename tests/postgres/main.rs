@@ -301,15 +301,21 @@ fn few_rows_of_one_table_go_beside_many_of_another_and_refused_ones_aside() {
     psql(&config, "ALTER TABLE t_few.others ADD CHECK (view_count < 100)");
     let of_others = |rows: &[(i64, &str, i64)]| TableBatch { table: 1, ..batch(rows) };
     let both = || {
-        let count = |table: &str| psql(&config, &format!("SELECT count(*), sum(view_count) FROM t_few.{table}"));
+        let count =
+            |table: &str| psql(&config, &format!("SELECT count(*), sum(view_count) FROM t_few.{table}"));
         [count("page_view_counts"), count("others")]
     };
     run(&mut sink, 1, vec![batch(&[(0, "/a", 1), (0, "/b", 2)]), of_others(&[(0, "/a", 10), (0, "/b", 20)])]);
     assert_eq!((both(), sink.refused()), (["2|3".to_owned(), "2|30".to_owned()], 0));
 
-    run(&mut sink, 2, vec![batch(&[(0, "/a", 5)]), of_others(&[(0, "/a", 11), (1, "/b", 700), (1, "/c", 30)])]);
+    run(
+        &mut sink,
+        2,
+        vec![batch(&[(0, "/a", 5)]), of_others(&[(0, "/a", 11), (1, "/b", 700), (1, "/c", 30)])],
+    );
     assert_eq!((both(), sink.refused()), (["2|7".to_owned(), "3|61".to_owned()], 1));
-    let aside = psql(&config, "SELECT epoch, table_name, row->>'page_url', sqlstate FROM t_few.tidegate_refused");
+    let aside =
+        psql(&config, "SELECT epoch, table_name, row->>'page_url', sqlstate FROM t_few.tidegate_refused");
     assert_eq!(aside, "2|others|/b|23514");
 
     let pages: Vec<String> = (0..1_000).map(|page| format!("/{page:04}")).collect();
