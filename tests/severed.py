@@ -177,9 +177,12 @@ class Link:
         plan, kind = self.plan, self.kind
         plan.under_way[kind, "silent"] += 1
         self.open.clear()
-        await asyncio.sleep(plan.silent)
+        try:
+            await asyncio.sleep(plan.silent)
+        finally:
+            # Whoever gave up meanwhile has not met it to its end: it is to happen again.
+            plan.under_way[kind, "silent"] -= 1
         self.open.set()
-        plan.under_way[kind, "silent"] -= 1
         plan.happened(kind, "silent")
 
     async def answer(self):
@@ -187,13 +190,13 @@ class Link:
             head = await self.from_server.readexactly(5)
             body = await self.from_server.readexactly(struct.unpack("!I", head[1:])[0] - 4)
             await self.open.wait()
-            if self.answered is None:
+            # What was asked before COMMIT may not be answered yet: in the transaction still, the server is ready for more.
+            is_done, is_refused = (head[:1], body) == (b"C", b"COMMIT\0"), head[:1] == b"Z" and body != b"T"
+            if self.answered is None or not (is_done or is_refused or self.answered.done()):
                 self.to_client.write(head + body)
                 await self.to_client.drain()
-            elif head[:1] in (b"C", b"Z") and not self.answered.done():
-                # A server that has refused it is ready again without having said so.
-                if head[:1] == b"Z" or body == b"COMMIT\0":
-                    self.answered.set_result(head[:1] == b"C")
+            elif not self.answered.done():
+                self.answered.set_result(is_done)
 
 
 async def main():

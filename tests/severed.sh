@@ -20,6 +20,11 @@ stand_between() { # MUTE [--early]: on the port `through`, with what happens in 
         sleep 0.1
     done
 }
+fail() {
+    sort "$events" | uniq -c >&2
+    tail -n 40 "$log" >&2
+    die "$*"
+}
 happened() { grep -cx "$1" "$events" || :; } # KIND FAULT
 all_happened() { # MUTE KIND...
     local kind fault
