@@ -14,16 +14,12 @@ faults=(middle swallowed unknown unanswered silent)
 stand_between() { # MUTE [--early]: on the port `through`, with what happens in the file `events`
     through=$(free_port 15783) events=$work/events$2
     : >"$events"
+    tells=("$events")
     "$python" tests/severed.py "$through" "$PG_PORT" "$events" --times "$times" --mute "$1" --silent "$silent" $2 >>"$work/between.log" 2>&1 &
     until port_open "$through"; do
         kill -0 $! 2>/dev/null || { cat "$work/between.log" >&2; die 'nothing stands between'; }
         sleep 0.1
     done
-}
-fail() {
-    sort "$events" | uniq -c >&2
-    tail -n 40 "$log" >&2
-    die "$*"
 }
 happened() { grep -cx "$1" "$events" || :; } # KIND FAULT
 all_happened() { # MUTE KIND...

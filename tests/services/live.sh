@@ -81,10 +81,10 @@ end_own_s3() {
 }
 
 # After broker_and_postgres: activity live in the background, disturbed while it goes on, and at last compared with the replay of its log.
-# `live`, its flags; `with`, settings of the run alone; `log`, what it says; `runner`, its pid. Clicks go on until there is the file
+# `live`, its flags; `with`, settings of the run alone; `log`, what it says; `tells`, files that say more; `runner`, its pid. Clicks go on until there is the file
 # $work/enough.
 live_activity() { # FLAGS... of every run
-    live=("$@") with=() log=$work/run.log
+    live=("$@") with=() log=$work/run.log tells=()
     bare+=(TIDEGATE_DATA="$work/data" TIDEGATE_CHECKPOINT="$work/data/checkpoint")
 }
 run() { # FLAGS...
@@ -92,8 +92,8 @@ run() { # FLAGS...
     runner=$!
 }
 fail() {
-    tail -n 40 "$log" >&2
-    [ ! -e "$work/generate.log" ] || tail -n 5 "$work/generate.log" >&2
+    local file
+    for file in "$log" "$work/generate.log" "${tells[@]}"; do [ ! -e "$file" ] || tail -n 40 "$file" >&2; done
     die "$*"
 }
 until_true() { # SECONDS WHAT COMMAND...
