@@ -98,6 +98,8 @@ impl<S: Sink> Trial<'_, S> {
             Ok(()) => true,
             Err(error) => {
                 assert!(faults.exhausted(), "an error that the test did not make: {error}");
+                let place = dir.display().to_string();
+                assert!(error.to_string().contains(&place), "it does not name the file: {error}");
                 if lose_power {
                     faults.lose_power();
                 }

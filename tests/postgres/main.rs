@@ -493,3 +493,75 @@ fn a_commit_does_not_bring_back_what_the_next_epoch_has_replaced() {
     run(&mut sink, 3, vec![batch(&[(0, "/b", 2)])]);
     assert_eq!(found(), ["/a 2", "/b 2", "/c 2"]);
 }
+
+/// Many rows are compared with what was shown before anything is locked.
+#[test]
+fn many_rows_are_compared_before_the_lock_and_refused_ones_go_aside() {
+    let Some(config) = server("t_compared") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = open(&config, dir.path(), vec![counts()]).unwrap();
+    psql(&config, "ALTER TABLE t_compared.page_view_counts ADD CHECK (view_count <> 13)");
+    let names: Vec<String> = (0..900).map(|page| format!("/{page:03}")).collect();
+    let counted = |count: &dyn Fn(usize) -> Option<i64>| {
+        let rows = names.iter().enumerate().filter_map(|(page, name)| Some((0, &**name, count(page)?)));
+        batch(&rows.collect::<Vec<_>>())
+    };
+    let written_since = |before: &str, after: &str| {
+        let changed = before.lines().zip(after.lines()).filter(|(before, after)| before != after);
+        changed.map(|(_, after)| after[..4].to_owned()).collect::<Vec<_>>()
+    };
+    let by_page = |what: &str| {
+        let query =
+            format!("SELECT page_url || ' ' || {what} FROM t_compared.page_view_counts ORDER BY page_url");
+        psql(&config, &query)
+    };
+    // The first commit of a generation compares under its lock, as a process that was taken over may still show rows.
+    run(&mut sink, 1, vec![counted(&|_| Some(1))]);
+    sink.show(2, 1, &[counted(&|_| Some(2))]).unwrap();
+    let shown = by_page("xmin");
+    // Of two rows of a key the last one counts, and it is there already.
+    let twice = batch(&[(0, "/005", 4), (0, "/005", 2)]);
+    run(
+        &mut sink,
+        2,
+        vec![counted(&|page| (page != 5).then_some(if page % 300 == 7 { 3 } else { 2 })), twice],
+    );
+    assert_eq!(written_since(&shown, &by_page("xmin")), ["/007", "/307", "/607"]);
+
+    // Rows of the next epoch are there already; some are replaced by this one's, and written once more.
+    sink.write(3, counted(&|page| Some(if page < 4 { 5 } else { 2 }))).unwrap();
+    let third = sink.prepare(3).unwrap();
+    sink.show(4, 1, &[counted(&|page| (page < 2 || page == 899).then_some(6))]).unwrap();
+    sink.commit(3, 1, &third).unwrap();
+    let now = by_page("view_count");
+    let now: Vec<&str> = now.lines().collect();
+    assert_eq!([now[0], now[1], now[2], now[3], now[4]], ["/000 6", "/001 6", "/002 5", "/003 5", "/004 2"]);
+    assert_eq!(now[899], "/899 6");
+
+    // One that is refused goes aside, and its row of before stays.
+    sink.show(4, 1, &[counted(&|page| (page == 9).then_some(8))]).unwrap();
+    run(&mut sink, 4, vec![counted(&|page| Some(if page == 11 { 13 } else { 9 }))]);
+    assert_eq!(sink.refused(), 1);
+    let now = by_page("view_count");
+    let other: Vec<&str> = now.lines().filter(|row| !row.ends_with(" 9")).collect();
+    assert_eq!((other, now.lines().count()), (vec!["/011 2"], 900));
+}
+
+/// Where the server cannot look a row up, as its key may be null, nothing is compared.
+#[test]
+fn many_rows_whose_keys_may_be_null_replace_what_was_shown() {
+    let Some(config) = server("t_null_keys") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let schema = Arc::new(Schema::new("t", &[("k", Int), ("v", Int)], &["k"]).nullable(&["k"]));
+    let rows = |value: i64| {
+        let mut batch = schema.batch();
+        batch.push(&[Cell::Null, Cell::Int(value)]);
+        (0..800).for_each(|key| batch.push(&[Cell::Int(key), Cell::Int(value)]));
+        TableBatch { table: 0, rows: batch, provisional: false }
+    };
+    let mut sink = open(&config, dir.path(), vec![Arc::clone(&schema)]).unwrap();
+    run(&mut sink, 1, vec![rows(1)]);
+    sink.show(2, 1, &[rows(2)]).unwrap();
+    run(&mut sink, 2, vec![rows(3)]);
+    assert_eq!(psql(&config, "SELECT count(*) || ' ' || sum(v) FROM t_null_keys.t"), "801 2403");
+}

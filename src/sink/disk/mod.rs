@@ -217,7 +217,7 @@ impl Disk {
         draft.push(".tmp");
         let draft = PathBuf::from(draft);
         let mut file = self.create(&draft)?;
-        at("write", &draft, file.write_all(bytes))?;
+        file.push(bytes)?;
         file.finish()?;
         self.rename(&draft, path)?;
         match path.parent() {
@@ -323,6 +323,14 @@ pub(crate) struct DiskFile {
 }
 
 impl DiskFile {
+    /// Adds bytes.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        at("write", &self.path, self.disk.write_through(&mut self.file, bytes))?;
+        self.checksum.update(bytes);
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
     /// Ends the file, forced where durability asks for it: its length and its CRC-32.
     pub(crate) fn finish(self) -> Result<(u64, u32), DiskError> {
         if self.disk.forces() {
@@ -333,11 +341,10 @@ impl DiskFile {
     }
 }
 
+/// Its errors name the file, whoever writes it.
 impl Write for DiskFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.write_through(&mut self.file, bytes)?;
-        self.checksum.update(bytes);
-        self.len += bytes.len() as u64;
+        self.push(bytes).map_err(|error| io::Error::new(error.cause.kind(), error))?;
         Ok(bytes.len())
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use super::config::Config;
 use super::error::Fault;
 use super::session::{Session, on_session};
+use super::sql::Replace;
 use super::target::Target;
 use crate::sink::staged::{Turn, turn};
 use crate::sink::tables::{Shown, TableBatch};
@@ -32,6 +33,8 @@ pub(super) struct State {
     session: Option<Session>,
     /// The number of the connection by which early rows were noted; 0 before the first.
     noted_by: u64,
+    /// The oldest epoch of which rows were shown since a commit has begun to compare; none where there were none.
+    since: Option<u64>,
 }
 
 impl State {
@@ -40,13 +43,24 @@ impl State {
         self.noted_by > 0
     }
 
+    /// A commit compares its rows with those that are there.
+    pub(super) fn compare(&mut self) {
+        self.since = None;
+    }
+
+    /// Whether what a commit of `epoch` has found by comparing still holds: rows shown meanwhile are of later epochs only, which it
+    /// writes once more by itself.
+    pub(super) fn holds(&self, epoch: u64) -> bool {
+        self.since.is_none_or(|shown| shown > epoch)
+    }
+
     /// Runs `work` over the connection; after an error it is given up, and its transaction with it.
     async fn work<T>(
         &mut self,
         target: &Target,
         work: impl AsyncFnOnce(&Shown, &Session, u64) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let State { shown, session, noted_by } = self;
+        let State { shown, session, noted_by, .. } = self;
         let (shown, noted_by) = (&*shown, *noted_by);
         let held = session.take();
         let (given, done) =
@@ -64,7 +78,7 @@ impl Early {
         for limit in [connect_timeout, statement_timeout, lock_timeout] {
             *limit = if limit.is_zero() { PATIENCE } else { PATIENCE.min(*limit) };
         }
-        Early { target, runtime, state: Mutex::new(State { shown, session: None, noted_by: 0 }) }
+        Early { target, runtime, state: Mutex::new(State { shown, session: None, noted_by: 0, since: None }) }
     }
 
     pub(super) async fn state(&self) -> tokio::sync::MutexGuard<'_, State> {
@@ -80,13 +94,15 @@ impl ShowBeside<TableBatch> for Early {
         self.runtime.block_on(async {
             let mut state = self.state().await;
             state.shown.check_all(batches)?;
+            // Also where it fails: it may have happened.
+            state.since = Some(state.since.map_or(epoch, |since| since.min(epoch)));
             let showing = state.work(target, async |shown, session, noted_by| {
                 let (last, newest) = target.begin(session, " FOR SHARE").await?;
                 if turn(&target.sink, last, newest, epoch, generation)? == Turn::Done {
                     session.run("ROLLBACK").await?;
                     return Ok(None);
                 }
-                target.upsert_early(session, batches.iter()).await?;
+                target.upsert_early(session, batches.iter(), Replace::Any).await?;
                 // A server that was away may have lost what it was told last, for whose way to the disk nobody waited.
                 let notes = shown.notes_of(epoch, batches, session.serial() == noted_by);
                 for (table, rows) in shown.encoded(&notes)? {

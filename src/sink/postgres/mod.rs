@@ -252,6 +252,27 @@ impl PostgresTables {
         Ok(())
     }
 
+    /// Compares what has been sent with what is there: early rows wait for the lock of the mark, and not for this. Rows that are the same
+    /// stay so, but for early ones of later epochs, which the commit writes once more, and for those of a process that was taken over
+    /// before this one has committed anything: `false` then, and nothing is compared.
+    async fn compare(&self, session: &Session, parts: &[Part], is_first: bool) -> Result<bool, Fault> {
+        {
+            let mut early = self.early.state().await;
+            if is_first || !early.is_used() {
+                return Ok(false);
+            }
+            early.compare();
+        }
+        let target = &*self.target;
+        for (stage, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_here()) {
+            let schema = &target.schemas[part.table];
+            if sql::is_looked_up(schema) {
+                session.run(&sql::create_differing(&target.at, stage, schema)).await?;
+            }
+        }
+        Ok(true)
+    }
+
     /// Runs the transaction of a commit.
     fn publish(
         &mut self,
@@ -264,12 +285,14 @@ impl PostgresTables {
             // What is in already may be staged no more: it is read first, so that rows may go with the first lock, and missed later.
             let parts = this.parts(staged);
             let is_sent = |parts: &Vec<Part>| !parts.iter().all(Part::is_here);
+            let mut compared = false;
             let (early, mark) = match &parts {
                 Ok(parts) if is_sent(parts) => {
                     // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
                     let (before, newest) = target.begin(session, "").await?;
                     if turn(&target.sink, before, newest, epoch, generation)? == Turn::Publish {
                         this.send(session, staged, parts).await?;
+                        compared = this.compare(session, parts, newest != generation).await?;
                     }
                     let early = this.early.state().await;
                     let mark = target.mark(session, " FOR UPDATE").await?;
@@ -285,26 +308,28 @@ impl PostgresTables {
                     (early, target.begin(session, " FOR UPDATE").await?)
                 }
             };
-            let parts = match (turn(&target.sink, mark.0, mark.1, epoch, generation)?, parts) {
-                (Turn::Done, _) => Vec::new(),
-                (Turn::Publish, parts) => parts?,
+            let parts = match turn(&target.sink, mark.0, mark.1, epoch, generation)? {
+                Turn::Done => None,
+                Turn::Publish => Some(parts?),
             };
-            this.replace(session, early, (epoch, generation), mark, &parts).await
+            let compared = compared && early.holds(epoch);
+            this.replace(session, early, (epoch, generation), mark.1, parts.as_deref(), compared).await
         })
     }
 
-    /// Replaces rows by `parts`, sets the mark, which is locked, and commits.
+    /// Replaces rows by `parts`, which are none where the epoch is in already, sets the mark, which is locked and has generation `newest`,
+    /// and commits.
     async fn replace(
         &self,
         session: &Session,
         mut early: MutexGuard<'_, early::State>,
         (epoch, generation): (u64, u64),
-        (last, newest): (Option<u64>, u64),
-        parts: &[Part],
+        newest: u64,
+        parts: Option<&[Part]>,
+        compared: bool,
     ) -> Result<(), Fault> {
         let target = &*self.target;
-        let done = turn(&target.sink, last, newest, epoch, generation)? == Turn::Done;
-        if done && generation == newest {
+        if parts.is_none() && generation == newest {
             session.run("ROLLBACK").await?;
             early.shown.clear(epoch);
             return Ok(());
@@ -316,14 +341,12 @@ impl PostgresTables {
             true => format!("DELETE FROM {at}tidegate_early WHERE sink = {name} AND epoch <= {signed}; "),
             false => String::new(),
         };
-        let set_epoch = if done { String::new() } else { format!("epoch = {signed}, ") };
+        let set_epoch = if parts.is_some() { format!("epoch = {signed}, ") } else { String::new() };
         let finish = format!(
             "{given}UPDATE {at}tidegate_epochs SET {set_epoch}generation = {generation} WHERE sink = {name}; COMMIT"
         );
-        if !done {
-            let few = !early.is_used()
-                && parts.len() <= MOST_AT_ONCE
-                && parts.iter().all(|part| !part.here.is_empty());
+        if let Some(parts) = parts {
+            let few = !early.is_used() && parts.len() <= MOST_AT_ONCE && parts.iter().all(Part::is_here);
             let rows = || parts.iter().map(|part| (&*target.schemas[part.table], &*part.here));
             if few && session.upsert_all(at, rows().collect(), &finish).await? {
                 self.in_doubt.set(0);
@@ -333,14 +356,20 @@ impl PostgresTables {
             let mut refused = 0;
             for (stage, Part { table, rows, here, .. }) in parts.iter().enumerate() {
                 let (epoch, schema, rows) = (EpochOf::All(epoch), &*target.schemas[*table], *rows as i64);
-                let replace = if early.is_used() { Replace::Different } else { Replace::Any };
+                let replace = match early.is_used() {
+                    true if compared && here.is_empty() && sql::is_looked_up(schema) => Replace::Differed,
+                    true => Replace::Different,
+                    false => Replace::Any,
+                };
                 let sent = Sent { sink, epoch, stage, here, schema, rows, replace };
                 refused += sent.upsert(session, at).await?.refused;
             }
             self.in_doubt.set(refused);
-            let mut ahead = early.shown.ahead_of(epoch).peekable();
-            if ahead.peek().is_some() {
-                session.or_nothing(target.upsert_early(session, ahead)).await?;
+            let ahead = early.shown.ahead_of(epoch);
+            if !ahead.is_empty() {
+                // Most of them are still there.
+                let ahead = target.upsert_early(session, ahead.iter(), Replace::Different);
+                session.or_nothing(ahead).await?;
             }
         }
         session.run(&finish).await?;

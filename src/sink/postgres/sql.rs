@@ -56,6 +56,11 @@ pub(super) fn create_table(at: &str, schema: &Schema) -> String {
     format!("CREATE TABLE IF NOT EXISTS {at}{table} (\n{lines}\n);\n")
 }
 
+/// Whether the server can look a row up by its key, which it does only by one without nulls.
+pub(super) fn is_looked_up(schema: &Schema) -> bool {
+    !schema.key.is_empty() && !nullable_key(schema)
+}
+
 fn nullable_key(schema: &Schema) -> bool {
     schema.key.iter().any(|&column| schema.columns[column].nullable)
 }
@@ -125,6 +130,8 @@ pub(super) enum Replace<'a> {
     Any,
     /// Those that differ: many have been shown as they are to stay, and are looked at and not written. Texts are the same byte by byte.
     Different,
+    /// Those that [differed](create_differing) a moment ago.
+    Differed,
     /// Those whose values of these columns, compared in their order, are less. The statement gives how many rows it has changed.
     Older(&'a [&'static str]),
 }
@@ -132,8 +139,7 @@ pub(super) enum Replace<'a> {
 impl Replace<'_> {
     /// The rows among `rows` that are to go in.
     fn among(self, at: &str, schema: &Schema, rows: String) -> String {
-        // Only by a key without nulls does the server look a row up.
-        if !matches!(self, Replace::Different) || schema.key.is_empty() || nullable_key(schema) {
+        if !matches!(self, Replace::Different) || !is_looked_up(schema) {
             return rows;
         }
         let of_key = |&column: &usize| {
@@ -176,8 +182,24 @@ impl Replace<'_> {
 /// Upserts from it, in the order of keys, so that two writers lock rows in the same order; of several rows of a
 /// key the last one.
 pub(super) fn upsert(at: &str, stage: usize, schema: &Schema, replace: Replace<'_>) -> String {
-    let rows = replace.among(at, schema, last_rows(stage, schema));
+    let rows = match (replace, staged_key(schema)) {
+        (Replace::Differed, Some(by)) => {
+            format!("SELECT {} FROM {} ORDER BY {by}", staged(schema), differing_name(stage))
+        }
+        _ => replace.among(at, schema, last_rows(stage, schema)),
+    };
     replace.only(schema, upsert_of(at, schema, &rows))
+}
+
+/// Finds the rows of it that [differ](Replace::Different) from those of the table, before anything is locked; the table must be one in
+/// which rows [are looked up](is_looked_up).
+pub(super) fn create_differing(at: &str, stage: usize, schema: &Schema) -> String {
+    let rows = Replace::Different.among(at, schema, last_rows(stage, schema));
+    format!("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS {rows}", differing_name(stage))
+}
+
+fn differing_name(stage: usize) -> String {
+    format!("tidegate_differing_{stage}")
 }
 
 /// Upserts likewise from arrays, one a column: what few rows cost is mostly the making of a temporary table.

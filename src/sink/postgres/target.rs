@@ -92,12 +92,13 @@ impl Target {
         &self,
         session: &Session,
         batches: impl Iterator<Item = &TableBatch> + Clone,
+        replace: Replace<'_>,
     ) -> Result<(), Fault> {
         for table in self.in_order() {
             let of_table = batches.clone().filter(|batch| batch.table == table);
             let mut rows = of_table.map(|batch| &batch.rows).peekable();
             if rows.peek().is_some() {
-                session.upsert_at_once(&self.at, &self.schemas[table], rows, Replace::Any).await?;
+                session.upsert_at_once(&self.at, &self.schemas[table], rows, replace).await?;
             }
         }
         Ok(())

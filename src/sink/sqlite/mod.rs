@@ -123,7 +123,7 @@ impl SqliteTables {
             for file in &staged.files {
                 upsert_all(&transaction, &self.stage, &staged.dir, file)?;
             }
-            upsert_early(&transaction, &self.stage, self.shown.ahead_of(epoch))?;
+            upsert_early(&transaction, &self.stage, &self.shown.ahead_of(epoch))?;
         }
         if self.shown.has_notes(epoch) {
             let given = "DELETE FROM tidegate_early WHERE sink = ?1 AND epoch <= ?2";

@@ -153,9 +153,20 @@ impl Shown {
         }
     }
 
-    /// The rows that have been shown of epochs after `epoch`, which is about to be committed, in their order.
-    pub(crate) fn ahead_of(&self, epoch: u64) -> impl Iterator<Item = &TableBatch> + Clone {
-        self.ahead.0.iter().filter(move |(of, _)| *of > epoch).map(|(_, batch)| batch)
+    /// The rows that have been shown last, by key, of epochs after `epoch`, which is about to be committed: a batch a table. Where an epoch
+    /// was long in being committed, most keys have been shown many times.
+    pub(crate) fn ahead_of(&self, epoch: u64) -> Vec<TableBatch> {
+        let (mut last, mut seen) = (BTreeMap::<usize, RowBatch>::new(), HashSet::<TableKey>::new());
+        let ahead = self.ahead.0.iter().rev().filter(|(of, _)| *of > epoch);
+        for TableBatch { table, rows, .. } in ahead.map(|(_, batch)| batch) {
+            let schema = &self.schemas[*table];
+            for row in (0..rows.len()).rev() {
+                if schema.key.is_empty() || seen.insert((*table, key_of(schema, rows, row))) {
+                    last.entry(*table).or_insert_with(|| schema.batch()).push_cells(rows.row(row));
+                }
+            }
+        }
+        last.into_iter().map(|(table, rows)| TableBatch { table, rows, provisional: true }).collect()
     }
 
     /// The database may have lost what it was told last, notes and rows: keys are noted anew.
@@ -178,6 +189,47 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::{Cell, ColumnType};
+
+    #[test]
+    fn what_is_ahead_is_the_last_row_of_each_key() {
+        let columns = [("k", ColumnType::Int), ("v", ColumnType::Int)];
+        let (keyed, bare) = (Schema::new("keyed", &columns, &["k"]), Schema::new("bare", &columns, &[]));
+        let batch = |table: usize, rows: &[(i64, i64)]| {
+            let mut batch = keyed.batch();
+            rows.iter().for_each(|&(k, v)| batch.push(&[Cell::Int(k), Cell::Int(v)]));
+            TableBatch { table, rows: batch, provisional: true }
+        };
+        let schemas = [Arc::new(keyed.clone()), Arc::new(bare)];
+        let mut shown = Shown::new("p", &schemas, |_, _| Ok(()));
+        // Epoch 1 is in: what is shown of the second is its own commit's.
+        let steps = [
+            (2, batch(0, &[(9, 9)])),
+            (3, batch(0, &[(1, 1), (2, 1), (1, 2)])),
+            (3, batch(1, &[(1, 1)])),
+            (4, batch(0, &[(2, 5)])),
+            (3, batch(0, &[(3, 1)])),
+            (4, batch(1, &[(1, 1)])),
+        ];
+        for (epoch, batch) in steps {
+            shown.note_shown(epoch, Some(1), &[batch], Notes::default());
+        }
+        let ahead = |epoch: u64| {
+            let rows = |TableBatch { table, rows, .. }: &TableBatch| {
+                let number = |column: usize, row: usize| match rows.columns()[column].get(row) {
+                    Cell::Int(number) => number,
+                    other => panic!("{other:?}"),
+                };
+                let mut found: Vec<_> = (0..rows.len()).map(|row| (number(0, row), number(1, row))).collect();
+                found.sort_unstable();
+                (*table, found)
+            };
+            shown.ahead_of(epoch).iter().map(rows).collect::<Vec<_>>()
+        };
+        assert_eq!(ahead(2), [(0, vec![(1, 2), (2, 5), (3, 1)]), (1, vec![(1, 1), (1, 1)])]);
+        assert_eq!(ahead(3), [(0, vec![(2, 5)]), (1, vec![(1, 1)])]);
+        assert_eq!(ahead(4), []);
+    }
 
     #[test]
     fn notes_are_known_until_their_epoch_is_in() {

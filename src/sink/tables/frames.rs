@@ -8,7 +8,7 @@
 //! | … | the [`RowBatch`], by bincode |
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
 
 use crate::rows::RowBatch;
 use crate::sink::disk::DiskFile;
@@ -52,7 +52,7 @@ impl FrameWriter {
 
     /// Hands all frames to the system.
     fn flush(&mut self) -> Result<(), String> {
-        self.file.write_all(&self.buffer).map_err(|error| format!("cannot write staged rows: {error}"))?;
+        self.file.push(&self.buffer).map_err(|error| error.to_string())?;
         self.buffer.clear();
         Ok(())
     }
