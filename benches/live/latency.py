@@ -19,8 +19,8 @@ from confluent_kafka import Producer
 
 A_SECOND = 50
 # So many seconds at the start are not counted: connections are made, pages are read for the first time, and the broker's virtual machine
-# compiles itself, which takes one processor of two.
-WARM_UP = 25
+# compiles itself. Where it has two processors with all others, that takes half of one for more than a minute.
+WARM_UP = 60
 BOUND_MS = 200
 # Seconds between an answer and the next query.
 A_PAUSE = 0.003

@@ -19,7 +19,7 @@ use crate::time::{TEXT_LEN, format};
 pub enum ConsoleFormat {
     /// A title a table and aligned columns.
     Text,
-    /// One object a line: `{"table":"t","epoch":1,"row":{…}}`.
+    /// One object a line: `{"epoch":1,"row":{…},"table":"t"}`.
     JsonLines,
 }
 

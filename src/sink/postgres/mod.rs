@@ -7,7 +7,8 @@
 //! begin ─► newer? Fenced. done? no-op. ─► COPY into temporary tables ─► the same again, mark locked ─► upsert ─► mark ─► commit
 //! ```
 //!
-//! so that a reader sees all rows of an epoch or none. Few rows go with the statement that upserts them: an epoch that has no others
+//! so that a reader sees all rows of an epoch or none. Where rows of open windows are shown early, most are there already as they are to
+//! stay: which are not is found out before the mark is locked, for whose lock early rows wait. Few rows go with the statement that upserts them: an epoch that has no others
 //! makes no temporary table and locks the mark at once. When the connection is lost while COMMIT is under way
 //! nobody knows the outcome: the sink connects again and reads the mark. Rows are upserted in the order of their
 //! keys and tables in that of their names, so that two writers do not deadlock; where they do with somebody
