@@ -276,7 +276,8 @@ pub fn write_rows(path: &Path, schema: &Schema, rows: &RowBatch) -> Result<(), S
     let file = written.map_err(|error| fail(error.to_string()))?;
     let mut buffer = buffer::Buffer::default();
     buffer.append(schema, rows).map_err(fail)?;
-    let parquet = |error: parquet::errors::ParquetError| fail(format!("cannot write {path:?}: {error}"));
+    let parquet =
+        |error: parquet::errors::ParquetError| fail(format!("cannot write a Parquet file: {error}"));
     let mut open = file::OpenFile::create(file, 0, &buffer).map_err(parquet)?;
     open.write(buffer).map_err(parquet)?;
     let finished = open.close().map_err(parquet)?.finish();

@@ -33,8 +33,10 @@ pub(super) struct State {
     session: Option<Session>,
     /// The number of the connection by which early rows were noted; 0 before the first.
     noted_by: u64,
-    /// The oldest epoch of which rows were shown since a commit has begun to compare; none where there were none.
+    /// The oldest epoch of which rows were shown since a commit has begun to compare; `None` where none were.
     since: Option<u64>,
+    /// Whether a transaction of them may still be under way on the server: its connection was lost.
+    in_doubt: bool,
 }
 
 impl State {
@@ -43,9 +45,21 @@ impl State {
         self.noted_by > 0
     }
 
-    /// A commit compares its rows with those that are there.
-    pub(super) fn compare(&mut self) {
+    /// A commit begins to compare its rows with those that are there. `false` where it cannot, since more may come from a connection that
+    /// was lost.
+    pub(super) fn begin_comparing(&mut self) -> bool {
         self.since = None;
+        !self.in_doubt
+    }
+
+    /// The mark was locked: whatever was in doubt is over.
+    pub(super) fn locked(&mut self) {
+        self.in_doubt = false;
+    }
+
+    /// Rows of `epoch` are about to be shown.
+    fn shows(&mut self, epoch: u64) {
+        self.since = Some(self.since.map_or(epoch, |since| since.min(epoch)));
     }
 
     /// Whether what a commit of `epoch` has found by comparing still holds: rows shown meanwhile are of later epochs only, which it
@@ -78,7 +92,11 @@ impl Early {
         for limit in [connect_timeout, statement_timeout, lock_timeout] {
             *limit = if limit.is_zero() { PATIENCE } else { PATIENCE.min(*limit) };
         }
-        Early { target, runtime, state: Mutex::new(State { shown, session: None, noted_by: 0, since: None }) }
+        Early {
+            target,
+            runtime,
+            state: Mutex::new(State { shown, session: None, noted_by: 0, since: None, in_doubt: false }),
+        }
     }
 
     pub(super) async fn state(&self) -> tokio::sync::MutexGuard<'_, State> {
@@ -95,7 +113,8 @@ impl ShowBeside<TableBatch> for Early {
             let mut state = self.state().await;
             state.shown.check_all(batches)?;
             // Also where it fails: it may have happened.
-            state.since = Some(state.since.map_or(epoch, |since| since.min(epoch)));
+            let before = state.since;
+            state.shows(epoch);
             let showing = state.work(target, async |shown, session, noted_by| {
                 let (last, newest) = target.begin(session, " FOR SHARE").await?;
                 if turn(&target.sink, last, newest, epoch, generation)? == Turn::Done {
@@ -111,7 +130,12 @@ impl ShowBeside<TableBatch> for Early {
                 session.run("SET LOCAL synchronous_commit = off; COMMIT").await?;
                 Ok(Some((last, notes, session.serial())))
             });
-            let shown = showing.await.map_err(|fault| target.error(fault, "showing rows of open windows"))?;
+            let showing = showing.await;
+            state.in_doubt |= showing.as_ref().is_err_and(Fault::lost);
+            let shown = showing.map_err(|fault| target.error(fault, "showing rows of open windows"))?;
+            if shown.is_none() {
+                state.since = before;
+            }
             if let Some((last, notes, serial)) = shown {
                 if serial != state.noted_by {
                     state.shown.doubt_notes();
@@ -121,5 +145,30 @@ impl ShowBeside<TableBatch> for Early {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_by_comparing_holds_until_rows_of_the_epoch_are_shown() {
+        let shown = Shown::new("p", &[], |_, _| Ok(()));
+        let mut state = State { shown, session: None, noted_by: 1, since: None, in_doubt: false };
+        state.shows(3);
+        assert!(state.begin_comparing() && state.holds(3));
+        state.shows(4);
+        assert!(state.holds(3) && !state.holds(4));
+        state.shows(3);
+        state.shows(5);
+        assert!(!state.holds(3) && state.holds(2));
+        assert!(state.begin_comparing() && state.holds(3));
+        // A connection is lost, and rows are shown over the next one: what was in doubt still is.
+        state.in_doubt = true;
+        state.shows(3);
+        assert!(!state.begin_comparing() && !state.begin_comparing());
+        state.locked();
+        assert!(state.begin_comparing());
     }
 }

@@ -4,11 +4,12 @@
 //! Rows of an epoch that is not decided lie in a local staged file (`sink/tables/`). A commit is one transaction:
 //!
 //! ```text
-//! begin ─► newer? Fenced. done? no-op. ─► COPY into temporary tables ─► the same again, mark locked ─► upsert ─► mark ─► commit
+//! begin ─► newer? Fenced. done? no-op. ─► COPY into temporary tables ─► compare ─► the same again, mark locked ─► upsert ─► mark ─► commit
 //! ```
 //!
-//! so that a reader sees all rows of an epoch or none. Where rows of open windows are shown early, most are there already as they are to
-//! stay: which are not is found out before the mark is locked, for whose lock early rows wait. Few rows go with the statement that upserts them: an epoch that has no others
+//! so that a reader sees all rows of an epoch or none. Where rows of open windows are shown early, most rows are there already as they are
+//! to stay. Those that are not are found before the mark is locked: early rows wait for that lock. Few rows go with the statement that
+//! upserts them: an epoch that has no others
 //! makes no temporary table and locks the mark at once. When the connection is lost while COMMIT is under way
 //! nobody knows the outcome: the sink connects again and reads the mark. Rows are upserted in the order of their
 //! keys and tables in that of their names, so that two writers do not deadlock; where they do with somebody
@@ -253,16 +254,15 @@ impl PostgresTables {
         Ok(())
     }
 
-    /// Compares what has been sent with what is there: early rows wait for the lock of the mark, and not for this. Rows that are the same
-    /// stay so, but for early ones of later epochs, which the commit writes once more, and for those of a process that was taken over
-    /// before this one has committed anything: `false` then, and nothing is compared.
+    /// Finds, before the mark is locked, which of the rows sent differ from those in the table, so that early rows need not wait for it.
+    /// `false`, and nothing is compared, where none were shown, where a connection by which some were is lost, or where this generation has
+    /// not committed yet: a process that was taken over may still show rows until then.
     async fn compare(&self, session: &Session, parts: &[Part], is_first: bool) -> Result<bool, Fault> {
         {
             let mut early = self.early.state().await;
-            if is_first || !early.is_used() {
+            if is_first || !early.is_used() || !early.begin_comparing() {
                 return Ok(false);
             }
-            early.compare();
         }
         let target = &*self.target;
         for (stage, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_here()) {
@@ -287,7 +287,7 @@ impl PostgresTables {
             let parts = this.parts(staged);
             let is_sent = |parts: &Vec<Part>| !parts.iter().all(Part::is_here);
             let mut compared = false;
-            let (early, mark) = match &parts {
+            let (mut early, mark) = match &parts {
                 Ok(parts) if is_sent(parts) => {
                     // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
                     let (before, newest) = target.begin(session, "").await?;
@@ -309,6 +309,7 @@ impl PostgresTables {
                     (early, target.begin(session, " FOR UPDATE").await?)
                 }
             };
+            early.locked();
             let parts = match turn(&target.sink, mark.0, mark.1, epoch, generation)? {
                 Turn::Done => None,
                 Turn::Publish => Some(parts?),

@@ -156,15 +156,20 @@ impl Shown {
     /// The rows that have been shown last, by key, of epochs after `epoch`, which is about to be committed: a batch a table. Where an epoch
     /// was long in being committed, most keys have been shown many times.
     pub(crate) fn ahead_of(&self, epoch: u64) -> Vec<TableBatch> {
-        let (mut last, mut seen) = (BTreeMap::<usize, RowBatch>::new(), HashSet::<TableKey>::new());
+        let (mut chosen, mut seen) = (Vec::new(), HashSet::<TableKey>::new());
         let ahead = self.ahead.0.iter().rev().filter(|(of, _)| *of > epoch);
         for TableBatch { table, rows, .. } in ahead.map(|(_, batch)| batch) {
             let schema = &self.schemas[*table];
             for row in (0..rows.len()).rev() {
                 if schema.key.is_empty() || seen.insert((*table, key_of(schema, rows, row))) {
-                    last.entry(*table).or_insert_with(|| schema.batch()).push_cells(rows.row(row));
+                    chosen.push((*table, rows.row(row)));
                 }
             }
+        }
+        let mut last = BTreeMap::<usize, RowBatch>::new();
+        // In their order again.
+        for (table, row) in chosen.into_iter().rev() {
+            last.entry(table).or_insert_with(|| self.schemas[table].batch()).push_cells(row);
         }
         last.into_iter().map(|(table, rows)| TableBatch { table, rows, provisional: true }).collect()
     }
