@@ -515,7 +515,7 @@ fn many_rows_are_compared_before_the_lock_and_refused_ones_go_aside() {
             format!("SELECT page_url || ' ' || {what} FROM t_compared.page_view_counts ORDER BY page_url");
         psql(&config, &query)
     };
-    // The first commit of a generation compares under its lock, as a process that was taken over may still show rows.
+    // Nothing was shown before the first commit, which compares nothing.
     run(&mut sink, 1, vec![counted(&|_| Some(1))]);
     sink.show(2, 1, &[counted(&|_| Some(2))]).unwrap();
     let shown = by_page("xmin");
