@@ -146,6 +146,7 @@ fn main() {
             wall_us: None,
             partitions,
             counts,
+            open: Vec::new(),
             tallies,
             blocks,
             finished: false,

@@ -505,6 +505,7 @@ pub(crate) struct Start {
     pub(crate) plan: EpochPlan,
     restored: Option<Restored>,
     pub(crate) counts: tidegate::ingest::Counts,
+    pub(crate) open: tidegate::ingest::OpenCounts,
     deltas: Vec<tidegate::checkpoint::StateFile>,
 }
 
@@ -534,6 +535,7 @@ impl Start {
             epochs: Arc::new(self.plan),
             restored: Mutex::new((self.restored.map(Arc::new), 0)),
             counts: self.counts,
+            open: self.open,
             compactions,
             memory: None,
         }
@@ -541,8 +543,8 @@ impl Start {
 
     fn of(found: Option<Recovered>, source: &dyn Source) -> Result<Self, CheckpointError> {
         let Some(Recovered { decided, base, blocks, .. }) = found else {
-            let (plan, counts) = (EpochPlan::default(), Default::default());
-            return Ok(Start { decided: None, plan, restored: None, counts, deltas: Vec::new() });
+            let (plan, counts, open) = Default::default();
+            return Ok(Start { decided: None, plan, restored: None, counts, open, deltas: Vec::new() });
         };
         let repeats = base.as_ref().is_none_or(|base| base.epoch < decided.epoch);
         let idle = decided.idle_since(base.as_ref().map_or(0, |base| base.epoch));
@@ -566,8 +568,11 @@ impl Start {
             present.iter().position(|info| info.id == cut.id).map_or(u32::MAX, |rank| rank as u32)
         });
         let restored = base.as_ref().map(|base| Restored::new(base.watermark_us, rank_map.collect(), blocks));
+        let mut open = tidegate::ingest::OpenCounts::default();
+        open.add(base.iter().flat_map(|base| base.open.iter().copied()));
         Ok(Start {
             counts: base.as_ref().map(|base| base.counts.clone()).unwrap_or_default(),
+            open,
             deltas: base
                 .map(|base| base.state.into_iter().filter(|file| file.is_delta()).collect())
                 .unwrap_or_default(),
@@ -626,6 +631,7 @@ pub(crate) struct Stage {
     /// The checkpoint's state, until all workers have taken theirs.
     restored: Mutex<(Option<Arc<Restored>>, usize)>,
     counts: tidegate::ingest::Counts,
+    open: tidegate::ingest::OpenCounts,
     compactions: Arc<Compactions>,
     /// What the state of a worker may take in memory, and where what is beyond goes.
     memory: Option<(usize, PathBuf)>,
@@ -644,7 +650,7 @@ impl Stage {
         let budget = self.memory.as_ref().map(|(bytes, directory)| Budget::limited(*bytes, directory));
         let hub = hub.within(budget.unwrap_or_default());
         let epochs = Epochs::with_checkpoints(Arc::clone(&self.epochs), hub);
-        let ledger = Ledger::new(self.pipeline.judged());
+        let ledger = Ledger::with_open(self.pipeline.judged());
         worker.dataflow(|scope| {
             let (plan, run, outputs) = (&self.plan, &self.run, &self.outputs);
             self.pipeline.build(Site { scope, plan, run, ledger: &ledger, epochs: &epochs, outputs });
@@ -662,7 +668,8 @@ impl Stage {
 
     /// What worker 0 has beside the others.
     pub(crate) fn lead(&self, committer: Box<dyn Committer>, interval: Duration) -> Lead {
-        Lead { committer, interval, tallies: Arc::clone(&self.outputs.tallies), counts: self.counts.clone() }
+        let (tallies, counts) = (Arc::clone(&self.outputs.tallies), self.counts.clone());
+        Lead { committer, interval, tallies, counts, open: self.open.clone() }
     }
 }
 

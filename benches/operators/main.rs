@@ -261,8 +261,7 @@ fn sessions(c: &mut Criterion) {
                         "Sessions",
                         gap_us,
                         false,
-                        ledger,
-                        0,
+                        Some((ledger, 0)),
                         &StateHub::none(),
                         |event| Some(event.1),
                     );

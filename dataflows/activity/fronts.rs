@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidegate::aggregate::{Count, DistinctApprox};
-use tidegate::ingest::{Edge, Front, LakeRow, Position, Render, Verdict, Verdicts};
+use tidegate::ingest::{Edge, Front, LakeRow, Ledger, Position, Render, Verdict, Verdicts};
 use tidegate::keys::key_hash;
 use tidegate::operators::keyed::{KeyedBlock, KeyedRouter};
 use tidegate::operators::keyed_window::Measure;
@@ -10,7 +10,7 @@ use tidegate::operators::session::{Mark, SessionEvent};
 use tidegate::rows::Cell;
 use tidegate::runtime::Epochs;
 use tidegate::time;
-use tidegate::window::{Eligible, WindowSpec};
+use tidegate::window::{Eligible, FirstWindows, WindowSpec};
 
 use super::event::{ActivityDecoder, ActivityEvent, EVENT_TYPES, EventType};
 use super::tables::{ACTIVE_USERS, USER_SESSIONS};
@@ -73,6 +73,8 @@ impl UserEvent {
 /// Sends events to the owner of their user: one way for active users and sessions.
 pub(super) struct UserEvents {
     pub(super) windows: Option<WindowSpec>,
+    /// How many events have each window as their first.
+    pub(super) first: FirstWindows,
     pub(super) sessions: bool,
     pub(super) router: KeyedRouter<UserEvent>,
 }
@@ -88,6 +90,7 @@ impl Front<ActivityDecoder> for UserEvents {
                 Some(Eligible { class, pane }) => {
                     // At most MOST_OVERLAP, so it fits.
                     windows = (spec.last_window(pane) + 1 - class) as u32;
+                    self.first.note(class);
                     Verdict::Counted
                 }
                 None => at.too_late(|watermark_us| spec.eligible(at.time_us, watermark_us).is_none()),
@@ -96,9 +99,13 @@ impl Front<ActivityDecoder> for UserEvents {
         }
         let mut in_session = false;
         if self.sessions {
-            let verdict = at.outside_windows();
-            in_session = verdict == Verdict::Counted;
-            verdicts.give(USER_SESSIONS, verdict);
+            match at.outside_windows() {
+                Verdict::Counted => {
+                    in_session = true;
+                    verdicts.give_open(USER_SESSIONS);
+                }
+                verdict => verdicts.give(USER_SESSIONS, verdict),
+            }
         }
         if windows == 0 && !in_session {
             return;
@@ -117,6 +124,12 @@ impl Front<ActivityDecoder> for UserEvents {
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
         self.router.drain(edge, send);
+    }
+
+    fn note_open(&mut self, ledger: &Ledger) {
+        if let Some(spec) = &self.windows {
+            self.first.take(|window, counted| ledger.open_until(ACTIVE_USERS, spec.end(window), counted));
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::{SessionBlock, Sessions};
 use tidegate::tick::micros;
 use tidegate::topic_lines::TopicLines;
-use tidegate::window::ClosedWindow;
+use tidegate::window::{ClosedWindow, FirstWindows};
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 
@@ -58,6 +58,7 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         on.page_views.then(|| WindowFront::new(config.page_view_windows, PageViews, PAGE_VIEW_COUNTS, peers)),
         (exact || on.sessions).then(|| UserEvents {
             windows: exact.then_some(config.active_user_windows),
+            first: FirstWindows::default(),
             sessions: on.sessions,
             router: KeyedRouter::new(peers),
         }),
@@ -107,8 +108,7 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
             "Sessions",
             gap_us,
             config.update_sessions,
-            at.ledger.clone(),
-            USER_SESSIONS,
+            Some((at.ledger.clone(), USER_SESSIONS)),
             at.state(),
             UserEvent::session,
         );

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tidegate::checkpoint::{Found, Manifest, survey};
+use tidegate::telemetry::Conservation;
 use tidegate::time;
 use tidegate_dataflows::run::{Access, open_store};
 
@@ -117,6 +118,8 @@ fn describe(manifest: &Manifest) -> Value {
     });
     let outputs =
         manifest.tallies.iter().map(|tally| json!({"rows": tally.rows, "digest": tally.digest.hex()}));
+    let ledger = Conservation::of(manifest, &[]);
+    let in_state = ledger.outputs.iter().map(|output| output.in_state);
     let staged = manifest.staged.iter().map(|(sink, staged)| json!({"sink": sink, "bytes": staged.0.len()}));
     json!({
         "pipeline": manifest.pipeline,
@@ -127,6 +130,7 @@ fn describe(manifest: &Manifest) -> Value {
         "watermark": time(manifest.watermark_us),
         "finished": manifest.finished,
         "counts": manifest.counts,
+        "in_state": in_state.collect::<Vec<_>>(),
         "partitions": partitions.collect::<Vec<_>>(),
         "outputs": outputs.collect::<Vec<_>>(),
         "staged": staged.collect::<Vec<_>>(),

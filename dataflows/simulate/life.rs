@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate::checkpoint::{CheckpointError, Inline, Store, newest};
+use tidegate::checkpoint::{CheckpointError, Inline, Manifest, Store, newest};
 use tidegate::delivery::{Deliver, Shared, SharedSink};
 use tidegate::ingest::{Counts, IdlePolicy, Interleave};
 use tidegate::runtime::{Clock, Cluster, Driver, ManualClock, Outcome, Pace, Run};
@@ -141,11 +141,16 @@ impl World {
         }
     }
 
-    /// The counts and digests of the last decided epoch, for comparing.
-    pub(super) fn figures(&self) -> Result<(Counts, Vec<(u64, String)>), String> {
+    /// The manifest of the last decided epoch.
+    pub(super) fn decided(&self) -> Result<Manifest, String> {
         let ground = self.ground(&Arc::default());
         let decided = newest(&*ground.store, Some(&*ground.mirror)).map_err(|error| error.to_string())?;
-        let decided = decided.ok_or("nothing is decided")?;
+        decided.ok_or_else(|| "nothing is decided".to_owned())
+    }
+
+    /// Its counts and digests, for comparing.
+    pub(super) fn figures(&self) -> Result<(Counts, Vec<(u64, String)>), String> {
+        let decided = self.decided()?;
         let tallies = decided.tallies.iter().map(|tally| (tally.rows, tally.digest.hex())).collect();
         Ok((decided.counts, tallies))
     }

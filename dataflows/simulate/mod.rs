@@ -15,6 +15,7 @@
 
 mod baton;
 mod disk;
+mod ledger;
 mod life;
 mod log;
 mod sinks;
@@ -28,9 +29,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::delivery::Tallies;
-use tidegate::ingest::{Counts, Interleave};
+use tidegate::ingest::{Counts, Interleave, OpenCounts};
 use tidegate::runtime::{Cluster, Pace, Run, SystemClock};
 
+use self::ledger::contradiction;
 use self::life::{End, How, World, difference};
 use self::log::Log;
 use self::sinks::Content;
@@ -69,6 +71,8 @@ pub enum Plant {
     LostIdleDecision,
     /// The ledger is not restored.
     LostCounts,
+    /// What of it is open is not.
+    LostOpen,
     /// A partition goes on a record too late.
     SkippedRecord,
     /// What a process had shown of an epoch that it did not decide stays when another takes over.
@@ -77,7 +81,7 @@ pub enum Plant {
 
 impl Plant {
     /// Everything that can be planted.
-    pub const ALL: [Plant; 9] = [
+    pub const ALL: [Plant; 10] = [
         Plant::CommitBeforeManifest,
         Plant::FileNotForced,
         Plant::NameNotForced,
@@ -85,6 +89,7 @@ impl Plant {
         Plant::LostWatermark,
         Plant::LostIdleDecision,
         Plant::LostCounts,
+        Plant::LostOpen,
         Plant::SkippedRecord,
         Plant::ShownStays,
     ];
@@ -95,6 +100,7 @@ impl Plant {
             Plant::LostWatermark => cuts.iter_mut().take(1).for_each(|cut| cut.watermark_us = i64::MIN),
             Plant::LostIdleDecision => cuts.iter_mut().for_each(|cut| cut.floor_us = i64::MIN),
             Plant::LostCounts => start.counts = Counts::default(),
+            Plant::LostOpen => start.open = OpenCounts::default(),
             Plant::SkippedRecord => cuts.iter_mut().take(1).for_each(|cut| {
                 cut.seen += 1;
                 cut.last_offset = cut.last_offset.map(|last| last + 1);
@@ -136,6 +142,8 @@ impl std::error::Error for Divergence {}
 pub struct Told {
     /// How often the process was killed.
     pub deaths: u64,
+    /// How often it was stopped while results were open.
+    pub open: u64,
     /// How many steps all lives did.
     pub steps: u64,
     /// A hash over all steps, in order.
@@ -146,6 +154,7 @@ impl Told {
     /// Adds what another simulation was like.
     pub fn add(&mut self, other: &Told) {
         self.deaths += other.deaths;
+        self.open += other.open;
         self.steps += other.steps;
         self.trace ^= other.trace;
     }
@@ -221,6 +230,15 @@ impl Simulator {
                 End::Finished => {
                     lives.push(life);
                     break;
+                }
+                // In final mode rows show just what is final.
+                End::Stopped if Arc::ptr_eq(pipeline, &self.pipelines[0]) => {
+                    let decided = world.decided().map_err(|what| diverged(what, &lives))?;
+                    if let Some(what) = contradiction(&decided, &pipeline.outputs(), &world.visible()) {
+                        lives.push(life);
+                        return Err(diverged(what, &lives));
+                    }
+                    told.open += u64::from(!decided.open.is_empty());
                 }
                 // Refused at a place where it does not try again: it is started again.
                 End::Failed(what) if how.refused_every == 0 => {

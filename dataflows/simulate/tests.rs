@@ -29,6 +29,7 @@ fn killed_anywhere_it_leaves_what_an_undisturbed_run_leaves() {
     }
     println!("{done} simulations, {} deaths, {} steps, {:?}", told.deaths, told.steps, began.elapsed());
     assert!(told.deaths > done / 2, "{told:?}: too few died");
+    assert!(told.open > 0, "{told:?}: none was stopped while results were open");
 }
 
 /// The first life dies before each of its steps in turn, the next ones as they are drawn: nothing lies between the steps that a seed

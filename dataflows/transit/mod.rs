@@ -77,15 +77,14 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
             |closed| closed.firing,
             tables::route_activity,
         );
-    // The runs of vehicles. No marker ends one, so nothing is ever refiled.
+    // The runs of vehicles, which are no output that judges.
     let sessions = by_vehicle
         .to_owners()
         .sessions(
             "VehicleSessions",
             micros(config.session_gap),
             config.update_sessions,
-            at.ledger.clone(),
-            ROUTE_ACTIVITY,
+            None,
             at.state(),
             |event| Some(*event),
         )

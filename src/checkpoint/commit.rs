@@ -22,7 +22,7 @@ use super::recover::still_ours;
 use super::tidy::{Janitor, Written};
 use super::{CheckpointError, Manifest, PartitionCut, StateFile, Store};
 use crate::delivery::{Deliver, EarlyRows, OutputTally};
-use crate::ingest::{Counts, IdleDecision};
+use crate::ingest::{Counts, IdleDecision, OpenRecords};
 use crate::runtime::Clock;
 use crate::sink::retry::{Backoff, pause};
 use crate::sink::{SinkError, Staged};
@@ -55,6 +55,8 @@ pub struct Decision {
     pub partitions: Vec<PartitionCut>,
     /// See [`Manifest::counts`].
     pub counts: Counts,
+    /// See [`Manifest::open`].
+    pub open: Vec<OpenRecords>,
     /// See [`Manifest::tallies`].
     pub tallies: Vec<OutputTally>,
     /// What operators saved.
@@ -198,6 +200,7 @@ impl Pen {
                 None => decision.partitions,
             },
             counts: decision.counts,
+            open: decision.open,
             tallies: known.map_or(decision.tallies, |manifest| manifest.tallies),
             staged,
             state: self.write_state(epoch, decision.watermark_us, decision.blocks)?,

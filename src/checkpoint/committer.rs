@@ -287,6 +287,7 @@ mod tests {
             epoch,
             watermark_us: 0,
             wall_us: None,
+            open: Vec::new(),
             partitions: Vec::new(),
             counts: Counts::default(),
             tallies: Vec::new(),

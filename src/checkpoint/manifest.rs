@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{Damage, open, pack};
 use crate::delivery::OutputTally;
-use crate::ingest::{Counts, IdleDecision};
+use crate::ingest::{Counts, IdleDecision, OpenRecords};
 use crate::record::Partition;
 use crate::sink::Staged;
 use crate::source::InputMark;
@@ -101,6 +101,9 @@ pub struct Manifest {
     /// [live](crate::source::Source::is_live): there they repeat Kafka's timestamps.
     #[serde(skip)]
     pub wall_us: Option<i64>,
+    /// Which of the counted records are in no final result yet.
+    #[serde(skip)]
+    pub open: Vec<OpenRecords>,
 }
 
 impl Manifest {
@@ -122,7 +125,7 @@ impl Manifest {
     /// As [`pack`](super::pack()).
     pub fn pack(&self) -> Result<Vec<u8>, Damage> {
         // What version 2 wrote, and what came since.
-        pack(&(self, self.wall_us, read_to(&self.partitions)))
+        pack(&(self, self.wall_us, read_to(&self.partitions), &self.open))
     }
 
     /// A manifest from its file.
@@ -135,11 +138,10 @@ impl Manifest {
             1 => bincode::deserialize(body).map(v1::Manifest::now),
             2 => bincode::deserialize(body),
             3 | 4 => bincode::deserialize(body).map(|(manifest, wall_us)| Manifest { wall_us, ..manifest }),
-            _ => bincode::deserialize(body).map(|(manifest, wall_us, read_to)| {
-                let mut manifest = Manifest { wall_us, ..manifest };
-                set_read_to(&mut manifest.partitions, read_to);
-                manifest
-            }),
+            5 => bincode::deserialize(body)
+                .map(|(manifest, wall_us, read_to)| whole(manifest, wall_us, read_to, Vec::new())),
+            _ => bincode::deserialize(body)
+                .map(|(manifest, wall_us, read_to, open)| whole(manifest, wall_us, read_to, open)),
         };
         read.map_err(|error| Damage::Damaged(error.to_string()))
     }
@@ -154,6 +156,17 @@ impl Manifest {
         let (number, ending) = name.strip_prefix("manifest-")?.split_once('.')?;
         matches!(ending, "tg" | "copy").then(|| number.parse().ok())?
     }
+}
+
+/// A manifest with what it leaves out by itself.
+fn whole(
+    mut manifest: Manifest,
+    wall_us: Option<i64>,
+    read_to: Vec<Option<i64>>,
+    open: Vec<OpenRecords>,
+) -> Manifest {
+    set_read_to(&mut manifest.partitions, read_to);
+    Manifest { wall_us, open, ..manifest }
 }
 
 fn read_to(cuts: &[PartitionCut]) -> Vec<Option<i64>> {
@@ -254,6 +267,7 @@ mod v1 {
                 idle: Vec::new(),
                 idle_from: 0,
                 wall_us: None,
+                open: Vec::new(),
             }
         }
     }
@@ -307,12 +321,18 @@ mod tests {
         assert_eq!(third.partitions[0].next_offset(), Some(10));
         let mut now = now;
         now.partitions[0].read_to = Some(12);
-        let fifth = Manifest::unpack(&now.pack().unwrap()).unwrap();
+        now.open = vec![OpenRecords { output: 1, until_us: 20, records: 3 }];
+        let body = (&now, now.wall_us, read_to(&now.partitions));
+        let fifth = Manifest::unpack(&pack_as(5, &body).unwrap()).unwrap();
         assert_eq!((fifth.epoch, &fifth.partitions, fifth.wall_us), (4, &now.partitions, Some(17)));
         assert_eq!(
             fifth.partitions[0].next_offset(),
             Some(12),
             "marks of transactions stand behind the last record"
         );
+        // Version 5 did not know what is open.
+        let sixth = Manifest::unpack(&now.pack().unwrap()).unwrap();
+        assert_eq!((&sixth.partitions, sixth.wall_us, &sixth.open), (&now.partitions, Some(17), &now.open));
+        assert_eq!(fifth.open, []);
     }
 }

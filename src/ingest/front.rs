@@ -96,6 +96,13 @@ impl<'a> Verdicts<'a> {
         }
     }
 
+    /// Files the record as counted for the output with index `output`, and open until it is [settled](Ledger::settle).
+    #[inline(always)]
+    pub fn give_open(&mut self, output: usize) {
+        self.ledger.file(output, Verdict::Counted);
+        self.ledger.open(output);
+    }
+
     /// The outputs that the record is late for, as a set of bits.
     pub(super) fn late(&self) -> u32 {
         self.late
@@ -145,6 +152,12 @@ pub trait Front<D: Decode>: 'static {
     /// Hands over what must leave at `edge`, and may hand over more.
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item));
 
+    /// Notes until when the records are open that it has counted since it was called last ([`Ledger::open_until`]); called
+    /// after [`Front::drain`]. By default it does nothing.
+    fn note_open(&mut self, ledger: &Ledger) {
+        let _ = ledger;
+    }
+
     /// What it must remember of the partition with this rank beyond what [`Edge::Flush`] makes it hand over; by default
     /// nothing.
     fn save(&self, rank: u32) -> Vec<u8> {
@@ -179,6 +192,11 @@ impl<D: Decode, F: Front<D>> Front<D> for Option<F> {
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
         if let Some(front) = self {
             front.drain(edge, send);
+        }
+    }
+    fn note_open(&mut self, ledger: &Ledger) {
+        if let Some(front) = self {
+            front.note_open(ledger);
         }
     }
     fn save(&self, rank: u32) -> Vec<u8> {
@@ -227,8 +245,14 @@ pub trait FrontSet<D: Decode>: 'static {
     fn observe(&mut self, at: &Position<'_>, event: &D::Event<'_>, verdicts: &mut Verdicts<'_>);
     /// Tells each of a record that states a watermark.
     fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>);
-    /// Drains each into its port.
-    fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge);
+    /// Drains each into its port, and has it note in `ledger` what is open.
+    fn drain(
+        &mut self,
+        ports: &mut Self::Ports,
+        capabilities: &[Capability<Tick>],
+        edge: Edge,
+        ledger: &Ledger,
+    );
     /// What each must remember of a partition: see [`Front::save`].
     fn save_partition(&self, rank: u32) -> Vec<u8>;
     /// Gives each back what was saved.
@@ -261,8 +285,11 @@ macro_rules! front_set {
             fn stated(&mut self, rank: u32, partition: &Partition, record: &Record<'_>) {
                 $(self.$index.stated(rank, partition, record);)+
             }
-            fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge) {
-                $(ports.$index.send(capabilities, |send| self.$index.drain(edge, send));)+
+            fn drain(&mut self, ports: &mut Self::Ports, capabilities: &[Capability<Tick>], edge: Edge, ledger: &Ledger) {
+                $(
+                    ports.$index.send(capabilities, |send| self.$index.drain(edge, send));
+                    self.$index.note_open(ledger);
+                )+
             }
             fn save_partition(&self, rank: u32) -> Vec<u8> {
                 let parts = vec![$(self.$index.save(rank)),+];

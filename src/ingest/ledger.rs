@@ -2,8 +2,12 @@
 //!
 //! `read = duplicate_offsets + Σ rejected + accepted`, and for each output that records meet
 //! `accepted = counted + filtered + late + idle`. Each worker keeps its own; they are added at the end.
+//!
+//! A record is counted when it is judged, while the result that it is in may be open for long. Where that is watched, the ledger also
+//! knows until when: [`OpenRecords`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +38,42 @@ pub struct OutputCounts {
     pub late: u64,
     /// Records too late by an idle floor only.
     pub idle: u64,
+}
+
+/// Counted records of an output that are in no final result before event time reaches `until_us`; or for ever, until they are
+/// settled: `i64::MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRecords {
+    /// The output's index.
+    pub output: u32,
+    /// Until when.
+    pub until_us: i64,
+    /// How many more of them there are; fewer, where those are settled that another worker counted.
+    pub records: i64,
+}
+
+/// What is open at the end of an epoch: of several workers, and of the epochs before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenCounts(BTreeMap<(u32, i64), i64>);
+
+impl OpenCounts {
+    /// Adds what has changed.
+    pub fn add(&mut self, changed: impl IntoIterator<Item = OpenRecords>) {
+        for OpenRecords { output, until_us, records } in changed {
+            *self.0.entry((output, until_us)).or_default() += records;
+        }
+    }
+
+    /// Lets go of what is final once event time has reached `watermark_us`.
+    pub fn pass(&mut self, watermark_us: i64) {
+        self.0.retain(|(_, until_us), records| *until_us > watermark_us && *records != 0);
+    }
+
+    /// All that is open.
+    pub fn list(&self) -> Vec<OpenRecords> {
+        let all = self.0.iter();
+        all.map(|(&(output, until_us), &records)| OpenRecords { output, until_us, records }).collect()
+    }
 }
 
 /// All counts of a pipeline.
@@ -78,6 +118,10 @@ struct Cells {
     accepted: Cell<u64>,
     /// In place, so that a record finds them without a further look.
     outputs: [[Cell<u64>; 4]; MOST_OUTPUTS],
+    /// Counted records by output that are to be settled, without those that were.
+    unsettled: [Cell<i64>; MOST_OUTPUTS],
+    /// What else is open since it was taken, by output and until when; `None` where nobody asks.
+    open: Option<RefCell<BTreeMap<(u32, i64), i64>>>,
     len: usize,
 }
 
@@ -99,8 +143,20 @@ impl Ledger {
     /// # Panics
     /// When there are more than 32.
     pub fn new(outputs: usize) -> Self {
+        Self::of(outputs, None)
+    }
+
+    /// The same, where somebody asks for what is open ([`Ledger::take_open`]) at the end of every epoch.
+    ///
+    /// # Panics
+    /// Likewise.
+    pub fn with_open(outputs: usize) -> Self {
+        Self::of(outputs, Some(RefCell::default()))
+    }
+
+    fn of(outputs: usize, open: Option<RefCell<BTreeMap<(u32, i64), i64>>>) -> Self {
         assert!(outputs <= MOST_OUTPUTS, "records meet at most {MOST_OUTPUTS} outputs");
-        Ledger(Rc::new(Cells { len: outputs, ..Cells::default() }))
+        Ledger(Rc::new(Cells { len: outputs, open, ..Cells::default() }))
     }
 
     /// Notes records read, and how many of them were accepted.
@@ -124,6 +180,39 @@ impl Ledger {
     pub fn file(&self, output: usize, verdict: Verdict) {
         debug_assert!(output < self.0.len, "there are {} outputs", self.0.len);
         add(&self.0.outputs[output % MOST_OUTPUTS][verdict as usize], 1);
+    }
+
+    /// Notes that `n` counted records of `output` are in no final result before event time reaches `until_us`.
+    pub fn open_until(&self, output: usize, until_us: i64, n: u64) {
+        if let Some(open) = &self.0.open {
+            *open.borrow_mut().entry((output as u32, until_us)).or_default() += n as i64;
+        }
+    }
+
+    /// Notes that a counted record of `output` is in no final result until it is [settled](Ledger::settle).
+    #[inline(always)]
+    pub fn open(&self, output: usize) {
+        let cell = &self.0.unsettled[output % MOST_OUTPUTS];
+        cell.set(cell.get() + 1);
+    }
+
+    /// Notes that `n` [open](Ledger::open) records of `output` are in a final result now, or in none; it need not be the worker that
+    /// counted them.
+    pub fn settle(&self, output: usize, n: u64) {
+        let cell = &self.0.unsettled[output % MOST_OUTPUTS];
+        cell.set(cell.get() - n as i64);
+    }
+
+    /// What has been opened and settled since this was called last. With several workers only the sum means something.
+    pub fn take_open(&self) -> Vec<OpenRecords> {
+        let Some(open) = &self.0.open else { return Vec::new() };
+        let until = std::mem::take(&mut *open.borrow_mut());
+        let until =
+            until.into_iter().map(|((output, until_us), records)| OpenRecords { output, until_us, records });
+        let unsettled = (0..).zip(&self.0.unsettled[..self.0.len]);
+        let unsettled =
+            unsettled.map(|(output, cell)| OpenRecords { output, until_us: i64::MAX, records: cell.take() });
+        until.chain(unsettled).filter(|open| open.records != 0).collect()
     }
 
     /// Moves `n` records of `output` from counted to filtered: an operator behind the exchange found that
@@ -154,5 +243,43 @@ impl Ledger {
                 })
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_is_added_over_workers_and_passes_with_event_time() {
+        let (one, other) = (Ledger::with_open(2), Ledger::with_open(2));
+        one.open_until(0, 60, 3);
+        one.open_until(0, 60, 1);
+        one.open_until(0, 120, 2);
+        other.open_until(0, 120, 5);
+        // The first counts two records of a session; the second, which owns its key, settles one of them.
+        one.open(1);
+        one.open(1);
+        other.settle(1, 1);
+        let mut open = OpenCounts::default();
+        open.add(one.take_open());
+        open.add(other.take_open());
+        let at = |output, until_us, records| OpenRecords { output, until_us, records };
+        assert_eq!(open.list(), [at(0, 60, 4), at(0, 120, 7), at(1, i64::MAX, 1)]);
+        open.pass(60);
+        assert_eq!(open.list(), [at(0, 120, 7), at(1, i64::MAX, 1)]);
+        assert_eq!((one.take_open(), other.take_open()), (vec![], vec![]), "it is told once");
+        other.settle(1, 1);
+        open.add(other.take_open());
+        open.pass(i64::MAX - 1);
+        assert_eq!(open.list(), []);
+    }
+
+    #[test]
+    fn where_nobody_asks_nothing_is_kept() {
+        let ledger = Ledger::new(1);
+        ledger.open_until(0, 60, 3);
+        ledger.open(0);
+        assert_eq!(ledger.take_open(), []);
     }
 }

@@ -30,7 +30,7 @@ pub use dedup::Dedup;
 pub use front::{Edge, Front, FrontSet, Place, Port, Position, Verdicts};
 pub use idle::{BadDecision, IdleDecision, IdlePolicy, idle_topic, read_decisions};
 pub use lake_front::{LakeBlock, LakeFront, LakeRow, MOST_EXTRAS, REST};
-pub use ledger::{Counts, Ledger, OutputCounts, Verdict};
+pub use ledger::{Counts, Ledger, OpenCounts, OpenRecords, OutputCounts, Verdict};
 pub use operator::{Ingested, Interleave, Settings, ingest, ingest_validated};
 pub use partition::PartitionWatermark;
 pub use quality::{Breach, QualityCounts, QualityFront};

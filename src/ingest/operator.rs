@@ -212,13 +212,13 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                 }
             };
             side_port.send(&capabilities, |send| worker.side.drain(edge, send));
-            worker.fronts.drain(&mut ports, &capabilities, edge);
+            worker.fronts.drain(&mut ports, &capabilities, edge, &worker.ledger);
             match edge {
                 Edge::Advance(mut time_us) => {
                     let ends = worker.is_to_end();
                     if ends {
                         side_port.send(&capabilities, |send| worker.side.drain(Edge::Flush, send));
-                        worker.fronts.drain(&mut ports, &capabilities, Edge::Flush);
+                        worker.fronts.drain(&mut ports, &capabilities, Edge::Flush, &worker.ledger);
                         time_us = worker.epoch_end_us(time_us);
                         worker.note_cuts();
                         worker.epoch += 1;
@@ -226,7 +226,7 @@ pub fn ingest_validated<'scope, D: Decode, V: Validate<D>, F: FrontSet<D>>(
                             worker.run.fail(error.into());
                         }
                     } else if worker.is_early_due() {
-                        worker.fronts.drain(&mut ports, &capabilities, Edge::Trigger);
+                        worker.fronts.drain(&mut ports, &capabilities, Edge::Trigger, &worker.ledger);
                     }
                     for capability in &mut capabilities {
                         let now = *capability.time();

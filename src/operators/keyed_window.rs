@@ -16,7 +16,7 @@ use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::scheduling::Activator;
 
 use crate::aggregate::{Aggregate, Retract};
-use crate::ingest::{Decode, Edge, Front, Position, Verdict, Verdicts};
+use crate::ingest::{Decode, Edge, Front, Ledger, Position, Verdict, Verdicts};
 use crate::keys::{KeyColumn, key_hash, key_owner};
 use crate::runtime::Trigger;
 use crate::state::{Saver, StateHub};
@@ -48,13 +48,32 @@ where
     output: usize,
     peers: usize,
     store: PaneStore<M::Aggregate>,
+    /// Counted records by the number of their table.
+    counted: Vec<u64>,
+    /// The ends of the first windows of records that have left, and how many records those are.
+    left: Vec<(i64, u64)>,
     decoder: PhantomData<fn(D)>,
 }
 
 impl<D: Decode, M: Measure<D>> WindowFront<D, M> {
     /// Windows of `spec` over what `measure` takes; verdicts are filed under `output`.
     pub fn new(spec: WindowSpec, measure: M, output: usize, peers: usize) -> Self {
-        WindowFront { measure, output, peers, store: PaneStore::new(spec), decoder: PhantomData }
+        let (store, counted, left) = (PaneStore::new(spec), Vec::new(), Vec::new());
+        WindowFront { measure, output, peers, store, counted, left, decoder: PhantomData }
+    }
+
+    #[inline(always)]
+    fn count(&mut self, slot: u32) {
+        match self.counted.get_mut(slot as usize) {
+            Some(counted) => *counted += 1,
+            None => self.count_in_new(slot),
+        }
+    }
+
+    #[cold]
+    fn count_in_new(&mut self, slot: u32) {
+        self.counted.resize(slot as usize + 1, 0);
+        self.counted[slot as usize] += 1;
     }
 }
 
@@ -77,17 +96,20 @@ where
             return;
         };
         self.store.update(slot, || key_hash(key), key, |partial| partial.add(input));
+        self.count(slot);
         verdicts.give(self.output, Verdict::Counted);
     }
 
     fn drain(&mut self, edge: Edge, send: &mut dyn FnMut(Self::Item)) {
-        while let Some(at) = self.store.first() {
+        while let Some((at, slot)) = self.store.first_slot() {
             if let Edge::Advance(time_us) = edge
                 && self.store.spec().end(at.class) > time_us
             {
                 break;
             }
-            let Some((at, table)) = self.store.pop_first() else { break };
+            let Some(table) = self.store.take(at) else { break };
+            let counted = self.counted.get_mut(slot as usize).map_or(0, std::mem::take);
+            self.left.push((self.store.spec().end(at.class), counted));
             let room = (table.len() / self.peers).min(BLOCK_KEYS);
             let bytes = self.store.keys.byte_len_of(room);
             let empty = |target| PaneBlock {
@@ -110,6 +132,10 @@ where
             });
             blocks.into_iter().filter(|block| !block.partials.is_empty()).for_each(&mut *send);
         }
+    }
+
+    fn note_open(&mut self, ledger: &Ledger) {
+        self.left.drain(..).for_each(|(end_us, counted)| ledger.open_until(self.output, end_us, counted));
     }
 }
 

@@ -15,7 +15,7 @@ use timely::worker::Worker;
 
 use super::epochs::Standing;
 use crate::checkpoint::{PartitionCut, whole_cuts};
-use crate::ingest::{Counts, IdleDecision};
+use crate::ingest::{Counts, IdleDecision, OpenRecords};
 use crate::state::StateBlock;
 use crate::telemetry::Snapshot;
 
@@ -45,6 +45,8 @@ pub(super) struct Report {
     #[serde(with = "whole_cuts")]
     pub(super) cuts: Vec<PartitionCut>,
     pub(super) counts: Counts,
+    /// What of it is open, since the last report.
+    pub(super) open: Vec<OpenRecords>,
     pub(super) blocks: Vec<StateBlock>,
     /// Open windows by operator.
     pub(super) windows: Vec<(String, u64)>,
@@ -157,6 +159,7 @@ mod tests {
             epoch: 2,
             cuts: vec![cut],
             counts: Counts::default(),
+            open: Vec::new(),
             blocks: Vec::new(),
             windows: Vec::new(),
             batches: Vec::new(),

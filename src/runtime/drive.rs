@@ -21,7 +21,7 @@ use super::epochs::Standing;
 use super::{Epochs, Run};
 use crate::checkpoint::{Committer, Decision, PartitionCut};
 use crate::delivery::Tallies;
-use crate::ingest::{Counts, IdleDecision, Ledger};
+use crate::ingest::{Counts, IdleDecision, Ledger, OpenCounts};
 
 /// How many intervals an epoch lasts at most while the one before is not decided.
 const LONGEST: i64 = 5;
@@ -45,6 +45,8 @@ pub struct Lead {
     pub tallies: Arc<Tallies>,
     /// The ledger of earlier runs.
     pub counts: Counts,
+    /// What of it is open.
+    pub open: OpenCounts,
 }
 
 /// Steps `worker` until the run is over. `lead` is given to worker 0 and to no other.
@@ -205,6 +207,7 @@ impl Reporter {
             epoch: self.next,
             cuts: epochs.cuts(),
             counts: ledger.counts(),
+            open: ledger.take_open(),
             blocks: epochs.hub().take(self.next),
             windows: epochs.hub().open_windows(),
             batches: epochs.batches(),
@@ -382,6 +385,7 @@ impl Head {
         let mut idle = Vec::new();
         for report in self.reports.iter_mut().filter_map(Option::take) {
             counts.merge(&report.counts);
+            self.lead.open.add(report.open);
             partitions.extend(report.cuts);
             blocks.extend(report.blocks);
             windows.extend(report.windows);
@@ -396,12 +400,15 @@ impl Head {
             idle.extend(partitions.iter_mut().filter_map(|cut| stopped_idle(cut, watermark_us)));
         }
         idle.sort();
+        // At the end of the input everything is final.
+        self.lead.open.pass(if finished { i64::MAX } else { watermark_us });
         let decision = Decision {
             epoch: epochs.plan().epoch(self.epoch),
             watermark_us,
             wall_us: self.wall_us,
             partitions,
             counts,
+            open: self.lead.open.list(),
             tallies: self.lead.tallies.read(),
             blocks,
             finished,

@@ -197,7 +197,7 @@ impl Board {
     /// States that an epoch is decided and visible. `state_bytes` is the size of its state files.
     pub fn epoch_decided(&self, manifest: &Manifest, took: Duration, bytes: u64, now_us: i64) {
         let names = self.identity.read().map(|identity| identity.outputs.clone()).unwrap_or_default();
-        let ledger = Conservation::of(manifest.epoch, &manifest.counts, &names, |_| 0);
+        let ledger = Conservation::of(manifest, &names);
         self.epochs.decided(now_us, took, bytes, ledger);
     }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Manifest;
 use crate::decode::Reason;
-use crate::ingest::Counts;
+use crate::ingest::OutputCounts;
 
 /// Where the records of a run went, from its first start to its newest decided epoch.
 ///
@@ -34,7 +35,7 @@ pub struct Conservation {
 pub struct OutputConservation {
     /// The output.
     pub output: String,
-    /// Records in results; a record is counted when it is judged, also while its window is open.
+    /// Records in final results: in sliding windows, in that of the first window that they count in.
     pub counted: u64,
     /// Records of another kind.
     pub filtered: u64,
@@ -42,20 +43,23 @@ pub struct OutputConservation {
     pub late: u64,
     /// Records too late by an idle floor only.
     pub idle: u64,
-    /// Records that wait for their judgement.
+    /// Records whose result is open: their window, or their session.
     pub in_state: u64,
     /// Accepted records that the ledger cannot account for; 0.
     pub unaccounted: i64,
 }
 
 impl Conservation {
-    /// The ledger of `counts` at the end of `epoch`; `names` are the pipeline's outputs. `in_state` gives for an output's
-    /// index how many of its counted records are not judged for good.
-    pub fn of(epoch: u64, counts: &Counts, names: &[String], in_state: impl Fn(usize) -> u64) -> Self {
+    /// The ledger at the end of the epoch that `manifest` decides; `names` are the pipeline's outputs.
+    pub fn of(manifest: &Manifest, names: &[String]) -> Self {
+        let counts = &manifest.counts;
         let rejected: u64 = counts.rejected.iter().sum();
         let missing = |whole: u64, parts: u64| whole.wrapping_sub(parts) as i64;
-        let output = |(index, judged): (usize, &crate::ingest::OutputCounts)| {
-            let open = in_state(index).min(judged.counted);
+        let output = |(index, judged): (usize, &OutputCounts)| {
+            // What an earlier version counted is settled here without having been opened.
+            let of_output = manifest.open.iter().filter(|open| open.output as usize == index);
+            let open: i64 = of_output.map(|open| open.records).sum();
+            let open = u64::try_from(open).unwrap_or(0).min(judged.counted);
             let filed = judged.counted.wrapping_add(judged.filtered + judged.late + judged.idle);
             OutputConservation {
                 output: names.get(index).cloned().unwrap_or_else(|| format!("output {index}")),
@@ -68,7 +72,7 @@ impl Conservation {
             }
         };
         Conservation {
-            epoch,
+            epoch: manifest.epoch,
             read: counts.read,
             duplicate_offsets: counts.duplicate_offsets,
             rejected: Reason::ALL
@@ -92,32 +96,40 @@ impl Conservation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::OutputCounts;
+    use crate::ingest::{Counts, OpenRecords};
 
-    fn counts() -> Counts {
+    fn manifest() -> Manifest {
         let mut rejected = [0; Reason::ALL.len()];
         rejected[Reason::Schema as usize] = 2;
         let output = OutputCounts { counted: 5, filtered: 1, late: 1, idle: 0 };
-        Counts { read: 10, duplicate_offsets: 1, rejected, accepted: 7, outputs: vec![output] }
+        let counts = Counts { read: 10, duplicate_offsets: 1, rejected, accepted: 7, outputs: vec![output] };
+        Manifest { epoch: 3, counts, ..Manifest::default() }
+    }
+
+    fn open(output: u32, records: i64) -> OpenRecords {
+        OpenRecords { output, until_us: 60, records }
     }
 
     #[test]
     fn what_is_in_open_results_is_not_counted_yet() {
-        let ledger = Conservation::of(3, &counts(), &["views".to_owned()], |_| 2);
+        let manifest = Manifest { open: vec![open(0, 3), open(1, 9), open(0, -1)], ..manifest() };
+        let ledger = Conservation::of(&manifest, &["views".to_owned()]);
         assert!(ledger.is_balanced());
-        assert_eq!((ledger.outputs[0].counted, ledger.outputs[0].in_state), (3, 2));
+        assert_eq!((ledger.epoch, ledger.outputs[0].counted, ledger.outputs[0].in_state), (3, 3, 2));
         assert_eq!(ledger.rejected, BTreeMap::from([("schema".to_owned(), 2)]));
+        let older = Conservation::of(&Manifest { open: vec![open(0, -4)], ..manifest }, &[]);
+        assert_eq!((older.outputs[0].counted, older.outputs[0].in_state), (5, 0));
     }
 
     #[test]
     fn a_record_that_is_lost_or_doubled_is_seen() {
-        let mut lost = counts();
-        lost.outputs[0].counted -= 1;
-        let ledger = Conservation::of(3, &lost, &[], |_| 0);
+        let mut lost = manifest();
+        lost.counts.outputs[0].counted -= 1;
+        let ledger = Conservation::of(&lost, &[]);
         assert_eq!((ledger.is_balanced(), ledger.outputs[0].unaccounted), (false, 1));
-        let mut doubled = counts();
-        doubled.accepted += 1;
-        let ledger = Conservation::of(3, &doubled, &[], |_| 0);
+        let mut doubled = manifest();
+        doubled.counts.accepted += 1;
+        let ledger = Conservation::of(&doubled, &[]);
         assert_eq!((ledger.unaccounted, ledger.outputs[0].unaccounted), (-1, 1));
     }
 }

@@ -4,6 +4,7 @@ mod changes;
 mod closer;
 mod cold;
 mod firing;
+mod first_windows;
 mod panes;
 mod spec;
 #[cfg(test)]
@@ -11,5 +12,6 @@ pub(crate) mod tests;
 
 pub use closer::{ClosedWindow, PaneBlock, WindowCloser};
 pub use firing::Firing;
+pub use first_windows::FirstWindows;
 pub use panes::{PaneStore, Slots};
 pub use spec::{BadWindow, Eligible, MOST_OVERLAP, WindowSpec};

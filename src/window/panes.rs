@@ -300,6 +300,11 @@ impl<A: Aggregate> PaneStore<A> {
         self.index.first_key_value().map(|(at, _)| *at)
     }
 
+    /// The lowest open (class, pane), and its table's number.
+    pub fn first_slot(&self) -> Option<(Eligible, u32)> {
+        self.index.first_key_value().map(|(at, slot)| (*at, *slot))
+    }
+
     /// The table of an open (class, pane).
     pub fn table(&self, at: Eligible) -> Option<&Slots<A>> {
         self.index.get(&at).map(|slot| &self.tables[*slot as usize])

@@ -191,6 +191,7 @@ mod tests {
             idle: Vec::new(),
             idle_from: 0,
             wall_us: None,
+            open: Vec::new(),
         }
     }
 

@@ -128,8 +128,9 @@ fn last_of_step(instant_us: i64) -> i64 {
 pub trait Sessions<'scope, P> {
     /// Cuts each key's events into sessions, with `gap_us` of silence as the limit.
     ///
-    /// `event` says what an event means, `None` where it is not for sessions (late ones are not). End
-    /// markers that find no open session are refiled as filtered in `ledger` under `output`.
+    /// `event` says what an event means, `None` where it is not for sessions (late ones are not). Where the sessions are an output
+    /// that records meet, `judged` is the ledger and the output's index: events of sessions that are over are settled there, and end
+    /// markers that find no open session are refiled as filtered.
     ///
     /// # Shape
     /// | port | record | timestamp | partitioned by |
@@ -149,14 +150,12 @@ pub trait Sessions<'scope, P> {
     /// that it was spilt to, ends the run ([`StateHub::failure`]).
     /// # Source
     /// Akidau et al., *The Dataflow Model*, VLDB 2015, section 1.2 (sessions); markers are ours.
-    #[allow(clippy::too_many_arguments)] // A pipeline says once what its sessions are.
     fn sessions<E>(
         self,
         name: &str,
         gap_us: i64,
         gives_open: bool,
-        ledger: Ledger,
-        output: usize,
+        judged: Option<(Ledger, usize)>,
         state: &StateHub,
         event: E,
     ) -> StreamVec<'scope, Tick, SessionBlock>
@@ -170,8 +169,7 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
         name: &str,
         gap_us: i64,
         gives_open: bool,
-        ledger: Ledger,
-        output: usize,
+        judged: Option<(Ledger, usize)>,
         state: &StateHub,
         event: E,
     ) -> StreamVec<'scope, Tick, SessionBlock>
@@ -209,7 +207,9 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
                 });
                 let frontier = frontier.frontier();
                 let mut closed = BTreeMap::<i64, SessionBlock>::new();
+                let mut settled = 0;
                 let mut emit = |hash: u64, key: &[u8], session: Session, over_us: i64| {
+                    settled += session.events;
                     // A step that the frontier had passed before has no session left to give, so the
                     // capabilities held reach back to every step that is given now.
                     let block = closed.entry(last_of_step(over_us));
@@ -219,7 +219,11 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
                     Some(us) => machine.advance(us, &mut emit),
                     None => machine.finish(final_watermark_us, &mut emit),
                 }
-                ledger.refile_as_filtered(output, machine.take_ignored());
+                let ignored = machine.take_ignored();
+                if let Some((ledger, output)) = &judged {
+                    ledger.settle(*output, settled + ignored);
+                    ledger.refile_as_filtered(*output, ignored);
+                }
                 for (at, block) in closed {
                     out.session(&capability_at(&held, at)).give(block);
                 }

@@ -720,7 +720,7 @@ proptest! {
     ) {
         let (first, second) = events.split_at(cut.index(events.len() + 1));
         let build = operators::<KeyedBlock<SessionEvent>, _, _>(|blocks, ledger, hub| {
-            blocks.to_owners().sessions("Sessions", GAP, true, ledger.clone(), 0, hub, |event| Some(*event))
+            blocks.to_owners().sessions("Sessions", GAP, true, Some((ledger.clone(), 0)), hub, |event| Some(*event))
         });
         let end_us = sessions::limit(second).unwrap_or(EARLY).max(EARLY);
         let once: Pace = vec![(first.len(), 0, false)];

@@ -125,7 +125,7 @@ proptest! {
         let scripts = sessions::scripts(&events, delay, PEERS, &pace);
         let (given, counts) = run(&scripts, |blocks, ledger| {
             let ledger = ledger.clone();
-            blocks.to_owners().sessions("Sessions", sessions::GAP, false, ledger, 0, &StateHub::none(), |event| Some(*event))
+            blocks.to_owners().sessions("Sessions", sessions::GAP, false, Some((ledger, 0)), &StateHub::none(), |event| Some(*event))
         });
         let mut history = Vec::new();
         for block in given.into_iter().map(|given| given.item) {
@@ -151,7 +151,7 @@ proptest! {
         let (given, _) = run(&scripts, |blocks, ledger| {
             let sessions = blocks
                 .to_owners()
-                .sessions("Sessions", sessions::GAP, false, ledger.clone(), 0, &StateHub::none(), |event| Some(*event));
+                .sessions("Sessions", sessions::GAP, false, Some((ledger.clone(), 0)), &StateHub::none(), |event| Some(*event));
             let by_user = sessions.flat_map(|block| {
                 let users: Vec<u8> = block.keys.iter().map(|(_, key)| key[0]).collect();
                 users.into_iter().zip(block.sessions)

@@ -226,7 +226,7 @@ proptest! {
         let (expected, ignored) = naive(&events, final_watermark(&events, delay));
         for peers in 1..=3 {
             let (given, counts) = run(&scripts(&events, delay, peers, &pace), |blocks, ledger| {
-                blocks.to_owners().sessions("Sessions", GAP, false, ledger.clone(), 0, &StateHub::none(), |event| Some(*event))
+                blocks.to_owners().sessions("Sessions", GAP, false, Some((ledger.clone(), 0)), &StateHub::none(), |event| Some(*event))
             });
             let mut rows = Vec::new();
             for given in &given {
@@ -262,8 +262,7 @@ fn a_timeout_leaves_at_the_same_time_wherever_the_frontier_has_stood() {
                 "Sessions",
                 GAP,
                 false,
-                ledger.clone(),
-                0,
+                Some((ledger.clone(), 0)),
                 &StateHub::none(),
                 |event| Some(*event),
             )
