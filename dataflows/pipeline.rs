@@ -23,7 +23,17 @@ use crate::{activity, hydraulic, iot, transit};
 pub const PIPELINES: [&str; 4] = ["activity", "iot", "hydraulic", "transit"];
 
 /// The pipelines' own metrics, beside those of the engine.
-pub const METRICS: &[Family] = hydraulic::METRICS;
+pub const METRICS: &[Family] = &own_metrics();
+
+const fn own_metrics() -> [Family; hydraulic::METRICS.len() + iot::METRICS.len()] {
+    let mut all = [hydraulic::METRICS[0]; hydraulic::METRICS.len() + iot::METRICS.len()];
+    let (mut at, others) = (0, hydraulic::METRICS.len());
+    while at < all.len() {
+        all[at] = if at < others { hydraulic::METRICS[at] } else { iot::METRICS[at - others] };
+        at += 1;
+    }
+    all
+}
 
 /// Whose board the facts of `pipeline` are stated on, in a process of `cluster`.
 pub(crate) fn identity(pipeline: &dyn Pipeline, cluster: &Cluster) -> Identity {

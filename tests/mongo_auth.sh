@@ -82,17 +82,18 @@ import pymongo, sys
 names = pymongo.MongoClient(sys.argv[1]).list_database_names()
 assert "iot_root" in names and "iot_none" not in names, names
 X
-# Strings that cannot be read: characters that are not escaped, a mechanism and a port that are none.
-iot 1 iot_none "mongodb://tidegate:$word@$at/"
+# Strings that cannot be read are wrong settings: characters that are not escaped, a mechanism and a port that are none.
+iot 2 iot_none "mongodb://tidegate:$word@$at/"
 says 'password must be URL encoded'
 for uri in "mongodb://tidegate:Sesam?effne@$at/" "${root}?authMechanism=GUESSING" "mongodb://tidegate:$escaped@127.0.0.1:here/"; do
-    iot 1 iot_none "$uri"
+    iot 2 iot_none "$uri"
     says 'the connection string cannot be read'
 done
 # Sync reads it too; nobody answers where PostgreSQL should be.
 with=(POSTGRES_HOST=127.0.0.1 POSTGRES_PORT=1)
 run 1 "$root" sync --config "$work/iot_root.yaml"
 says POSTGRES_HOST
+run 2 "mongodb://tidegate:$word@$at/" sync --config "$work/iot_root.yaml"
 with=()
 
 # TLS besides, and a certificate in place of a password.

@@ -38,6 +38,7 @@ mod web;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use tidegate_dataflows::services::SinkSettings;
 use tidegate_dataflows::set_aside::Kind;
 use tidegate_dataflows::settings::{Layers, Settings, json_schema};
 
@@ -107,6 +108,12 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
 }
 
 /// The settings of all layers.
+/// Finds before anything is opened that `MONGO_URI` cannot be read.
+fn check_mongo(settings: &Settings, sinks: &SinkSettings) -> Result<(), Failure> {
+    let checked = sinks.mongo.config(&settings.secrets).check();
+    checked.map_err(|cause| Failure::usage(format!("MONGO_URI: {cause}")))
+}
+
 fn settings(global: &Global) -> Result<Settings, Failure> {
     Layers::of_process(global.config.clone()).load().map_err(Failure::usage)
 }

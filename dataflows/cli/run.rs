@@ -18,7 +18,7 @@ use tidegate::storage::Location;
 use tidegate_dataflows::pipeline::{IOT_VALIDATE, Pipeline};
 use tidegate_dataflows::replay::open_source;
 use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run as run_pipelines};
-use tidegate_dataflows::services::TopicKind;
+use tidegate_dataflows::services::{TableKind, TopicKind};
 use tidegate_dataflows::settings::Settings;
 use tidegate_dataflows::targets::{KafkaTarget, LakeTarget, Targets};
 
@@ -28,7 +28,7 @@ use super::progress::Progress;
 use super::replay::{cluster, failure as replay_failure, idle_decisions};
 use super::signals::Signals;
 use super::ui::Ui;
-use super::{banner, kafka, settings, web};
+use super::{banner, check_mongo, kafka, settings, web};
 
 /// The environment name of the file that a supervisor watches for signs of life.
 pub(crate) const HEARTBEAT: &str = "SUPERVISOR_HEARTBEAT_FILE";
@@ -137,6 +137,9 @@ fn targets(args: &RunArgs, settings: &Settings, name: &str) -> Result<Targets, F
     let sinks = settings.sinks_of(name);
     if args.out.is_some() {
         return Ok(Targets { schema: sinks.schema, ..Targets::embedded(Durability::Power) });
+    }
+    if sinks.tables.contains(&TableKind::Mongo) {
+        check_mongo(settings, &sinks)?;
     }
     let properties = if sinks.topics.contains(&TopicKind::Kafka) {
         brokers(args, settings)?

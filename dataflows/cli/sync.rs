@@ -8,14 +8,15 @@ use tidegate_dataflows::sync::{Options, Round, Sync, SyncError};
 
 use super::args::{Global, SyncArgs};
 use super::failure::Failure;
-use super::settings;
 use super::signals::Signals;
 use super::ui::Ui;
+use super::{check_mongo, settings};
 
 /// Brings PostgreSQL up to MongoDB, once or again and again.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &SyncArgs) -> Result<(), Failure> {
     let settings = settings(global)?;
     let sinks = settings.sinks_of("iot");
+    check_mongo(&settings, &sinks)?;
     let options = Options {
         mongo: sinks.mongo.config(&settings.secrets),
         collection: sinks.mongo.collection.clone(),

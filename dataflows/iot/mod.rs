@@ -14,6 +14,7 @@
 mod config;
 mod event;
 mod fronts;
+mod metrics;
 mod rules;
 mod tables;
 mod topology;
@@ -27,12 +28,13 @@ use tidegate::operators::keyed_window::{CloseWindows, WindowFront};
 use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::totals::TotalByKey;
 use tidegate::topic_lines::TopicLines;
-use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::{Concat, Inspect};
 
 use crate::parts::Site;
 pub use config::{Config, Ranges};
 pub use event::{Reading, ReadingDecoder};
 use fronts::BySensor;
+pub use metrics::METRICS;
 pub use rules::{Check, MemberType, Order, Rule};
 /// How many outputs records meet.
 pub use tables::JUDGED;
@@ -103,6 +105,7 @@ pub fn build(at: Site<'_, '_>, config: &Config, stage: Stage) {
             move |window, rows| tables::aggregates(window, epochs.wall_us(), rows),
         );
     // Broken rules by sensor, over the whole run.
+    let breaches = breaches.inspect(metrics::breaches(at.run.board()));
     let quality = breaches.total_by_key("DataQuality", at.state()).net_changes().table_changes(
         DATA_QUALITY as u32,
         quality_schema,

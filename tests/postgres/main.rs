@@ -565,3 +565,56 @@ fn many_rows_whose_keys_may_be_null_replace_what_was_shown() {
     run(&mut sink, 2, vec![rows(3)]);
     assert_eq!(psql(&config, "SELECT count(*) || ' ' || sum(v) FROM t_null_keys.t"), "801 2403");
 }
+
+/// Rows that are shown between the comparing of a commit and its lock wait for neither, and what it has compared does not undo them or
+/// let them stay where they are older than its own.
+#[test]
+fn rows_shown_while_a_commit_compares_do_not_wait_for_it_and_its_own_win() {
+    let Some(config) = server("t_between") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let z = Arc::new(Schema::new("z", &[("k", Int), ("v", Int)], &["k"]));
+    let names: Vec<String> = (0..700).map(|page| format!("/{page:03}")).collect();
+    let counted = |views: i64| batch(&names.iter().map(|name| (0, &**name, views)).collect::<Vec<_>>());
+    let last = |value: i64| {
+        let mut rows = z.batch();
+        (0..700).for_each(|key| rows.push(&[Cell::Int(key), Cell::Int(value)]));
+        TableBatch { table: 1, rows, provisional: false }
+    };
+    let mut sink = open(&config, dir.path(), vec![counts(), Arc::clone(&z)]).unwrap();
+    let beside = sink.shows_beside().expect("a connection of its own");
+    run(&mut sink, 1, vec![counted(1), last(1)]);
+    beside.show(2, 1, &[counted(2), last(2)]).unwrap();
+    sink.write(2, counted(2)).unwrap();
+    sink.write(2, last(2)).unwrap();
+    let second = sink.prepare(2).unwrap();
+
+    // Somebody has the table that is compared last.
+    let mut holder = Command::new("psql")
+        .args(["-X", "-qAt", "-h", &config.host, "-p", &config.port.to_string()])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut orders = holder.stdin.take().unwrap();
+    std::io::Write::write_all(&mut orders, b"BEGIN; LOCK TABLE t_between.z;\n").unwrap();
+    let locks = |granted: &str| {
+        let of = "relation = 't_between.z'::regclass";
+        psql(&config, &format!("SELECT count(*) FROM pg_locks WHERE {of} AND {granted} granted"))
+    };
+    while locks("") == "0" {}
+    std::thread::scope(|scope| {
+        let sink = &mut sink;
+        let commit = scope.spawn(move || sink.commit(2, 1, &second));
+        while locks("NOT") == "0" {}
+        // Both are there at once: nothing that they need is locked.
+        beside.show(2, 1, &[batch(&[(0, "/005", 1)])]).unwrap();
+        beside.show(3, 1, &[batch(&[(0, "/006", 3)])]).unwrap();
+        assert_eq!((locks("NOT"), commit.is_finished()), ("1".to_owned(), false));
+        assert_eq!(pages(&config)[4..8], ["/004 2", "/005 1", "/006 3", "/007 2"]);
+        std::io::Write::write_all(&mut orders, b"COMMIT;\n").unwrap();
+        commit.join().unwrap().unwrap();
+    });
+    drop(orders);
+    holder.wait().unwrap();
+    assert_eq!(pages(&config)[4..8], ["/004 2", "/005 2", "/006 3", "/007 2"]);
+    assert_eq!(psql(&config, "SELECT count(*) || ' ' || sum(v) FROM t_between.z"), "700 1400");
+}

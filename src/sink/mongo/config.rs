@@ -72,6 +72,16 @@ impl Config {
         format!("{}/{}", self.uri.hosts(), self.database)
     }
 
+    /// Whether the connection string can be read; no server is asked.
+    ///
+    /// # Errors
+    /// What is wrong with it, without what it keeps secret.
+    pub fn check(&self) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start a thread for MongoDB: {error}"))?;
+        runtime.block_on(self.options()).map(drop)
+    }
+
     /// The driver's options; an error names what is wrong with the connection string.
     pub(super) async fn options(&self) -> Result<ClientOptions, String> {
         if self.uri.0.starts_with("mongodb+srv://") {

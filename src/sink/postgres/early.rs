@@ -1,6 +1,7 @@
 //! Rows of open windows, shown over a connection of their own, so that they do not wait for the staging of an epoch or the sending of its
 //! rows. They wait only while those rows replace the ones in the tables.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -37,9 +38,25 @@ pub(super) struct State {
     since: Option<u64>,
     /// Whether a transaction of them may still be under way on the server: its connection was lost.
     in_doubt: bool,
+    /// The tables of which rows were shown, or may have been.
+    tables: BTreeSet<usize>,
+    /// Those that a commit is writing, before it has locked the mark.
+    written: BTreeSet<usize>,
 }
 
 impl State {
+    fn of(shown: Shown) -> Self {
+        State {
+            shown,
+            session: None,
+            noted_by: 0,
+            since: None,
+            in_doubt: false,
+            tables: BTreeSet::new(),
+            written: BTreeSet::new(),
+        }
+    }
+
     /// Whether rows have been shown.
     pub(super) fn is_used(&self) -> bool {
         self.noted_by > 0
@@ -57,9 +74,26 @@ impl State {
         self.in_doubt = false;
     }
 
-    /// Rows of `epoch` are about to be shown.
-    fn shows(&mut self, epoch: u64) {
+    /// A commit begins to write, before it locks the mark: gives those of `tables` of which nothing was shown. Nothing of them will be,
+    /// until it has [written](State::has_written): who shows a row has the mark, and would wait for the commit, which waits for the mark.
+    pub(super) fn begin_writing(&mut self, tables: impl Iterator<Item = usize>) -> BTreeSet<usize> {
+        self.written = tables.filter(|table| !self.tables.contains(table)).collect();
+        self.written.clone()
+    }
+
+    /// The transaction of the commit is over.
+    pub(super) fn has_written(&mut self) {
+        self.written.clear();
+    }
+
+    /// Rows of `epoch` are about to be shown in these tables. `false` where they must be left out: the end of the epoch gives them.
+    fn shows(&mut self, epoch: u64, tables: impl Iterator<Item = usize> + Clone) -> bool {
+        if tables.clone().any(|table| self.written.contains(&table)) {
+            return false;
+        }
+        self.tables.extend(tables);
         self.since = Some(self.since.map_or(epoch, |since| since.min(epoch)));
+        true
     }
 
     /// Whether what a commit of `epoch` has found by comparing still holds: rows shown meanwhile are of later epochs only, which it
@@ -92,11 +126,7 @@ impl Early {
         for limit in [connect_timeout, statement_timeout, lock_timeout] {
             *limit = if limit.is_zero() { PATIENCE } else { PATIENCE.min(*limit) };
         }
-        Early {
-            target,
-            runtime,
-            state: Mutex::new(State { shown, session: None, noted_by: 0, since: None, in_doubt: false }),
-        }
+        Early { target, runtime, state: Mutex::new(State::of(shown)) }
     }
 
     pub(super) async fn state(&self) -> tokio::sync::MutexGuard<'_, State> {
@@ -114,7 +144,9 @@ impl ShowBeside<TableBatch> for Early {
             state.shown.check_all(batches)?;
             // Also where it fails: it may have happened.
             let before = state.since;
-            state.shows(epoch);
+            if !state.shows(epoch, batches.iter().map(|batch| batch.table)) {
+                return Ok(());
+            }
             let showing = state.work(target, async |shown, session, noted_by| {
                 let (last, newest) = target.begin(session, " FOR SHARE").await?;
                 if turn(&target.sink, last, newest, epoch, generation)? == Turn::Done {
@@ -155,20 +187,33 @@ mod tests {
     #[test]
     fn what_was_found_by_comparing_holds_until_rows_of_the_epoch_are_shown() {
         let shown = Shown::new("p", &[], |_, _| Ok(()));
-        let mut state = State { shown, session: None, noted_by: 1, since: None, in_doubt: false };
-        state.shows(3);
+        let mut state = State::of(shown);
+        let none = || std::iter::empty();
+        state.shows(3, none());
         assert!(state.begin_comparing() && state.holds(3));
-        state.shows(4);
+        state.shows(4, none());
         assert!(state.holds(3) && !state.holds(4));
-        state.shows(3);
-        state.shows(5);
+        state.shows(3, none());
+        state.shows(5, none());
         assert!(!state.holds(3) && state.holds(2));
         assert!(state.begin_comparing() && state.holds(3));
         // A connection is lost, and rows are shown over the next one: what was in doubt still is.
         state.in_doubt = true;
-        state.shows(3);
+        state.shows(3, none());
         assert!(!state.begin_comparing() && !state.begin_comparing());
         state.locked();
         assert!(state.begin_comparing());
+    }
+
+    #[test]
+    fn nothing_is_shown_of_a_table_that_a_commit_writes_before_its_lock() {
+        let mut state = State::of(Shown::new("p", &[], |_, _| Ok(())));
+        assert!(state.shows(1, [0, 2].into_iter()));
+        assert_eq!(state.begin_writing([0, 1, 2, 3].into_iter()), BTreeSet::from([1, 3]));
+        assert!(state.shows(2, [0].into_iter()));
+        assert!(!state.shows(2, [0, 1].into_iter()));
+        state.has_written();
+        assert!(state.shows(2, [1].into_iter()));
+        assert_eq!(state.begin_writing([1, 3].into_iter()), BTreeSet::from([3]));
     }
 }

@@ -31,9 +31,11 @@ mod sql;
 mod target;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use tokio::runtime::Runtime;
 use tokio::sync::MutexGuard;
 use tracing::warn;
@@ -49,7 +51,7 @@ use self::sql::{EpochOf, Replace, literal, quoted};
 use self::target::Target;
 use super::disk::{Disk, Durability};
 use super::staged::{Description, Turn, failed, turn};
-use super::tables::{Shown, Stage, StagedReader, StagedRows, TableBatch};
+use super::tables::{Shown, Stage, StagedReader, StagedRows, TableBatch, TableKey};
 use super::{ShowBeside, Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema};
 
@@ -100,6 +102,19 @@ struct Part {
     bytes: usize,
     /// Themselves, where they are few.
     here: Vec<RowBatch>,
+}
+
+/// What of a commit was done before the mark was locked.
+#[derive(Debug, Default)]
+struct Beforehand {
+    /// The parts that are written.
+    written: BTreeSet<usize>,
+    /// How many of their rows the server has refused.
+    refused: u64,
+    /// The parts of which it is known what is to be written.
+    compared: BTreeSet<usize>,
+    /// The keys of rows that the next epoch has replaced already: they are not to be written there.
+    ahead: HashSet<TableKey>,
 }
 
 impl Part {
@@ -254,24 +269,74 @@ impl PostgresTables {
         Ok(())
     }
 
-    /// Finds, before the mark is locked, which of the rows sent differ from those in the table, so that early rows need not wait for it.
-    /// `false`, and nothing is compared, where none were shown, where a connection by which some were is lost, or where this generation has
-    /// not committed yet: a process that was taken over may still show rows until then.
-    async fn compare(&self, session: &Session, parts: &[Part], is_first: bool) -> Result<bool, Fault> {
-        {
-            let mut early = self.early.state().await;
-            if is_first || !early.is_used() || !early.begin_comparing() {
-                return Ok(false);
-            }
+    /// Writes, before the mark is locked, the tables of which nothing is shown early: whoever shows rows of others does not wait for them.
+    async fn write_first(
+        &self,
+        session: &Session,
+        parts: &[Part],
+        epoch: u64,
+        done: &mut Beforehand,
+    ) -> Result<(), Fault> {
+        let tables = self.early.state().await.begin_writing(parts.iter().map(|part| part.table));
+        for (stage, part) in parts.iter().enumerate().filter(|(_, part)| tables.contains(&part.table)) {
+            done.refused +=
+                self.sent(part, stage, epoch, Replace::Any).upsert(session, &self.target.at).await?.refused;
+            done.written.insert(stage);
         }
+        Ok(())
+    }
+
+    /// Finds, before the mark is locked, which of the other rows sent differ from those in the table, so that early rows need not wait for
+    /// it. Those that the next epoch has replaced already are left out. Nothing is compared where a connection by which rows were shown is
+    /// lost: more may come from it.
+    async fn compare(
+        &self,
+        session: &Session,
+        parts: &[Part],
+        epoch: u64,
+        done: &mut Beforehand,
+    ) -> Result<(), Fault> {
+        let ahead = {
+            let mut early = self.early.state().await;
+            if !early.begin_comparing() {
+                return Ok(());
+            }
+            early.shown.ahead_of(epoch, &mut done.ahead)
+        };
         let target = &*self.target;
         for (stage, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_here()) {
             let schema = &target.schemas[part.table];
-            if sql::is_looked_up(schema) {
+            if sql::is_looked_up(schema) && !done.written.contains(&stage) {
                 session.run(&sql::create_differing(&target.at, stage, schema)).await?;
+                done.compared.insert(stage);
             }
         }
-        Ok(true)
+        let tables: Vec<usize> = done.compared.iter().map(|stage| parts[*stage].table).collect();
+        done.ahead.retain(|(table, _)| tables.contains(table));
+        self.leave_out(session, parts, &done.compared, &ahead).await
+    }
+
+    /// Leaves rows that are `ahead` out of those to be written, in the parts that were compared.
+    async fn leave_out(
+        &self,
+        session: &Session,
+        parts: &[Part],
+        compared: &BTreeSet<usize>,
+        ahead: &[TableBatch],
+    ) -> Result<(), Fault> {
+        for stage in compared {
+            let table = parts[*stage].table;
+            for batch in ahead.iter().filter(|batch| batch.table == table) {
+                session.leave_out(*stage, &self.target.schemas[table], &batch.rows).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sent<'a>(&'a self, part: &'a Part, stage: usize, epoch: u64, replace: Replace<'a>) -> Sent<'a> {
+        let (sink, schema) = (&*self.target.sink, &*self.target.schemas[part.table]);
+        let (here, rows) = (&*part.here, part.rows as i64);
+        Sent { sink, epoch: EpochOf::All(epoch), stage, here, schema, rows, replace }
     }
 
     /// Runs the transaction of a commit.
@@ -281,19 +346,23 @@ impl PostgresTables {
         generation: u64,
         staged: &Description<StagedRows>,
     ) -> Result<(), Fault> {
-        self.attempt(async |this, session| {
+        let is_done = self.attempt(async |this, session| {
             let target = &*this.target;
             // What is in already may be staged no more: it is read first, so that rows may go with the first lock, and missed later.
             let parts = this.parts(staged);
             let is_sent = |parts: &Vec<Part>| !parts.iter().all(Part::is_here);
-            let mut compared = false;
+            let mut done = Beforehand::default();
             let (mut early, mark) = match &parts {
                 Ok(parts) if is_sent(parts) => {
                     // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
                     let (before, newest) = target.begin(session, "").await?;
                     if turn(&target.sink, before, newest, epoch, generation)? == Turn::Publish {
                         this.send(session, staged, parts).await?;
-                        compared = this.compare(session, parts, newest != generation).await?;
+                        // A process that was taken over may still show rows until this one has committed.
+                        if newest == generation && this.early.state().await.is_used() {
+                            this.write_first(session, parts, epoch, &mut done).await?;
+                            this.compare(session, parts, epoch, &mut done).await?;
+                        }
                     }
                     let early = this.early.state().await;
                     let mark = target.mark(session, " FOR UPDATE").await?;
@@ -311,16 +380,27 @@ impl PostgresTables {
             };
             early.locked();
             let parts = match turn(&target.sink, mark.0, mark.1, epoch, generation)? {
+                Turn::Done if !done.written.is_empty() => {
+                    // Somebody else was quicker: nothing of it may stay.
+                    session.run("ROLLBACK").await?;
+                    early.has_written();
+                    return Ok(false);
+                }
                 Turn::Done => None,
                 Turn::Publish => Some(parts?),
             };
-            let compared = compared && early.holds(epoch);
-            this.replace(session, early, (epoch, generation), mark.1, parts.as_deref(), compared).await
-        })
+            if !early.holds(epoch) {
+                done.compared.clear();
+                done.ahead.clear();
+            }
+            this.replace(session, early, (epoch, generation), mark.1, parts.as_deref(), done).await?;
+            Ok(true)
+        })?;
+        if is_done { Ok(()) } else { self.publish(epoch, generation, staged) }
     }
 
-    /// Replaces rows by `parts`, which are none where the epoch is in already, sets the mark, which is locked and has generation `newest`,
-    /// and commits.
+    /// Replaces rows by `parts`, which are none where the epoch is in already, but for what was `done` before the mark was locked; sets the
+    /// mark, which has generation `newest`, and commits.
     async fn replace(
         &self,
         session: &Session,
@@ -328,7 +408,7 @@ impl PostgresTables {
         (epoch, generation): (u64, u64),
         newest: u64,
         parts: Option<&[Part]>,
-        compared: bool,
+        mut done: Beforehand,
     ) -> Result<(), Fault> {
         let target = &*self.target;
         if parts.is_none() && generation == newest {
@@ -355,27 +435,30 @@ impl PostgresTables {
                 early.shown.clear(epoch);
                 return Ok(());
             }
-            let mut refused = 0;
-            for (stage, Part { table, rows, here, .. }) in parts.iter().enumerate() {
-                let (epoch, schema, rows) = (EpochOf::All(epoch), &*target.schemas[*table], *rows as i64);
+            // Those of the next epoch that have been shown since.
+            let ahead = early.shown.ahead_of(epoch, &mut done.ahead);
+            self.leave_out(session, parts, &done.compared, &ahead).await?;
+            let mut refused = done.refused;
+            for (stage, part) in parts.iter().enumerate().filter(|(stage, _)| !done.written.contains(stage)) {
                 let replace = match early.is_used() {
-                    true if compared && here.is_empty() && sql::is_looked_up(schema) => Replace::Differed,
+                    true if done.compared.contains(&stage) => Replace::Differed,
                     true => Replace::Different,
                     false => Replace::Any,
                 };
-                let sent = Sent { sink, epoch, stage, here, schema, rows, replace };
-                refused += sent.upsert(session, at).await?.refused;
+                refused += self.sent(part, stage, epoch, replace).upsert(session, at).await?.refused;
             }
             self.in_doubt.set(refused);
-            let ahead = early.shown.ahead_of(epoch);
-            if !ahead.is_empty() {
-                // Most of them are still there.
-                let ahead = target.upsert_early(session, ahead.iter(), Replace::Different);
-                session.or_nothing(ahead).await?;
+            // What was not left out is written once more; most of it is still there.
+            let left_out: Vec<usize> = done.compared.iter().map(|stage| parts[*stage].table).collect();
+            let mut undone = ahead.iter().filter(|batch| !left_out.contains(&batch.table)).peekable();
+            if undone.peek().is_some() {
+                let undone = target.upsert_early(session, undone, Replace::Different);
+                session.or_nothing(undone).await?;
             }
         }
         session.run(&finish).await?;
         early.shown.clear(epoch);
+        early.has_written();
         Ok(())
     }
 

@@ -197,20 +197,40 @@ impl Session {
         batches: impl IntoIterator<Item = &'a RowBatch>,
         replace: Replace<'_>,
     ) -> Result<(), tokio_postgres::Error> {
-        let mut columns = vec![Vec::new(); schema.columns.len()];
+        let all: Vec<usize> = (0..schema.columns.len()).collect();
+        self.run_arrays(&sql::upsert_arrays(at, schema, replace), schema, &all, batches).await
+    }
+
+    /// Runs a statement over arrays, one for each of these columns.
+    async fn run_arrays<'a>(
+        &self,
+        statement: &str,
+        schema: &Schema,
+        numbers: &[usize],
+        batches: impl IntoIterator<Item = &'a RowBatch>,
+    ) -> Result<(), tokio_postgres::Error> {
+        let mut columns = vec![Vec::new(); numbers.len()];
         for rows in batches {
-            for row in 0..rows.len() {
-                columns
-                    .iter_mut()
-                    .zip(rows.row(row))
-                    .for_each(|(column, cell)| column.push(copy::Element(cell)));
+            for (column, number) in columns.iter_mut().zip(numbers) {
+                let cells = &rows.columns()[*number];
+                column.extend((0..rows.len()).map(|row| copy::Element(cells.get(row))));
             }
         }
-        let kinds = schema.columns.iter().map(|column| copy::array_type(column.kind));
+        let kinds = numbers.iter().map(|number| copy::array_type(schema.columns[*number].kind));
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
             columns.iter().map(|column| column as &(dyn ToSql + Sync)).zip(kinds).collect();
-        let statement = sql::upsert_arrays(at, schema, replace);
-        self.client.query_typed(&statement, &parameters).await.map(drop)
+        self.client.query_typed(statement, &parameters).await.map(drop)
+    }
+
+    /// Takes rows with the keys of `known` out of those that [differ](sql::create_differing).
+    pub(super) async fn leave_out(
+        &self,
+        stage: usize,
+        schema: &Schema,
+        known: &RowBatch,
+    ) -> Result<(), Fault> {
+        let statement = sql::delete_differing(stage, schema);
+        self.patiently(self.run_arrays(&statement, schema, &schema.key, [known])).await
     }
 
     /// The same, [guarded](Session::guarded); the server is waited for once.

@@ -182,9 +182,10 @@ impl Replace<'_> {
 /// Upserts from it, in the order of keys, so that two writers lock rows in the same order; of several rows of a
 /// key the last one.
 pub(super) fn upsert(at: &str, stage: usize, schema: &Schema, replace: Replace<'_>) -> String {
-    let rows = match (replace, staged_key(schema)) {
-        (Replace::Differed, Some(by)) => {
-            format!("SELECT {} FROM {} ORDER BY {by}", staged(schema), differing_name(stage))
+    let rows = match replace {
+        Replace::Differed => {
+            let by = staged_key(schema).map(|by| format!(" ORDER BY {by}")).unwrap_or_default();
+            format!("SELECT {} FROM {}{by}", staged(schema), differing_name(stage))
         }
         _ => replace.among(at, schema, last_rows(stage, schema)),
     };
@@ -196,6 +197,22 @@ pub(super) fn upsert(at: &str, stage: usize, schema: &Schema, replace: Replace<'
 pub(super) fn create_differing(at: &str, stage: usize, schema: &Schema) -> String {
     let rows = Replace::Different.among(at, schema, last_rows(stage, schema));
     format!("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS {rows}", differing_name(stage))
+}
+
+/// Takes the rows out of it whose keys are in arrays, one a column of the key.
+pub(super) fn delete_differing(stage: usize, schema: &Schema) -> String {
+    let of_key = || schema.key.iter().zip(1..);
+    let array =
+        |(&column, number): (&usize, i32)| format!("${number}::{}[]", sql_type(schema.columns[column].kind));
+    let name = |(_, number): (&usize, i32)| format!("k{number}");
+    let same = |(column, number): (&usize, i32)| format!("differing.c{column} = known.k{number}");
+    format!(
+        "DELETE FROM {} AS differing USING unnest({}) AS known({}) WHERE {}",
+        differing_name(stage),
+        of_key().map(array).collect::<Vec<_>>().join(", "),
+        of_key().map(name).collect::<Vec<_>>().join(", "),
+        of_key().map(same).collect::<Vec<_>>().join(" AND "),
+    )
 }
 
 fn differing_name(stage: usize) -> String {

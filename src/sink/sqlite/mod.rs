@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use self::statements::{Delete, Upsert};
@@ -123,7 +124,7 @@ impl SqliteTables {
             for file in &staged.files {
                 upsert_all(&transaction, &self.stage, &staged.dir, file)?;
             }
-            upsert_early(&transaction, &self.stage, &self.shown.ahead_of(epoch))?;
+            upsert_early(&transaction, &self.stage, &self.shown.ahead_of(epoch, &mut HashSet::new()))?;
         }
         if self.shown.has_notes(epoch) {
             let given = "DELETE FROM tidegate_early WHERE sink = ?1 AND epoch <= ?2";

@@ -39,7 +39,7 @@ impl Ahead {
 }
 
 /// A key of a table.
-type TableKey = (usize, Vec<u8>);
+pub(crate) type TableKey = (usize, Vec<u8>);
 
 /// What is noted in the database: the keys, by epoch. Those of two epochs may come in turns, as long as the first is not decided.
 #[derive(Debug, Default)]
@@ -153,15 +153,16 @@ impl Shown {
         }
     }
 
-    /// The rows that have been shown last, by key, of epochs after `epoch`, which is about to be committed: a batch a table. Where an epoch
-    /// was long in being committed, most keys have been shown many times.
-    pub(crate) fn ahead_of(&self, epoch: u64) -> Vec<TableBatch> {
-        let (mut chosen, mut seen) = (Vec::new(), HashSet::<TableKey>::new());
+    /// The rows that have been shown last, by key, of epochs after `epoch`, which is about to be committed, without those of keys that
+    /// are in `known`, where their keys are kept: a batch a table. Where an epoch was long in being committed, most keys have been shown
+    /// many times.
+    pub(crate) fn ahead_of(&self, epoch: u64, known: &mut HashSet<TableKey>) -> Vec<TableBatch> {
+        let mut chosen = Vec::new();
         let ahead = self.ahead.0.iter().rev().filter(|(of, _)| *of > epoch);
         for TableBatch { table, rows, .. } in ahead.map(|(_, batch)| batch) {
             let schema = &self.schemas[*table];
             for row in (0..rows.len()).rev() {
-                if schema.key.is_empty() || seen.insert((*table, key_of(schema, rows, row))) {
+                if schema.key.is_empty() || known.insert((*table, key_of(schema, rows, row))) {
                     chosen.push((*table, rows.row(row)));
                 }
             }
@@ -229,11 +230,16 @@ mod tests {
                 found.sort_unstable();
                 (*table, found)
             };
-            shown.ahead_of(epoch).iter().map(rows).collect::<Vec<_>>()
+            shown.ahead_of(epoch, &mut HashSet::new()).iter().map(rows).collect::<Vec<_>>()
         };
         assert_eq!(ahead(2), [(0, vec![(1, 2), (2, 5), (3, 1)]), (1, vec![(1, 1), (1, 1)])]);
         assert_eq!(ahead(3), [(0, vec![(2, 5)]), (1, vec![(1, 1)])]);
         assert_eq!(ahead(4), []);
+        let mut known = HashSet::new();
+        assert_eq!(shown.ahead_of(3, &mut known).len(), 2);
+        shown.note_shown(4, Some(1), &[batch(0, &[(2, 6), (7, 1)])], Notes::default());
+        let more = shown.ahead_of(3, &mut known);
+        assert_eq!((more[0].table, more[0].rows.len()), (0, 1), "a key is given once");
     }
 
     #[test]

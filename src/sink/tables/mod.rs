@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::early::Shown;
+pub(crate) use self::early::{Shown, TableKey};
 use self::frames::{FrameReader, FrameWriter};
 pub(crate) use self::key::key_of;
 pub use self::standing::{Standing, TableCount};
