@@ -25,12 +25,20 @@ pub const PIPELINES: [&str; 4] = ["activity", "iot", "hydraulic", "transit"];
 /// The pipelines' own metrics, beside those of the engine.
 pub const METRICS: &[Family] = &own_metrics();
 
-const fn own_metrics() -> [Family; hydraulic::METRICS.len() + iot::METRICS.len()] {
-    let mut all = [hydraulic::METRICS[0]; hydraulic::METRICS.len() + iot::METRICS.len()];
-    let (mut at, others) = (0, hydraulic::METRICS.len());
-    while at < all.len() {
-        all[at] = if at < others { hydraulic::METRICS[at] } else { iot::METRICS[at - others] };
-        at += 1;
+const OF_PIPELINES: [&[Family]; 3] = [hydraulic::METRICS, iot::METRICS, transit::METRICS];
+
+const OWN: usize = hydraulic::METRICS.len() + iot::METRICS.len() + transit::METRICS.len();
+
+const fn own_metrics() -> [Family; OWN] {
+    let mut all = [OF_PIPELINES[0][0]; OWN];
+    let (mut at, mut pipeline) = (0, 0);
+    while pipeline < OF_PIPELINES.len() {
+        let mut own = 0;
+        while own < OF_PIPELINES[pipeline].len() {
+            all[at] = OF_PIPELINES[pipeline][own];
+            (at, own) = (at + 1, own + 1);
+        }
+        pipeline += 1;
     }
     all
 }

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use tidegate::decode::json::{Limits, Object, ObjectReader, elements, present};
@@ -15,10 +16,12 @@ use tidegate::decode::protobuf::{Message, Unknown, json, quick, wire};
 use tidegate::decode::{Reason, Rejected};
 use tidegate::ingest::{Decode, Part};
 use tidegate::record::{Record, Value};
+use tidegate::telemetry::Board;
 use tidegate::time;
 
 use super::config::{Config, Format, TimeUnit};
 use super::gtfs::{ENTITY, HEADER};
+use super::metrics;
 
 /// The year 10000 begins, in seconds since the epoch.
 const YEAR_10000_S: i64 = 253_402_300_800;
@@ -70,6 +73,8 @@ pub struct TransitDecoder {
     /// The object that a message of that type stands for.
     object: Vec<u8>,
     unknown: Rc<Cell<Unknown>>,
+    /// Where that is stated.
+    board: Option<Arc<Board>>,
 }
 
 impl TransitDecoder {
@@ -83,7 +88,13 @@ impl TransitDecoder {
             objects: ObjectReader::default(),
             object: Vec::new(),
             unknown: Rc::default(),
+            board: None,
         }
+    }
+
+    /// The same, which states what is unknown on `board`.
+    pub fn watched(self, board: &Arc<Board>) -> Self {
+        TransitDecoder { board: Some(Arc::clone(board)), ..self }
     }
 
     /// How many unknown fields and enum values were met; shared with the decoder.
@@ -109,7 +120,7 @@ impl Decode for TransitDecoder {
         record: &Record<'a>,
         mut each: impl FnMut(Part<'_>, Result<TransitEvent<'a>, Rejected>),
     ) {
-        let TransitDecoder { format, limits, message, time_field, objects, object, unknown } = self;
+        let TransitDecoder { format, limits, message, time_field, objects, object, unknown, board } = self;
         let source = match present(record.value, limits) {
             Ok(source) => source,
             Err(why) => return each(Part::WHOLE, Err(why)),
@@ -155,7 +166,10 @@ impl Decode for TransitDecoder {
                 },
             }
         }
-        unknown.set(met);
+        let before = unknown.replace(met);
+        if let Some(board) = board.as_ref().filter(|_| before != met) {
+            metrics::met(board, before, met);
+        }
     }
 
     fn event_time_us(event: &TransitEvent<'_>) -> i64 {

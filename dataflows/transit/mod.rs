@@ -15,6 +15,7 @@ mod config;
 mod event;
 mod fronts;
 mod gtfs;
+mod metrics;
 mod tables;
 mod topology;
 
@@ -39,6 +40,7 @@ use crate::parts::Site;
 pub use config::{Config, Format, TimeUnit};
 pub use event::{Entity, TransitDecoder, TransitEvent};
 use fronts::{ByRoute, ByVehicle, FeedRows, RouteCounts};
+pub use metrics::METRICS;
 /// How many outputs records meet.
 pub use tables::JUDGED;
 pub use tables::{DATE, DELTA, OUTPUTS, TABLES, feed_schemas, outputs, table_schemas, topics};
@@ -63,7 +65,7 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         RowsFront::new(FeedRows, feed_schemas.to_vec()),
     );
     let side = at.side(&JUDGED_NAMES, lines(LATE), lines(DEAD));
-    let decoder = TransitDecoder::new(config);
+    let decoder = TransitDecoder::new(config).watched(at.run.board());
     let Ingested { streams, side } = at.ingest(settings, decoder, fronts, side);
     let (by_route, by_vehicle, counts, rows) = streams;
     let [route_activity, vehicle_sessions, route_totals] = table_schemas();

@@ -175,7 +175,8 @@ fn message_of_a_described_type_is_the_object_that_it_stands_for() {
     let (time_field, time_unit) = (Some("recordedAt".to_owned()), TimeUnit::Milliseconds);
     let config = Config { message, time_field, time_unit, ..Config::default() };
     let bytes = b"\x0a\x02v7\x10\x88\x27\x1a\x02\x08\x07\x28\x01";
-    let mut decoder = TransitDecoder::new(&config);
+    let board = std::sync::Arc::default();
+    let mut decoder = TransitDecoder::new(&config).watched(&board);
     let record = Record {
         offset: 0,
         kafka_time: KafkaTime::Create(9),
@@ -189,6 +190,8 @@ fn message_of_a_described_type_is_the_object_that_it_stands_for() {
     assert_eq!(time_us, 5_000_000);
     // The field with number 5 is nobody's.
     assert_eq!(decoder.unknown().get().fields, 1);
+    let stated = board.snapshot(0).values;
+    assert_eq!((stated.len(), stated[0].labels["kind"].as_str(), stated[0].value), (1, "field", 1.0));
 
     let rfc = Config { time_field: Some("at".to_owned()), time_unit: TimeUnit::Rfc3339, ..config.clone() };
     assert_eq!(all(&rfc, bytes)[0].2, Ok(7_000_000));

@@ -8,11 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::action::{Action, Add, MetaData, Protocol, Remove};
 use super::checkpoint;
+use crate::runtime::{Clock, SystemClock};
 use crate::sink::SinkError;
 use crate::sink::staged::failed;
 use crate::storage::{Storage, StorageError};
@@ -67,6 +69,11 @@ impl Snapshot {
         }
     }
 
+    /// Forgets the files that were taken out before `before_ms`.
+    fn forget_before(&mut self, before_ms: i64) {
+        self.removed.retain(|_, removed| removed.deletion_timestamp.is_some_and(|at_ms| at_ms >= before_ms));
+    }
+
     /// All of it as actions.
     pub fn actions(&self) -> Vec<Action> {
         let txn = |(app_id, version): (&String, &i64)| {
@@ -89,6 +96,9 @@ pub enum Put {
     /// Another has that version.
     Taken,
 }
+
+/// How long checkpoints remember a file that was taken out: twice as long as a vacuum keeps it by default, so that one a week finds all.
+const KEPT: Duration = Duration::from_secs(14 * 86_400);
 
 /// How many commits are read at once.
 const READ_AT_ONCE: usize = 100;
@@ -196,13 +206,15 @@ impl Log {
         Ok(if created { Put::Done } else { Put::Taken })
     }
 
-    /// Writes a checkpoint of the newest version.
+    /// Writes a checkpoint of the newest version, without what was taken out longer than 14 days ago: a table whose files
+    /// are replaced again and again would remember ever more of them.
     ///
     /// # Errors
     /// When the log cannot be read or the checkpoint not written.
     pub fn checkpoint(&self) -> Result<(), SinkError> {
-        let snapshot = self.snapshot(None)?;
+        let mut snapshot = self.snapshot(None)?;
         let Some(version) = snapshot.version else { return Ok(()) };
+        snapshot.forget_before(SystemClock.now_us() / 1000 - KEPT.as_millis() as i64);
         let (name, actions) = (checkpoint_name(version), snapshot.actions());
         let bytes = checkpoint::write(Vec::new(), &actions).map_err(|cause| self.damaged(&name, cause))?;
         self.lift(self.place.replace(&self.at(&name), &bytes))?;
@@ -217,4 +229,20 @@ fn commit_name(version: u64) -> String {
 
 fn checkpoint_name(version: u64) -> String {
     format!("{version:020}.checkpoint.parquet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_out_long_ago_is_forgotten() {
+        let mut snapshot = Snapshot::default();
+        for (path, at) in [("old", Some(9)), ("new", Some(10)), ("unknown", None)] {
+            let removed = Remove { path: path.to_owned(), deletion_timestamp: at, data_change: true };
+            snapshot.apply(Action::Remove(removed));
+        }
+        snapshot.forget_before(10);
+        assert_eq!(snapshot.removed.into_keys().collect::<Vec<_>>(), ["new"]);
+    }
 }

@@ -30,7 +30,7 @@ mod optimize;
 mod read;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,6 +108,9 @@ struct Tip {
     metadata: Option<MetaData>,
     epoch: Option<i64>,
     generation: Option<i64>,
+    /// The files that are in, of a table in which an epoch's take the place of all others: looking for them in the log would cost more
+    /// with every commit.
+    files: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -265,12 +268,7 @@ impl DeltaTables {
         let known = table.tip.epoch.is_some_and(|known| known >= epoch as i64);
         let files = if known { Vec::new() } else { files };
         self.publish(&table.of.schema.name, dir, &files, verify)?;
-        let mut adds: Vec<_> = files.iter().map(|file| Action::Add(add(file, now_ms))).collect();
-        if table.of.replaces && !adds.is_empty() {
-            let out = |path: String| Remove { path, deletion_timestamp: Some(now_ms), data_change: true };
-            let there = table.log.snapshot(None)?.files;
-            adds.extend(there.into_keys().map(|path| Action::Remove(out(path))));
-        }
+        let adds: Vec<_> = files.iter().map(|file| Action::Add(add(file, now_ms))).collect();
         let DeltaTables { app, options, books, tables, .. } = self;
         tables[index].commit(app, *options, books, epoch, generation, adds, now_ms)
     }
@@ -309,6 +307,7 @@ impl Table {
             metadata: snapshot.metadata,
             epoch: snapshot.txns.get(app).copied(),
             generation: snapshot.txns.get(&generations(app)).copied(),
+            files: if self.of.replaces { snapshot.files.into_keys().collect() } else { BTreeSet::new() },
         };
         self.metadata(mode).map(drop)
     }
@@ -370,6 +369,7 @@ impl Table {
             let next = self.tip.version.map_or(0, |version| version + 1);
             let Some(actions) = self.log.commit(next)? else { return Ok(()) };
             for action in actions {
+                self.note_file(&action);
                 match action {
                     Action::MetaData(metadata) => self.tip.metadata = Some(*metadata),
                     Action::Protocol(protocol) => self.check_protocol(&protocol)?,
@@ -381,6 +381,15 @@ impl Table {
                 }
             }
             self.tip.version = Some(next);
+        }
+    }
+
+    /// Notes a file that has come or gone, where they are to be known.
+    fn note_file(&mut self, action: &Action) {
+        match action {
+            Action::Add(add) if self.of.replaces => drop(self.tip.files.insert(add.path.clone())),
+            Action::Remove(remove) => drop(self.tip.files.remove(&remove.path)),
+            _ => {}
         }
     }
 
@@ -431,6 +440,11 @@ impl Table {
             actions.push(txn(app.to_owned(), epoch));
             actions.push(txn(generations(app), generation));
             actions.extend(adds.iter().cloned());
+            // What an epoch without rows leaves stays.
+            let gone = self.tip.files.iter().filter(|_| !adds.is_empty()).cloned();
+            let out =
+                |path| Action::Remove(Remove { path, deletion_timestamp: Some(now_ms), data_change: true });
+            actions.extend(gone.map(out));
             if self.log.put(version, &actions)? == Put::Taken {
                 continue;
             }
@@ -438,6 +452,7 @@ impl Table {
             self.tip.epoch = Some(epoch as i64);
             self.tip.generation = Some(generation as i64);
             self.tip.metadata = metadata.or(self.tip.metadata.take());
+            actions.iter().for_each(|action| self.note_file(action));
             if (version + 1).is_multiple_of(options.checkpoint_every.max(1)) {
                 self.log.checkpoint()?;
             }

@@ -314,3 +314,50 @@ fn remote_file_that_is_not_there_is_not_committed() {
     assert!(refusal.contains("is not the file that the manifest describes"), "{refusal}");
     assert_eq!(snapshot(root.path(), "plain").version, None);
 }
+
+/// A thousand commits in a row, of a table that grows and of one that is replaced: memory does not grow with them. In a process of its own,
+/// since what others take at the same time is not ours.
+#[test]
+fn thousand_commits_in_a_row_take_no_more_memory() {
+    let program = std::env::current_exe().unwrap();
+    let name = concat!(module_path!(), "::thousand_commits").split_once("::").unwrap().1;
+    let ran =
+        std::process::Command::new(program).args(["--exact", name, "--ignored", "--nocapture"]).output();
+    let said = String::from_utf8(ran.unwrap().stdout).unwrap();
+    let resident = |after: &str| {
+        let (_, kib) = said.split_once(&format!("after {after}: ")).unwrap_or_else(|| panic!("{said}"));
+        kib.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let (early, late) = (resident("250"), resident("1000"));
+    assert!(late < early + (24 << 10), "{early} KiB after 250 commits, {late} after 1,000");
+}
+
+#[test]
+#[ignore = "run by thousand_commits_in_a_row_take_no_more_memory"]
+fn thousand_commits() {
+    let (grows, replaced) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut grown = open(grows.path(), Options::default());
+    let columns = [("route", ColumnType::Text), ("n", ColumnType::Int)];
+    let schema = Arc::new(Schema::new("totals", &columns, &["route"]));
+    let of =
+        || vec![DeltaTable { schema: Arc::clone(&schema), partition_columns: Vec::new(), replaces: true }];
+    let tables = DeltaTables::open(replaced.path(), "test", of(), Options::default(), Durability::Process);
+    let mut totals = DeltaRows::new(of(), tables.unwrap());
+    for number in 1..=1_000 {
+        epoch(&mut grown, number, 3);
+        let mut rows = schema.batch();
+        rows.push(&[Cell::Text(b"a"), Cell::Int(number as i64)]);
+        totals.write(number, TableBatch { table: 0, rows, provisional: false }).unwrap();
+        let staged = totals.prepare(number).unwrap();
+        totals.commit(number, 1, &staged).unwrap();
+        if [250, 1_000].contains(&number) {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let (_, resident) = status.split_once("VmRSS:").unwrap();
+            println!("after {number}: {} KiB", resident.trim().split(' ').next().unwrap());
+        }
+    }
+    let now = snapshot(replaced.path(), "totals");
+    assert_eq!((now.version, now.files.len(), now.removed.len()), (Some(999), 1, 999));
+    let now = snapshot(grows.path(), "dated");
+    assert_eq!((now.version, now.files.len()), (Some(999), 1_000));
+}
