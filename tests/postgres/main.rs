@@ -6,8 +6,9 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A test says what it leaves out, and panics where it fails.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -566,55 +567,144 @@ fn many_rows_whose_keys_may_be_null_replace_what_was_shown() {
     assert_eq!(psql(&config, "SELECT count(*) || ' ' || sum(v) FROM t_null_keys.t"), "801 2403");
 }
 
+/// Seven hundred rows of a table that is looked at after `page_view_counts`, and that somebody can hold.
+fn last_table() -> (Arc<Schema>, impl Fn(i64) -> TableBatch) {
+    let z = Arc::new(Schema::new("z", &[("k", Int), ("v", Int)], &["k"]));
+    let schema = Arc::clone(&z);
+    let rows = move |value: i64| {
+        let mut rows = schema.batch();
+        (0..700).for_each(|key| rows.push(&[Cell::Int(key), Cell::Int(value)]));
+        TableBatch { table: 1, rows, provisional: false }
+    };
+    (z, rows)
+}
+
+/// Somebody who has the table `z` until this is told to let go.
+struct Holder<'a> {
+    config: &'a Config,
+    psql: std::process::Child,
+}
+
+impl<'a> Holder<'a> {
+    fn of_z(config: &'a Config) -> Self {
+        let port = config.port.to_string();
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-qAt", "-h", &config.host, "-p", &port]).stdin(Stdio::piped());
+        let holder = Holder { config, psql: psql.spawn().unwrap() };
+        holder.says(&format!("BEGIN; LOCK TABLE {}.z;", config.schema));
+        while holder.locks("") == "0" {}
+        holder
+    }
+
+    fn says(&self, order: &str) {
+        let mut orders = self.psql.stdin.as_ref().unwrap();
+        writeln!(orders, "{order}").unwrap();
+    }
+
+    fn locks(&self, granted: &str) -> String {
+        let of = format!("relation = '{}.z'::regclass", self.config.schema);
+        psql(self.config, &format!("SELECT count(*) FROM pg_locks WHERE {of} AND {granted} granted"))
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.locks("NOT") != "0"
+    }
+
+    fn lets_go(mut self) {
+        self.says("COMMIT;");
+        drop(self.psql.stdin.take());
+        self.psql.wait().unwrap();
+    }
+}
+
 /// Rows that are shown between the comparing of a commit and its lock wait for neither, and what it has compared does not undo them or
 /// let them stay where they are older than its own.
 #[test]
 fn rows_shown_while_a_commit_compares_do_not_wait_for_it_and_its_own_win() {
     let Some(config) = server("t_between") else { return };
     let dir = tempfile::tempdir().unwrap();
-    let z = Arc::new(Schema::new("z", &[("k", Int), ("v", Int)], &["k"]));
+    let (z, last) = last_table();
     let names: Vec<String> = (0..700).map(|page| format!("/{page:03}")).collect();
     let counted = |views: i64| batch(&names.iter().map(|name| (0, &**name, views)).collect::<Vec<_>>());
-    let last = |value: i64| {
-        let mut rows = z.batch();
-        (0..700).for_each(|key| rows.push(&[Cell::Int(key), Cell::Int(value)]));
-        TableBatch { table: 1, rows, provisional: false }
-    };
-    let mut sink = open(&config, dir.path(), vec![counts(), Arc::clone(&z)]).unwrap();
+    let mut sink = open(&config, dir.path(), vec![counts(), z]).unwrap();
     let beside = sink.shows_beside().expect("a connection of its own");
     run(&mut sink, 1, vec![counted(1), last(1)]);
     beside.show(2, 1, &[counted(2), last(2)]).unwrap();
     sink.write(2, counted(2)).unwrap();
     sink.write(2, last(2)).unwrap();
     let second = sink.prepare(2).unwrap();
-
-    // Somebody has the table that is compared last.
-    let mut holder = Command::new("psql")
-        .args(["-X", "-qAt", "-h", &config.host, "-p", &config.port.to_string()])
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut orders = holder.stdin.take().unwrap();
-    std::io::Write::write_all(&mut orders, b"BEGIN; LOCK TABLE t_between.z;\n").unwrap();
-    let locks = |granted: &str| {
-        let of = "relation = 't_between.z'::regclass";
-        psql(&config, &format!("SELECT count(*) FROM pg_locks WHERE {of} AND {granted} granted"))
-    };
-    while locks("") == "0" {}
+    let holder = Holder::of_z(&config);
     std::thread::scope(|scope| {
         let sink = &mut sink;
         let commit = scope.spawn(move || sink.commit(2, 1, &second));
-        while locks("NOT") == "0" {}
+        while !holder.is_waited_for() {}
         // Both are there at once: nothing that they need is locked.
         beside.show(2, 1, &[batch(&[(0, "/005", 1)])]).unwrap();
         beside.show(3, 1, &[batch(&[(0, "/006", 3)])]).unwrap();
-        assert_eq!((locks("NOT"), commit.is_finished()), ("1".to_owned(), false));
+        assert!(holder.is_waited_for() && !commit.is_finished());
         assert_eq!(pages(&config)[4..8], ["/004 2", "/005 1", "/006 3", "/007 2"]);
-        std::io::Write::write_all(&mut orders, b"COMMIT;\n").unwrap();
+        holder.lets_go();
         commit.join().unwrap().unwrap();
     });
-    drop(orders);
-    holder.wait().unwrap();
     assert_eq!(pages(&config)[4..8], ["/004 2", "/005 2", "/006 3", "/007 2"]);
     assert_eq!(psql(&config, "SELECT count(*) || ' ' || sum(v) FROM t_between.z"), "700 1400");
+}
+
+/// A table of which nothing is shown is written before the mark is locked, so that whoever shows rows of another does not wait for it. Where
+/// somebody else has decided the epoch meanwhile nothing of that stays.
+#[test]
+fn tables_without_early_rows_are_written_before_the_lock() {
+    let Some(config) = server("t_first") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (z, last) = last_table();
+    let mut sink = open(&config, dir.path(), vec![counts(), z]).unwrap();
+    let beside = sink.shows_beside().expect("a connection of its own");
+    let one_of_z = |value: i64| {
+        let mut rows = last_table().0.batch();
+        rows.push(&[Cell::Int(0), Cell::Int(value)]);
+        TableBatch { table: 1, rows, provisional: true }
+    };
+    let sum = || psql(&config, "SELECT count(*) || ' ' || sum(v) FROM t_first.z");
+    run(&mut sink, 1, vec![batch(&[(0, "/a", 1)]), last(1)]);
+    beside.show(2, 1, &[batch(&[(0, "/a", 2)])]).unwrap();
+    sink.write(2, batch(&[(0, "/a", 3)])).unwrap();
+    sink.write(2, last(2)).unwrap();
+    let second = sink.prepare(2).unwrap();
+    let holder = Holder::of_z(&config);
+    std::thread::scope(|scope| {
+        let sink = &mut sink;
+        let commit = scope.spawn(move || sink.commit(2, 1, &second));
+        while !holder.is_waited_for() {}
+        beside.show(3, 1, &[batch(&[(0, "/a", 4), (0, "/b", 1)])]).unwrap();
+        assert_eq!(pages(&config), ["/a 4", "/b 1"]);
+        // It would wait for the commit, which would wait for it.
+        beside.show(3, 1, &[one_of_z(9)]).unwrap();
+        assert!(!commit.is_finished());
+        holder.lets_go();
+        commit.join().unwrap().unwrap();
+    });
+    assert_eq!((pages(&config), sum()), (vec!["/a 4".to_owned(), "/b 1".to_owned()], "700 1400".to_owned()));
+    // Now it may be.
+    beside.show(3, 1, &[one_of_z(9)]).unwrap();
+    assert_eq!(sum(), "700 1407");
+    run(&mut sink, 3, vec![batch(&[(0, "/a", 4), (0, "/b", 1)]), last(2)]);
+
+    // Another process: nothing is shown by it of that table.
+    drop((beside, sink));
+    let mut sink = open(&config, dir.path(), vec![counts(), last_table().0]).unwrap();
+    let beside = sink.shows_beside().expect("a connection of its own");
+    beside.show(4, 1, &[batch(&[(0, "/a", 5)])]).unwrap();
+    sink.write(4, batch(&[(0, "/a", 5)])).unwrap();
+    sink.write(4, last(7)).unwrap();
+    let fourth = sink.prepare(4).unwrap();
+    let holder = Holder::of_z(&config);
+    std::thread::scope(|scope| {
+        let sink = &mut sink;
+        let commit = scope.spawn(move || sink.commit(4, 1, &fourth));
+        while !holder.is_waited_for() {}
+        psql(&config, "UPDATE t_first.tidegate_epochs SET epoch = 4");
+        holder.lets_go();
+        commit.join().unwrap().unwrap();
+    });
+    assert_eq!(sum(), "700 1400", "it is the other's epoch");
 }
