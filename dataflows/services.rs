@@ -10,6 +10,7 @@ use tidegate::sink::{mongo, postgres};
 use tidegate::source::kafka::OutOfRange;
 use tidegate::storage::{Credentials, Location};
 
+use crate::graph::{EXACTLY_ONCE, Place, Sinks};
 use crate::settings::Secrets;
 use crate::targets::{KafkaTarget, LakeTarget, MongoTarget, TableTarget, Targets, TopicTarget};
 
@@ -103,6 +104,32 @@ impl MongoSettings {
 }
 
 impl SinkSettings {
+    /// The same for people, with what each sink promises.
+    pub fn drawn(&self) -> Sinks {
+        let at = |name: String, guarantee| Some(Place { name, guarantee });
+        let console = || at("console".to_owned(), "at least once");
+        let table = |kind: &TableKind| match kind {
+            TableKind::Postgres => {
+                let postgres::Config { host, port, database, .. } = &self.postgres;
+                at(format!("PostgreSQL {host}:{port}/{database}"), EXACTLY_ONCE)
+            }
+            TableKind::Mongo => at(format!("MongoDB {}", self.mongo.database), EXACTLY_ONCE),
+            TableKind::Sqlite => None,
+            TableKind::Console | TableKind::ConsoleJson => console(),
+        };
+        let topic = |kind: &TopicKind| match kind {
+            TopicKind::Kafka => at("Kafka".to_owned(), EXACTLY_ONCE),
+            TopicKind::Files => None,
+            TopicKind::Console | TopicKind::ConsoleJson => console(),
+        };
+        let lake = |place: &Option<Location>| at(place.as_ref()?.to_string(), EXACTLY_ONCE);
+        Sinks {
+            tables: self.tables.iter().map(table).collect(),
+            lake: self.lake.iter().map(lake).collect(),
+            topics: self.topics.iter().map(topic).collect(),
+        }
+    }
+
     /// What the documents of `pipeline` name.
     pub fn of(pipeline: &str) -> Self {
         let mut postgres = postgres::Config::default();

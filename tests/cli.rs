@@ -258,6 +258,14 @@ fn graph_is_drawn_in_three_forms_with_the_settings_in_effect() {
         text.contains("10m sliding by 1m") && text.contains("└─ ") && !text.contains("session_history"),
         "{text}"
     );
+    // The sinks in effect too, and what they promise.
+    place.write("sinks.yaml", "activity: {sinks: {tables: 'postgres, console', lake: none}}");
+    let text = place.run("graph activity --config sinks.yaml").is(0).out;
+    assert!(
+        text.contains("active_users → PostgreSQL localhost:5432/") && text.contains(", console (at least once)\n"),
+        "{text}"
+    );
+    assert!(text.contains("every accepted event → nowhere\n") && text.contains("→ Kafka (exactly once)\n"), "{text}");
     assert!(place.run("graph --format mermaid").is(0).out.starts_with("flowchart LR\n"));
     assert!(place.run("graph --format dot").is(0).out.starts_with("digraph \"activity\" {\n"));
 }

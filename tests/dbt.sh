@@ -35,3 +35,16 @@ dbt postgres
 same=$(pg psql -qAt -c 'select (select sum(view_count) from public_analytics.page_views_hourly) = (select sum(view_count) from page_view_counts)' 2>/dev/null) ||
     same=$(pg psql -qAt -c 'select (select sum(view_count) from analytics.page_views_hourly) = (select sum(view_count) from page_view_counts)')
 [ "$same" = t ] || die "the view page_views_hourly does not add up"
+
+# The Delta tables, read by DuckDB through their logs.
+tidegate replay transit --fixture fixtures/transit --out "$work/transit" -w 2 >/dev/null 2>&1 || die "tidegate replay failed"
+# DuckDB would download its extension; it comes from PyPI here.
+"$venv/bin/python" -c 'import duckdb_extensions; duckdb_extensions.import_extension("delta")'
+export DELTA_LAKE_PATH=$work/transit/delta DBT_DUCKDB_PATH=$work/transit.duckdb
+dbt delta
+"$venv/bin/python" - "$DBT_DUCKDB_PATH" "$work/transit/tables.sqlite" <<'X' || die "the model vehicles_hourly does not add up"
+import duckdb, sqlite3, sys
+rows = duckdb.connect(sys.argv[1]).execute("SELECT sum(observations) FROM vehicles_hourly").fetchone()[0]
+wanted = sqlite3.connect(sys.argv[2]).execute("SELECT sum(observations) FROM route_totals").fetchone()[0]
+assert rows == wanted > 0, (rows, wanted)
+X

@@ -9,9 +9,8 @@ use super::tables::{
     ACTIVE_USERS, DEAD, ENRICHED, LAKE, LAKE_OUTPUT, LATE, OUTPUTS, PAGE_VIEW_COUNTS, SESSION_HISTORY,
     USER_SESSIONS, topics,
 };
-use crate::graph::Topology;
+use crate::graph::{Class, Topology};
 
-const EXACTLY_ONCE: &str = "exactly once";
 const TABLES_FILE: &str = "tables.sqlite";
 
 /// The pipeline under `config`.
@@ -25,7 +24,7 @@ pub fn topology(config: &Config) -> Topology {
     if on.page_views {
         let detail = format!("count, {}", windows(config.page_view_windows));
         let step = topology.step(judge, "page views by page", detail);
-        topology.output(step, OUTPUTS[PAGE_VIEW_COUNTS], "", TABLES_FILE, EXACTLY_ONCE);
+        topology.output(step, OUTPUTS[PAGE_VIEW_COUNTS], "", Class::Table, TABLES_FILE);
     }
     if on.active_users {
         let how = match config.distinct {
@@ -34,17 +33,17 @@ pub fn topology(config: &Config) -> Topology {
         };
         let detail = format!("{how}, {}", windows(config.active_user_windows));
         let step = topology.step(judge, "active users", detail);
-        topology.output(step, OUTPUTS[ACTIVE_USERS], "", TABLES_FILE, EXACTLY_ONCE);
+        topology.output(step, OUTPUTS[ACTIVE_USERS], "", Class::Table, TABLES_FILE);
     }
     if on.sessions {
         let step = topology.step(judge, "sessions by user", format!("gap {}", show(config.session_gap)));
-        topology.output(step, OUTPUTS[SESSION_HISTORY], "every session", TABLES_FILE, EXACTLY_ONCE);
+        topology.output(step, OUTPUTS[SESSION_HISTORY], "every session", Class::Table, TABLES_FILE);
         let latest = topology.step(step, "latest by user", "by start and seq");
-        topology.output(latest, OUTPUTS[USER_SESSIONS], "", TABLES_FILE, EXACTLY_ONCE);
+        topology.output(latest, OUTPUTS[USER_SESSIONS], "", Class::Table, TABLES_FILE);
     }
     if on.lake {
         let place = format!("{LAKE}/event_date=…/*.parquet");
-        topology.output(judge, OUTPUTS[LAKE_OUTPUT], "every accepted event", place, EXACTLY_ONCE);
+        topology.output(judge, OUTPUTS[LAKE_OUTPUT], "every accepted event", Class::Lake, place);
     }
     for (output, topic) in topics(&config.topic) {
         let detail = match output {
@@ -54,7 +53,7 @@ pub fn topology(config: &Config) -> Topology {
             DEAD => "unusable records, with the reason",
             _ => "",
         };
-        topology.output(judge, &*topic, detail, format!("topics/{topic}.jsonl"), EXACTLY_ONCE);
+        topology.output(judge, &*topic, detail, Class::Topic, format!("topics/{topic}.jsonl"));
     }
     topology
 }

@@ -45,10 +45,11 @@ pub(crate) fn show(ui: &Ui, options: &Options, pipeline: &Topology, source: &dyn
 }
 
 /// Shows the banner of a live run of `pipeline`: what it reads and makes, where that goes and what is promised, what
-/// becomes of records that do not count, and where its checkpoint lies.
+/// becomes of records that do not count and of partitions without any, and where its checkpoint lies. `drawn` is the pipeline with its sinks.
 pub(crate) fn of_run(
     ui: &Ui,
     pipeline: &dyn Pipeline,
+    drawn: &Topology,
     settings: &Settings,
     embedded: Option<&Path>,
     checkpoint: &Location,
@@ -71,8 +72,15 @@ pub(crate) fn of_run(
         return;
     }
     ui.note(ui.styled_err(Style::TITLE, &format!("tidegate {}  {name}", env!("CARGO_PKG_VERSION"))));
-    ui.note(pipeline.topology().draw(Format::Text).trim_end());
-    for line in sinks.into_iter().chain([aside, format!("checkpoint: {checkpoint}")]) {
+    ui.note(drawn.draw(Format::Text).trim_end());
+    let idle = match settings.idle_timeout {
+        Some(timeout) => format!(
+            "a partition without records for {} holds no window open",
+            humantime::format_duration(timeout)
+        ),
+        None => "a partition without records holds windows open, however long".to_owned(),
+    };
+    for line in sinks.into_iter().chain([aside, idle, format!("checkpoint: {checkpoint}")]) {
         ui.note(ui.styled_err(Style::FAINT, &line));
     }
 }
@@ -102,6 +110,10 @@ mod tests {
     fn sinks_are_told_with_what_they_promise() {
         let environment = vec![("TIDEGATE_ACTIVITY_SINKS_TABLES".into(), "sqlite, console".into())];
         let settings = Layers { dir: "nowhere".into(), environment, ..Layers::default() }.load().unwrap();
+        let drawn = settings.pipelines.live("activity").topology();
+        let drawn = drawn.sent_to(&settings.sinks_of("activity").drawn()).draw(Format::Text);
+        assert!(drawn.contains("active_users → tables.sqlite (exactly once), console (at least once)\n"), "{drawn}");
+        assert!(drawn.contains("with the reason → Kafka (exactly once)\n"), "{drawn}");
         let lines = sinks_of(&settings, "activity");
         assert_eq!(lines[0], "tables → sqlite (exactly once), console (at least once)");
         assert!(lines[2].starts_with("topics → kafka (exactly once)"), "{lines:?}");

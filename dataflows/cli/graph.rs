@@ -24,9 +24,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GraphArgs) -> Result<(), Fail
     ];
     let chosen = |pipeline: &str| args.pipeline.as_deref().is_none_or(|name| name == pipeline);
     let drawn: Vec<String> = all
-        .iter()
+        .into_iter()
         .filter(|topology| chosen(&topology.pipeline))
-        .map(|topology| topology.draw(format))
+        .map(|topology| {
+            let sinks = settings.sinks_of(&topology.pipeline).drawn();
+            topology.sent_to(&sinks).draw(format)
+        })
         .collect();
     ui.result(drawn.join("\n"))
 }

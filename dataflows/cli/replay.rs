@@ -42,7 +42,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ReplayArgs) -> Result<(), Fai
     let replayed: RefCell<Vec<&'static str>> = RefCell::default();
     let started = |pipeline: &dyn Pipeline, run: &Arc<Run>, expected: u64| {
         signals.stops(run);
-        page.show(pipeline, run);
+        page.show(&pipeline.topology(), run);
         replayed.borrow_mut().push(pipeline.name());
         banner::show(ui, &options, &pipeline.topology(), run.source(), expected);
         // Of several processes each reads a part, which it does not know.

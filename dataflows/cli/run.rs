@@ -15,6 +15,7 @@ use tidegate::source::Source;
 use tidegate::source::bounded::Bounded;
 use tidegate::source::kafka::{KafkaSource, Settings as KafkaSettings};
 use tidegate::storage::Location;
+use tidegate_dataflows::graph::Topology;
 use tidegate_dataflows::pipeline::{IOT_VALIDATE, Pipeline};
 use tidegate_dataflows::replay::open_source;
 use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run as run_pipelines};
@@ -101,8 +102,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
     let beating = Arc::new(AtomicBool::new(true));
     let started = |pipeline: &dyn Pipeline, run: &Arc<Run>, decided: Option<&Manifest>| {
         signals.stops(run);
-        banner::of_run(ui, pipeline, &settings, args.out.as_deref(), &options.checkpoint);
-        page.show(pipeline, run);
+        let drawn = drawn(args, &settings, pipeline);
+        banner::of_run(ui, pipeline, &drawn, &settings, args.out.as_deref(), &options.checkpoint);
+        page.show(&drawn, run);
         tell_start(ui, &options, pipeline.name(), decided);
         heartbeat(run, &beating);
         let expected = run.source().partitions().iter().map(|partition| partition.records_hint).sum();
@@ -123,6 +125,18 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         }
         Ended::Quietly => Ok(()),
     }
+}
+
+/// The pipeline with the sinks that it has in this run.
+fn drawn(args: &RunArgs, settings: &Settings, pipeline: &dyn Pipeline) -> Topology {
+    if args.out.is_some() {
+        return pipeline.topology();
+    }
+    let mut sinks = settings.sinks_of(pipeline.name());
+    if let Some(lake) = &args.lake {
+        sinks.lake = vec![Some(lake.clone())];
+    }
+    pipeline.topology().sent_to(&sinks.drawn())
 }
 
 fn source(args: &RunArgs, settings: &Settings, pipeline: &dyn Pipeline) -> Result<Arc<dyn Source>, Failure> {

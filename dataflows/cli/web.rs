@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tidegate::runtime::{Run, SystemClock};
 use tidegate::telemetry::Telemetry;
-use tidegate_dataflows::pipeline::{METRICS, Pipeline};
+use tidegate_dataflows::graph::Topology;
+use tidegate_dataflows::pipeline::METRICS;
 use tidegate_dataflows::settings::web_address;
 use tidegate_dataflows::web::{Config, Web, WebError};
 
@@ -54,9 +55,9 @@ pub(crate) fn start(ui: &Ui, config: &Config, flag: Option<&str>, process: usize
 
 impl Shown {
     /// Shows a pipeline that begins.
-    pub(crate) fn show(&self, pipeline: &dyn Pipeline, run: &Run) {
+    pub(crate) fn show(&self, pipeline: &Topology, run: &Run) {
         if let Some((web, telemetry)) = &self.0 {
-            web.draw(&pipeline.topology());
+            web.draw(pipeline);
             telemetry.show(run.board());
         }
     }

@@ -13,11 +13,45 @@ pub enum Kind {
     Step,
     /// Rows or lines go out.
     Output {
-        /// Where, under the output directory.
-        place: String,
-        /// What is promised of it, such as "exactly once".
-        guarantee: &'static str,
+        /// What goes out.
+        class: Class,
+        /// Where to; none where the settings name no sink.
+        places: Vec<Place>,
     },
+}
+
+/// What an output consists of, which says to which sinks it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Rows of a table.
+    Table,
+    /// Rows of a lake.
+    Lake,
+    /// Lines of a topic.
+    Topic,
+}
+
+/// Where an output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// A file below the output directory, or a server.
+    pub name: String,
+    /// What is promised of it, such as "exactly once".
+    pub guarantee: &'static str,
+}
+
+/// What is promised of most sinks.
+pub const EXACTLY_ONCE: &str = "exactly once";
+
+/// The sinks of each class; `None` is the embedded one, whose place the pipeline knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sinks {
+    /// Of tables.
+    pub tables: Vec<Option<Place>>,
+    /// Of the lake.
+    pub lake: Vec<Option<Place>>,
+    /// Of topics.
+    pub topics: Vec<Option<Place>>,
 }
 
 /// A node of a topology.
@@ -30,6 +64,9 @@ pub struct Node {
     /// What it is.
     pub kind: Kind,
 }
+
+/// What is said of an output that goes to no sink.
+const NOWHERE: &str = "nowhere";
 
 /// The nodes of a pipeline, and who sends to whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,29 +108,46 @@ impl Topology {
         to
     }
 
-    /// Adds an output that `from` sends to.
+    /// Adds an output that `from` sends to; `place` is that of its embedded sink.
     pub fn output(
         &mut self,
         from: usize,
         name: impl Into<String>,
         detail: impl Into<String>,
+        class: Class,
         place: impl Into<String>,
-        guarantee: &'static str,
     ) {
-        let kind = Kind::Output { place: place.into(), guarantee };
+        let kind =
+            Kind::Output { class, places: vec![Place { name: place.into(), guarantee: EXACTLY_ONCE }] };
         let to = self.push(Node { name: name.into(), detail: detail.into(), kind });
         self.edges.push((from, to));
+    }
+
+    /// The same with outputs that go to `sinks`.
+    pub fn sent_to(mut self, sinks: &Sinks) -> Topology {
+        for Node { kind, .. } in &mut self.nodes {
+            let Kind::Output { class, places } = kind else { continue };
+            let sinks = match class {
+                Class::Table => &sinks.tables,
+                Class::Lake => &sinks.lake,
+                Class::Topic => &sinks.topics,
+            };
+            let embedded = std::mem::take(places);
+            *places =
+                sinks.iter().flat_map(|sink| sink.clone().or_else(|| embedded.first().cloned())).collect();
+        }
+        self
     }
 
     /// Draws the topology; ends with a newline.
     ///
     /// # Examples
     /// ```
-    /// use tidegate_dataflows::graph::{Format, Topology};
+    /// use tidegate_dataflows::graph::{Class, Format, Topology};
     ///
     /// let mut topology = Topology::new("example");
     /// let input = topology.input("topic clicks", "");
-    /// topology.output(input, "clicks", "", "tables.sqlite", "exactly once");
+    /// topology.output(input, "clicks", "", Class::Table, "tables.sqlite");
     /// let drawn = "example\n└─ topic clicks\n   └─ clicks → tables.sqlite (exactly once)\n";
     /// assert_eq!(topology.draw(Format::Text), drawn);
     /// ```
@@ -121,8 +175,9 @@ impl Topology {
         if !detail.is_empty() {
             lines.push(detail.clone());
         }
-        if let Kind::Output { place, guarantee } = kind {
-            lines.push(format!("{place}, {guarantee}"));
+        if let Kind::Output { places, .. } = kind {
+            lines.extend(places.iter().map(|place| format!("{}, {}", place.name, place.guarantee)));
+            lines.extend(places.is_empty().then(|| NOWHERE.to_owned()));
         }
         lines
     }
@@ -136,7 +191,7 @@ mod tests {
         let mut topology = Topology::new("example");
         let input = topology.input("clicks", "topic");
         let step = topology.step(input, "count \"all\"", "");
-        topology.output(step, "counts", "", "tables.sqlite", "exactly once");
+        topology.output(step, "counts", "", Class::Table, "tables.sqlite");
         let again = topology.step(step, "again", "x < y");
         topology.edges.push((again, 2));
         topology
@@ -153,6 +208,17 @@ example
          └─ counts (above)
 ";
         assert_eq!(example().draw(Format::Text), expected);
+    }
+
+    #[test]
+    fn outputs_go_to_the_sinks_of_their_class() {
+        let at = |name: &str, guarantee| Some(Place { name: name.to_owned(), guarantee });
+        let sinks = Sinks { tables: vec![at("server", EXACTLY_ONCE), None], ..Sinks::default() };
+        let drawn = example().sent_to(&sinks).draw(Format::Text);
+        assert!(drawn.contains("counts → server (exactly once), tables.sqlite (exactly once)\n"), "{drawn}");
+        let drawn = example().sent_to(&Sinks::default());
+        assert!(drawn.draw(Format::Text).contains("counts → nowhere\n"));
+        assert!(drawn.draw(Format::Dot).contains("nowhere"));
     }
 
     #[test]

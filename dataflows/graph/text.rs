@@ -1,6 +1,6 @@
 //! A topology as a tree of lines.
 
-use super::{Kind, Topology};
+use super::{Kind, NOWHERE, Topology};
 
 pub(super) fn draw(topology: &Topology) -> String {
     let mut out = format!("{}\n", topology.pipeline);
@@ -25,8 +25,12 @@ fn draw_all(topology: &Topology, nodes: &[usize], indent: &str, drawn: &mut [boo
             out.push_str(" · ");
             out.push_str(&topology.nodes[node].detail);
         }
-        if let Kind::Output { place, guarantee } = &topology.nodes[node].kind {
-            out.push_str(&format!(" → {place} ({guarantee})"));
+        if let Kind::Output { places, .. } = &topology.nodes[node].kind {
+            let said: Vec<String> =
+                places.iter().map(|place| format!("{} ({})", place.name, place.guarantee)).collect();
+            out.push_str(" → ");
+            out.push_str(if said.is_empty() { NOWHERE } else { "" });
+            out.push_str(&said.join(", "));
         }
         out.push('\n');
         let receivers: Vec<usize> = topology.receivers(node).collect();

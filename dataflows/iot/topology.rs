@@ -3,9 +3,8 @@
 use super::Stage;
 use super::config::Config;
 use super::tables::{DATA_QUALITY, DEAD, LATE, REAL_TIME_AGGREGATES, VALIDATED, outputs, topics};
-use crate::graph::Topology;
+use crate::graph::{Class, Topology};
 
-const EXACTLY_ONCE: &str = "exactly once";
 const TABLES_FILE: &str = "tables.sqlite";
 
 /// The pipeline under `config`, from `stage` on.
@@ -28,11 +27,11 @@ pub fn topology(config: &Config, stage: Stage) -> Topology {
             show(size)
         );
         judged = topology.step(judge, "validate", detail);
-        topology.output(judged, &*names[DATA_QUALITY], "broken rules by sensor", TABLES_FILE, EXACTLY_ONCE);
+        topology.output(judged, &*names[DATA_QUALITY], "broken rules by sensor", Class::Table, TABLES_FILE);
     }
     if stage != Stage::Validate {
         let step = topology.step(judged, "aggregate by sensor", format!("{} windows", show(size)));
-        topology.output(step, &*names[REAL_TIME_AGGREGATES], "", TABLES_FILE, EXACTLY_ONCE);
+        topology.output(step, &*names[REAL_TIME_AGGREGATES], "", Class::Table, TABLES_FILE);
     }
     for (output, topic) in topics(config, stage) {
         let detail = match output {
@@ -41,7 +40,7 @@ pub fn topology(config: &Config, stage: Stage) -> Topology {
             DEAD => "unusable and refused records, with the reason",
             _ => "",
         };
-        topology.output(judged, &*topic, detail, format!("topics/{topic}.jsonl"), EXACTLY_ONCE);
+        topology.output(judged, &*topic, detail, Class::Topic, format!("topics/{topic}.jsonl"));
     }
     topology
 }

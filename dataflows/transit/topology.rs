@@ -4,9 +4,8 @@ use super::config::{Config, Format};
 use super::tables::{
     DATE, DEAD, DELTA, FEED, LATE, ROUTE_ACTIVITY, ROUTE_TOTALS, VEHICLE_SESSIONS, outputs, topics,
 };
-use crate::graph::Topology;
+use crate::graph::{Class, Topology};
 
-const EXACTLY_ONCE: &str = "exactly once";
 const TABLES_FILE: &str = "tables.sqlite";
 
 /// The pipeline under `config`.
@@ -24,14 +23,14 @@ pub fn topology(config: &Config) -> Topology {
     let judge = topology.step(input, "judge each entity in its partition", detail);
     let size = std::time::Duration::from_micros(config.windows.size_us().unsigned_abs());
     let step = topology.step(judge, "vehicles by route", format!("{} windows", show(size)));
-    topology.output(step, &*names[ROUTE_ACTIVITY], "", TABLES_FILE, EXACTLY_ONCE);
+    topology.output(step, &*names[ROUTE_ACTIVITY], "", Class::Table, TABLES_FILE);
     let step = topology.step(judge, "runs of vehicles", format!("gap {}", show(config.session_gap)));
-    topology.output(step, &*names[VEHICLE_SESSIONS], "", TABLES_FILE, EXACTLY_ONCE);
+    topology.output(step, &*names[VEHICLE_SESSIONS], "", Class::Table, TABLES_FILE);
     let step = topology.step(judge, "totals by route", "late ones too");
-    topology.output(step, &*names[ROUTE_TOTALS], "", TABLES_FILE, EXACTLY_ONCE);
+    topology.output(step, &*names[ROUTE_TOTALS], "", Class::Table, TABLES_FILE);
     for name in &names[FEED..LATE] {
         let place = format!("{DELTA}/{name}/{DATE}=…/*.parquet");
-        topology.output(judge, &**name, "", place, EXACTLY_ONCE);
+        topology.output(judge, &**name, "", Class::Lake, place);
     }
     for (output, topic) in topics(&config.topic) {
         let detail = match output {
@@ -39,7 +38,7 @@ pub fn topology(config: &Config) -> Topology {
             DEAD => "unusable records and entities, with the reason",
             _ => "",
         };
-        topology.output(judge, &*topic, detail, format!("topics/{topic}.jsonl"), EXACTLY_ONCE);
+        topology.output(judge, &*topic, detail, Class::Topic, format!("topics/{topic}.jsonl"));
     }
     topology
 }

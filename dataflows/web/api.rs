@@ -70,9 +70,12 @@ pub(super) fn graph(topology: &Topology) -> Value {
         match &node.kind {
             Kind::Input => fields.insert("kind".to_owned(), json!("input")),
             Kind::Step => fields.insert("kind".to_owned(), json!("step")),
-            Kind::Output { place, guarantee } => {
-                fields.insert("place".to_owned(), json!(place));
-                fields.insert("guarantee".to_owned(), json!(guarantee));
+            Kind::Output { places, .. } => {
+                let names: Vec<&str> = places.iter().map(|place| &*place.name).collect();
+                let mut guarantees: Vec<&str> = places.iter().map(|place| place.guarantee).collect();
+                guarantees.dedup();
+                fields.insert("place".to_owned(), json!(names.join(", ")));
+                fields.insert("guarantee".to_owned(), json!(guarantees.join(", ")));
                 fields.insert("kind".to_owned(), json!("output"))
             }
         };

@@ -20,7 +20,7 @@ fn started(config: &Config) -> Web {
     let web = Web::start(config, 0, telemetry).unwrap().unwrap().unwrap();
     let mut topology = Topology::new("activity");
     let input = topology.input("clicks", "");
-    topology.output(input, "counts", "", "tables.sqlite", "exactly once");
+    topology.output(input, "counts", "", crate::graph::Class::Table, "tables.sqlite");
     web.draw(&topology);
     web
 }
