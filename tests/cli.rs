@@ -262,10 +262,23 @@ fn graph_is_drawn_in_three_forms_with_the_settings_in_effect() {
     place.write("sinks.yaml", "activity: {sinks: {tables: 'postgres, console', lake: none}}");
     let text = place.run("graph activity --config sinks.yaml").is(0).out;
     assert!(
-        text.contains("active_users → PostgreSQL localhost:5432/") && text.contains(", console (at least once)\n"),
+        text.contains("active_users → PostgreSQL localhost:5432/")
+            && text.contains(", console (at least once)\n"),
         "{text}"
     );
-    assert!(text.contains("every accepted event → nowhere\n") && text.contains("→ Kafka (exactly once)\n"), "{text}");
+    assert!(
+        text.contains("every accepted event → nowhere\n") && text.contains("→ Kafka (exactly once)\n"),
+        "{text}"
+    );
+    let json = place.run("graph activity --config sinks.yaml --json").is(0).out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let node =
+        |name: &str| json[0]["nodes"].as_array().unwrap().iter().find(|node| node["name"] == name).unwrap();
+    assert_eq!(node("lake/activity")["place"], "");
+    assert_eq!(node("active_users")["guarantee"], "exactly once, at least once");
+    assert!(
+        json[0]["edges"].as_array().unwrap().iter().all(|edge| edge["from"].as_u64() < edge["to"].as_u64())
+    );
     assert!(place.run("graph --format mermaid").is(0).out.starts_with("flowchart LR\n"));
     assert!(place.run("graph --format dot").is(0).out.starts_with("digraph \"activity\" {\n"));
 }

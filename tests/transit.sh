@@ -38,6 +38,13 @@ tidegate generate transit --fixture "$work/long" --polls 900 --vehicles 60
 tidegate replay transit --fixture "$work/long" --out "$work/whole" -w 2
 "${bare[@]}" "$python" tests/crash.py "$binary" "$work/epochs" 5 --kills 4 -- transit --fixture "$work/long" --epoch 100ms
 "$python" tests/transit_delta.py "$work/whole" "$work/epochs" || die "the Delta tables differ"
+# The same for programs.
+positions=$work/epochs/delta/vehicle_positions
+tidegate delta history "$positions" --json | "$python" -c '
+import json, sys
+versions = [commit["version"] for commit in json.load(sys.stdin)]
+assert len(versions) > 3 and versions == list(reversed(range(len(versions)))), versions' || die "the history as JSON"
+tidegate delta vacuum "$positions" --dry-run --json | grep -q '"removed": false' || die "the vacuum as JSON"
 audited_with_tables "$work/epochs"
 # Small files merged: the same rows, and fewer files.
 merge_once "$work/epochs/delta"

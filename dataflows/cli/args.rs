@@ -840,6 +840,9 @@ pub(crate) struct GraphArgs {
     /// How it is drawn.
     #[arg(long, default_value = "text")]
     pub(crate) format: FormatName,
+    /// JSON in place of a drawing.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
 }
 
 /// How a graph is drawn.

@@ -112,7 +112,10 @@ mod tests {
         let settings = Layers { dir: "nowhere".into(), environment, ..Layers::default() }.load().unwrap();
         let drawn = settings.pipelines.live("activity").topology();
         let drawn = drawn.sent_to(&settings.sinks_of("activity").drawn()).draw(Format::Text);
-        assert!(drawn.contains("active_users → tables.sqlite (exactly once), console (at least once)\n"), "{drawn}");
+        assert!(
+            drawn.contains("active_users → tables.sqlite (exactly once), console (at least once)\n"),
+            "{drawn}"
+        );
         assert!(drawn.contains("with the reason → Kafka (exactly once)\n"), "{drawn}");
         let lines = sinks_of(&settings, "activity");
         assert_eq!(lines[0], "tables → sqlite (exactly once), console (at least once)");

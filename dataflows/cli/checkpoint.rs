@@ -48,7 +48,7 @@ fn damages(found: &Found) -> Vec<String> {
 
 fn list(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> {
     if args.json {
-        return print_json(ui, &Value::Array(found.iter().map(line).collect()));
+        return ui.json(&Value::Array(found.iter().map(line).collect()));
     }
     let mut text =
         format!("{:>10}  {:<27}  {:>15}  {:>12}  {}\n", "epoch", "decided", "records", "state bytes", "");
@@ -99,7 +99,7 @@ fn show(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure> 
             .mend("look at them with: tidegate checkpoint list"));
     };
     // It is for programs as much as for people: one form serves both.
-    print_json(ui, &describe(manifest))
+    ui.json(&describe(manifest))
 }
 
 fn describe(manifest: &Manifest) -> Value {
@@ -144,7 +144,7 @@ fn verify(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure
     let mut named = BTreeSet::new();
     damages.retain(|damage| named.insert(damage.clone()));
     if args.json {
-        print_json(ui, &json!({"checkpoints": found.len(), "damages": damages}))?;
+        ui.json(&json!({"checkpoints": found.len(), "damages": damages}))?;
     } else {
         for damage in &damages {
             ui.result(format!("{damage}\n"))?;
@@ -156,9 +156,4 @@ fn verify(ui: &Ui, args: &CheckpointArgs, found: &[Found]) -> Result<(), Failure
     }
     Err(Failure::running(format!("{} files of checkpoints are damaged", damages.len()))
         .mend("a run uses the newest state that is whole, and repeats from there what is decided"))
-}
-
-fn print_json(ui: &Ui, value: &Value) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::running)?;
-    ui.result(format!("{text}\n"))
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use tidegate::sink::delta::{Optimized, history, optimize, vacuum, vacuum_remote};
+use serde_json::{Value, json};
+use tidegate::sink::delta::{Commit, Optimized, history, optimize, vacuum, vacuum_remote};
 use tidegate::storage::{self, Location, Storage};
 use tidegate::time;
 
@@ -31,6 +32,9 @@ pub(crate) struct HistoryArgs {
     /// The table's directory, such as out/delta/vehicle_positions or s3://bucket/delta-lake/vehicle_positions.
     #[arg(value_name = "TABLE", value_parser = Location::parse)]
     table: Location,
+    /// JSON in place of text.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -57,6 +61,9 @@ pub(crate) struct VacuumArgs {
     /// Allow a retention below 7 days: no reader and no writer may be at work.
     #[arg(long)]
     force: bool,
+    /// JSON in place of text.
+    #[arg(long)]
+    json: bool,
 }
 
 fn open(global: &Global, table: &Location) -> Result<Arc<dyn Storage>, Failure> {
@@ -68,16 +75,28 @@ pub(crate) fn run(ui: &Ui, global: &Global, command: &DeltaCommand) -> Result<()
     match command {
         DeltaCommand::History(args) => {
             let commits = history(&open(global, &args.table)?).map_err(Failure::running)?;
+            let when = |commit: &Commit| {
+                let us = commit.timestamp_ms.and_then(time::from_epoch_ms);
+                us.map(|us| String::from_utf8_lossy(&time::format(us)).into_owned())
+            };
+            if args.json {
+                let line = |commit: &Commit| {
+                    let Commit { version, operation, added, removed, rows, .. } = commit;
+                    json!({
+                        "version": version, "when": when(commit), "operation": operation,
+                        "added": added, "removed": removed, "rows": rows,
+                    })
+                };
+                return ui.json(&commits.iter().map(line).collect::<Value>());
+            }
             let mut text = String::from(
                 "version  when                         added  removed          rows  operation\n",
             );
             for commit in commits {
-                let when = commit.timestamp_ms.and_then(time::from_epoch_ms);
-                let when = when.map(|us| String::from_utf8_lossy(&time::format(us)).into_owned());
                 text.push_str(&format!(
                     "{:>7}  {:<27}  {:>5}  {:>7}  {:>12}  {}\n",
                     commit.version,
-                    when.as_deref().unwrap_or("-"),
+                    when(&commit).as_deref().unwrap_or("-"),
                     commit.added,
                     commit.removed,
                     commit.rows,
@@ -112,6 +131,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, command: &DeltaCommand) -> Result<()
                 remote => vacuum_remote(&open(global, remote)?, args.retention, args.dry_run),
             };
             let removed = removed.map_err(Failure::running)?;
+            if args.json {
+                let files = &removed.files;
+                return ui.json(&json!({"files": files, "bytes": removed.bytes, "removed": !args.dry_run}));
+            }
             let mut text = String::new();
             removed.files.iter().for_each(|file| text.push_str(&format!("{}\n", file.display())));
             let verb = if args.dry_run { "would be removed" } else { "removed" };

@@ -74,8 +74,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &DoctorArgs) -> Result<(), Fai
         findings.push(Finding::good("Kafka", "not asked: no brokers are named"));
     }
     if args.json {
-        let text = serde_json::to_string_pretty(&json!({"findings": findings})).map_err(Failure::running)?;
-        ui.result(format!("{text}\n"))?;
+        ui.json(&json!({"findings": findings}))?;
     } else {
         for finding in &findings {
             ui.result(finding.text(ui))?;

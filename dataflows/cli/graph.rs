@@ -1,5 +1,6 @@
 //! `tidegate graph`.
 
+use serde_json::Value;
 use tidegate_dataflows::graph::Format;
 use tidegate_dataflows::{activity, hydraulic, iot, transit};
 
@@ -23,13 +24,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GraphArgs) -> Result<(), Fail
         transit::topology(&settings.pipelines.transit),
     ];
     let chosen = |pipeline: &str| args.pipeline.as_deref().is_none_or(|name| name == pipeline);
-    let drawn: Vec<String> = all
-        .into_iter()
-        .filter(|topology| chosen(&topology.pipeline))
-        .map(|topology| {
-            let sinks = settings.sinks_of(&topology.pipeline).drawn();
-            topology.sent_to(&sinks).draw(format)
-        })
-        .collect();
-    ui.result(drawn.join("\n"))
+    let drawn = all.into_iter().filter(|topology| chosen(&topology.pipeline)).map(|topology| {
+        let sinks = settings.sinks_of(&topology.pipeline).drawn();
+        topology.sent_to(&sinks)
+    });
+    if args.json {
+        return ui.json(&drawn.map(|topology| topology.to_json()).collect::<Value>());
+    }
+    ui.result(drawn.map(|topology| topology.draw(format)).collect::<Vec<_>>().join("\n"))
 }

@@ -14,7 +14,7 @@ Examples:
 pub(crate) struct HealthArgs {
     #[command(flatten)]
     page: Page,
-    /// Only whether it lives; by default whether it is ready, too: connected, and not stuck.
+    /// Only whether it lives; by default whether it is ready, too: it has begun, and no pipeline has failed.
     #[arg(long)]
     live: bool,
 }

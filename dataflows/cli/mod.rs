@@ -94,10 +94,7 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
         Some(Command::Health(args)) => health::run(ui, args),
         Some(Command::Top(args)) => top::run(ui, args),
         Some(Command::Init(args)) => init::run(ui, args),
-        Some(Command::Schema) => {
-            let text = serde_json::to_string_pretty(&json_schema()).map_err(Failure::running)?;
-            ui.result(format!("{text}\n"))
-        }
+        Some(Command::Schema) => ui.json(&json_schema()),
         Some(Command::Man { dir }) => man::run(ui, dir.as_deref()),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -189,7 +189,7 @@ fn list(ui: &Ui, global: &Global, kind: Kind, args: &ListArgs) -> Result<(), Fai
             object
         });
         let all = json!({"total": total, "by_reason": counts, "records": records.collect::<Vec<_>>()});
-        return print_json(ui, &all);
+        return ui.json(&all);
     }
     let mut text = String::new();
     for (aside, payload) in &lines {
@@ -230,7 +230,7 @@ fn show(ui: &Ui, global: &Global, kind: Kind, args: &ShowArgs) -> Result<(), Fai
         );
     };
     if args.json {
-        return print_json(ui, &found);
+        return ui.json(&found);
     }
     let mut text = String::new();
     for (name, value) in found.as_object().into_iter().flatten() {
@@ -384,9 +384,4 @@ fn describe(record: &Record<'_>, aside: &SetAside) -> Value {
         object["headers"] = Value::Object(others);
     }
     object
-}
-
-fn print_json(ui: &Ui, value: &Value) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::running)?;
-    ui.result(format!("{text}\n"))
 }

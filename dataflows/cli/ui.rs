@@ -80,6 +80,12 @@ impl Ui {
         }
     }
 
+    /// Writes a result for programs.
+    pub(crate) fn json(&self, value: &serde_json::Value) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(Failure::running)?;
+        self.result(format!("{text}\n"))
+    }
+
     /// Writes a line to standard error.
     pub(crate) fn note(&self, text: impl Display) {
         if self.0.json {

@@ -16,8 +16,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ValidateArgs) -> Result<(), F
     let settings = settings(global)?;
     let findings = if args.connect { services(&settings, args)? } else { Vec::new() };
     if args.json {
-        let text = serde_json::to_string_pretty(&as_json(&settings, &findings)).map_err(Failure::running)?;
-        ui.result(format!("{text}\n"))?;
+        ui.json(&as_json(&settings, &findings))?;
     } else {
         ui.result(table(ui, &settings))?;
         for finding in &findings {

@@ -1,6 +1,7 @@
 //! What a pipeline consists of, drawn without starting anything.
 
 mod dot;
+mod json;
 mod mermaid;
 mod text;
 
@@ -157,6 +158,12 @@ impl Topology {
             Format::Mermaid => mermaid::draw(self),
             Format::Dot => dot::draw(self),
         }
+    }
+
+    /// The topology for programs: `nodes` with `name`, `detail`, `kind` and, of outputs, `place` and `guarantee`; `edges` as pairs of
+    /// their places among the nodes.
+    pub fn to_json(&self) -> serde_json::Value {
+        json::of(self)
     }
 
     fn push(&mut self, node: Node) -> usize {

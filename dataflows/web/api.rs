@@ -1,11 +1,10 @@
 //! The API's documents. `docs/api.md` says what is in them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidegate::telemetry::Snapshot;
 
 use super::Shared;
 use super::feed::Rates;
-use crate::graph::{Kind, Topology};
 
 /// Everything: this process and all pipelines, over all processes.
 pub(super) fn state(shared: &Shared, mut rates: impl FnMut(&Snapshot) -> Rates) -> Value {
@@ -59,32 +58,6 @@ fn line(snapshot: &Snapshot, resident_bytes: Option<u64>) -> Value {
         "taken_us": snapshot.taken_us,
         "resident_bytes": resident_bytes,
     })
-}
-
-/// A pipeline's nodes and edges.
-pub(super) fn graph(topology: &Topology) -> Value {
-    let node = |node: &crate::graph::Node| {
-        let mut fields = Map::new();
-        fields.insert("name".to_owned(), json!(node.name));
-        fields.insert("detail".to_owned(), json!(node.detail));
-        match &node.kind {
-            Kind::Input => fields.insert("kind".to_owned(), json!("input")),
-            Kind::Step => fields.insert("kind".to_owned(), json!("step")),
-            Kind::Output { places, .. } => {
-                let names: Vec<&str> = places.iter().map(|place| &*place.name).collect();
-                let mut guarantees: Vec<&str> = places.iter().map(|place| place.guarantee).collect();
-                guarantees.dedup();
-                fields.insert("place".to_owned(), json!(names.join(", ")));
-                fields.insert("guarantee".to_owned(), json!(guarantees.join(", ")));
-                fields.insert("kind".to_owned(), json!("output"))
-            }
-        };
-        Value::Object(fields)
-    };
-    let nodes: Vec<Value> = topology.nodes.iter().map(node).collect();
-    let edges: Vec<Value> =
-        topology.edges.iter().map(|(from, to)| json!({"from": from, "to": to, "rate": null})).collect();
-    json!({"nodes": nodes, "edges": edges})
 }
 
 /// What flows along the edges: rows into an output, records out of an input; between steps accepted records.

@@ -161,7 +161,7 @@ impl Web {
     /// Shows what a pipeline consists of.
     pub fn draw(&self, topology: &Topology) {
         if let Ok(mut graphs) = self.shared.graphs.lock() {
-            graphs.insert(topology.pipeline.clone(), api::graph(topology));
+            graphs.insert(topology.pipeline.clone(), topology.to_json());
         }
     }
 }

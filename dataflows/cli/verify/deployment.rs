@@ -25,8 +25,7 @@ pub(super) fn run(ui: &Ui, args: &VerifyArgs, settings: &Settings) -> Result<(),
     let mut checks = look(&deployment(args, settings)?);
     checks.extend(page(args)?);
     if args.json {
-        let text = serde_json::to_string_pretty(&json!({"checks": checks})).map_err(Failure::running)?;
-        ui.result(format!("{text}\n"))?;
+        ui.json(&json!({"checks": checks}))?;
     } else {
         for check in &checks {
             ui.result(line(ui, check))?;
