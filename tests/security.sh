@@ -12,7 +12,7 @@ export KAFKA_PORT KAFKA_CONTROLLER_PORT KAFKA_SASL_SSL_PORT KAFKA_SSL_PORT PG_PO
 export KAFKA_PASSWORD=$secret PG_PASSWORD=$secret PG_DATABASE=stream_data
 kafka() { bash tests/services/kafka.sh "$@"; }
 pg() { bash tests/services/postgres.sh "$@"; }
-finish() { kafka wipe >/dev/null 2>&1 || :; pg wipe >/dev/null 2>&1 || :; rm -rf "$work"; }
+finish() { kill_jobs; kafka wipe >/dev/null 2>&1 || :; pg wipe >/dev/null 2>&1 || :; rm -rf "$work"; }
 trap finish EXIT
 for name in $(compgen -e | grep -E '^(KAFKA_|PG)'); do bare+=(-u "$name"); done
 said=$work/said && mkdir "$said" "$work/place"
@@ -70,9 +70,39 @@ for way in wrong no-ca; do
     says BAD
 done
 
-# A whole live run: SCRAM over TLS in, PostgreSQL over TLS out, verified.
+# Live runs: SCRAM over TLS in, PostgreSQL over TLS out, verified.
 printf 'kafka: {bootstrap_servers: "%s", client_properties: "%s"}\nactivity: {sinks: {topics: files, postgres: {tls: verify-full, ca_file: "%s"}}}\n' \
     "$sasl" "$work/scram512" "$tls/ca.crt" >"$work/live.yaml"
+# The first has a page that wants a token, and its database goes away: what it shows is searched like all else.
+web_port=$(free_port 24240) token=$secret-token
+printf '%s' "$token" >"$work/token"
+{ cat "$work/live.yaml" && printf 'web: {address: "127.0.0.1:%s", token_file: "%s"}\n' "$web_port" "$work/token"; } >"$work/page.yaml"
+(cd "$work/place" && exec "${bare[@]}" "${with[@]}" AWS_ACCESS_KEY_ID=tidegate "AWS_SECRET_ACCESS_KEY=$secret" RUST_BACKTRACE=1 \
+    "$binary" run activity --config "$work/page.yaml") >"$said/page.out" 2>"$said/page.err" &
+runner=$!
+page() { curl -sS --max-time 10 -H "Authorization: Bearer $token" "http://127.0.0.1:$web_port/$1" || :; } # PATH
+until_page_says() { # TEXT PATH
+    local left=100
+    until page "$2" 2>/dev/null | grep -qF -- "$1"; do
+        [ $((left -= 1)) -gt 0 ] && kill -0 "$runner" || { tail -n 5 "$said/page.err"; page "$2" | grep -F "${1%% *}" | head; page metrics | grep sink_failing; die "the page does not say: $1"; }
+        sleep 0.2
+    done
+}
+look() { # WHEN
+    local path
+    for path in '' page.js metrics api/v1/state api/v1/history; do page "$path" >"$said/page-$1-${path//\//-}"; done
+    curl -sS --max-time 10 -i "http://127.0.0.1:$web_port/api/v1/state" >"$said/page-$1-barred"
+    grep -q '^HTTP/1.1 401' "$said/page-$1-barred" || die "the page is shown to anybody"
+}
+until_page_says ready readyz
+look well
+pg stop
+run 0 generate activity --bootstrap-servers "$ssl" --client-properties "$work/certificate" --topic user_activity --records 500 --partitions 2 --seed 2
+until_page_says 'tidegate_sink_failing{pipeline="activity",sink="postgres"} 1' metrics
+look away
+pg start
+kill -TERM "$runner" && wait "$runner" || die "the live run ended with $?"
+# The second goes on from there.
 run 0 run activity --config "$work/live.yaml" --until-end
 rows=$(pg psql -qAt -c 'select coalesce(sum(view_count), 0) from page_view_counts')
 [ "$rows" -gt 0 ] || die "no page views arrived in PostgreSQL"
