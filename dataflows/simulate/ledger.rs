@@ -18,7 +18,7 @@ pub(super) fn contradiction(manifest: &Manifest, names: &[String], visible: &Sin
     }
     COUNTED.into_iter().find_map(|(name, table, column)| {
         let output = ledger.outputs.iter().find(|output| output.output == name)?;
-        let rows = match visible.get(table) {
+        let rows = match visible.get(&format!("table {table}")) {
             Some(Content::Keyed(rows)) => rows.values().map(|row| number(row, column)).sum(),
             _ => 0,
         };
