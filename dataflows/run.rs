@@ -569,7 +569,9 @@ impl Start {
         });
         let restored = base.as_ref().map(|base| Restored::new(base.watermark_us, rank_map.collect(), blocks));
         let mut open = tidegate::ingest::OpenCounts::default();
-        open.add(base.iter().flat_map(|base| base.open.iter().copied()));
+        // What is open until it is settled, its operator knows.
+        let open_before = base.iter().flat_map(|base| base.open.iter().copied());
+        open.add(open_before.filter(|open| open.until_us != i64::MAX));
         Ok(Start {
             counts: base.as_ref().map(|base| base.counts.clone()).unwrap_or_default(),
             open,

@@ -104,13 +104,13 @@ fn dispatch(ui: &Ui, cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-/// The settings of all layers.
 /// Finds before anything is opened that `MONGO_URI` cannot be read.
 fn check_mongo(settings: &Settings, sinks: &SinkSettings) -> Result<(), Failure> {
     let checked = sinks.mongo.config(&settings.secrets).check();
     checked.map_err(|cause| Failure::usage(format!("MONGO_URI: {cause}")))
 }
 
+/// The settings of all layers.
 fn settings(global: &Global) -> Result<Settings, Failure> {
     Layers::of_process(global.config.clone()).load().map_err(Failure::usage)
 }

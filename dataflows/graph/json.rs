@@ -16,7 +16,14 @@ pub(super) fn of(topology: &Topology) -> Value {
             Kind::Output { places, .. } => {
                 let names: Vec<&str> = places.iter().map(|place| &*place.name).collect();
                 let mut guarantees: Vec<&str> = places.iter().map(|place| place.guarantee).collect();
-                guarantees.dedup();
+                // Each once, in their order.
+                let mut seen = Vec::new();
+                guarantees.retain(|one| {
+                    !seen.contains(one) && {
+                        seen.push(*one);
+                        true
+                    }
+                });
                 fields.insert("place".to_owned(), json!(names.join(", ")));
                 fields.insert("guarantee".to_owned(), json!(guarantees.join(", ")));
                 fields.insert("kind".to_owned(), json!("output"))

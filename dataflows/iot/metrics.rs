@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate::ingest::Breach;
 use tidegate::telemetry::{Board, Family, Kind};
 
-/// So many sensors have a label of their own on a worker; the table has them all.
+/// So many sensors have a label of their own, shared out to the workers; the table has them all.
 const MOST_SENSORS: usize = 100;
 
 /// The label of the others together.
@@ -16,32 +16,35 @@ const BREACHES: Family = Family {
     name: "tidegate_iot_rule_breaches_total",
     kind: Kind::Counter,
     labels: &["pipeline", "rule", "sensor"],
-    help: "how often the rule was broken by the sensor; sensors beyond the first hundred of a worker are (others), and unusable records without a sensor have an empty one",
+    help: "how often the rule was broken by the sensor; sensors beyond the first hundred are (others), and unusable records without a sensor have an empty one",
 };
 
 /// All of them.
 pub const METRICS: &[Family] = &[BREACHES];
 
 /// Counts broken rules as they leave with their epoch.
-pub(super) fn breaches(board: &Arc<Board>) -> impl FnMut(&(Breach, u64)) + 'static {
-    let (board, mut sensors) = (Arc::clone(board), Sensors::default());
+pub(super) fn breaches(board: &Arc<Board>, peers: usize) -> impl FnMut(&(Breach, u64)) + 'static {
+    let most = (MOST_SENSORS / peers.max(1)).max(1);
+    let (board, mut sensors) = (Arc::clone(board), Sensors { most, named: BTreeSet::new() });
     move |(breach, n)| board.add(&BREACHES, &[&breach.rule, &sensors.label(&breach.subject)], *n)
 }
 
 /// The sensors that have a label of their own.
-#[derive(Default)]
-struct Sensors(BTreeSet<String>);
+struct Sensors {
+    most: usize,
+    named: BTreeSet<String>,
+}
 
 impl Sensors {
     fn label(&mut self, sensor: &[u8]) -> String {
         let name = String::from_utf8_lossy(sensor).into_owned();
-        if name.is_empty() || self.0.contains(&name) {
+        if name.is_empty() || self.named.contains(&name) {
             return name;
         }
-        if self.0.len() >= MOST_SENSORS {
+        if self.named.len() >= self.most {
             return OTHERS.to_owned();
         }
-        self.0.insert(name.clone());
+        self.named.insert(name.clone());
         name
     }
 }
@@ -53,7 +56,7 @@ mod tests {
     #[test]
     fn breaches_are_added_by_rule_and_by_sensor_with_a_bound() {
         let board = Arc::new(Board::default());
-        let mut count = breaches(&board);
+        let mut count = breaches(&board, 1);
         let breach = |sensor: &str, rule: &str| Breach { subject: sensor.into(), rule: rule.to_owned() };
         for sensor in (0..MOST_SENSORS + 5).map(|number| format!("s{number}")) {
             count(&(breach(&sensor, "range"), 2));

@@ -105,7 +105,7 @@ pub fn build(at: Site<'_, '_>, config: &Config, stage: Stage) {
             move |window, rows| tables::aggregates(window, epochs.wall_us(), rows),
         );
     // Broken rules by sensor, over the whole run.
-    let breaches = breaches.inspect(metrics::breaches(at.run.board()));
+    let breaches = breaches.inspect(metrics::breaches(at.run.board(), at.scope.peers()));
     let quality = breaches.total_by_key("DataQuality", at.state()).net_changes().table_changes(
         DATA_QUALITY as u32,
         quality_schema,

@@ -233,6 +233,8 @@ impl Simulator {
                 }
                 // In final mode rows show just what is final.
                 End::Stopped if Arc::ptr_eq(pipeline, &self.pipelines[0]) => {
+                    // Whoever looks is refused nothing.
+                    world.steps.begin(None, 0, 0);
                     let decided = world.decided().map_err(|what| diverged(what, &lives))?;
                     if let Some(what) = contradiction(&decided, &pipeline.outputs(), &world.visible()) {
                         lives.push(life);

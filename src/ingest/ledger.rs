@@ -196,6 +196,12 @@ impl Ledger {
         cell.set(cell.get() + 1);
     }
 
+    /// Notes that `n` records of `output` that an earlier run has counted are [open](Ledger::open).
+    pub fn reopen(&self, output: usize, n: u64) {
+        let cell = &self.0.unsettled[output % MOST_OUTPUTS];
+        cell.set(cell.get() + n as i64);
+    }
+
     /// Notes that `n` [open](Ledger::open) records of `output` are in a final result now, or in none; it need not be the worker that
     /// counted them.
     pub fn settle(&self, output: usize, n: u64) {

@@ -546,6 +546,16 @@ fn many_rows_are_compared_before_the_lock_and_refused_ones_go_aside() {
     let now = by_page("view_count");
     let other: Vec<&str> = now.lines().filter(|row| !row.ends_with(" 9")).collect();
     assert_eq!((other, now.lines().count()), (vec!["/011 2"], 900));
+
+    // And the rows of the next epoch stay, too.
+    sink.write(5, counted(&|page| Some(if page == 12 { 13 } else { 10 }))).unwrap();
+    let fifth = sink.prepare(5).unwrap();
+    sink.show(6, 1, &[counted(&|page| (page == 20).then_some(77))]).unwrap();
+    sink.commit(5, 1, &fifth).unwrap();
+    assert_eq!(sink.refused(), 2);
+    let now = by_page("view_count");
+    let other: Vec<&str> = now.lines().filter(|row| !row.ends_with(" 10")).collect();
+    assert_eq!(other, ["/012 9", "/020 77"]);
 }
 
 /// Where the server cannot look a row up, as its key may be null, nothing is compared.

@@ -476,6 +476,12 @@ impl SessionMachine {
         self.keys.borrow().len()
     }
 
+    /// How many events are in no session that is over: those that wait, and those of open sessions.
+    pub fn open_events(&self) -> u64 {
+        let open: u64 = self.users.iter().filter(|user| user.is_open).map(|user| user.events).sum();
+        open + self.pending.len() as u64
+    }
+
     /// How many events wait for the frontier.
     pub fn waiting(&self) -> usize {
         self.pending.len()

@@ -194,6 +194,9 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
             state.restore_latest(&name, |hash, key, saved| {
                 machine.restore(hash, key, saved, |rank| state.rank(rank));
             });
+            if let Some((ledger, output)) = &judged {
+                ledger.reopen(*output, machine.open_events());
+            }
             let (mut saver, mut waiting_saver) =
                 (Saver::new(state, &name), Saver::appending(state, &waiting));
             let mut final_watermark_us = i64::MIN;

@@ -97,7 +97,7 @@ pub enum Put {
     Taken,
 }
 
-/// How long checkpoints remember a file that was taken out: twice as long as a vacuum keeps it by default, so that one a week finds all.
+/// How long checkpoints of such a table remember a file that was taken out: twice as long as a vacuum keeps it by default, so that one a week finds all.
 const KEPT: Duration = Duration::from_secs(14 * 86_400);
 
 /// How many commits are read at once.
@@ -206,15 +206,17 @@ impl Log {
         Ok(if created { Put::Done } else { Put::Taken })
     }
 
-    /// Writes a checkpoint of the newest version, without what was taken out longer than 14 days ago: a table whose files
-    /// are replaced again and again would remember ever more of them.
+    /// Writes a checkpoint of the newest version; where it `forgets`, without what was taken out longer than 14 days ago: a
+    /// table whose files are replaced again and again would remember ever more of them.
     ///
     /// # Errors
     /// When the log cannot be read or the checkpoint not written.
-    pub fn checkpoint(&self) -> Result<(), SinkError> {
+    pub fn checkpoint(&self, forgets: bool) -> Result<(), SinkError> {
         let mut snapshot = self.snapshot(None)?;
         let Some(version) = snapshot.version else { return Ok(()) };
-        snapshot.forget_before(SystemClock.now_us() / 1000 - KEPT.as_millis() as i64);
+        if forgets {
+            snapshot.forget_before(SystemClock.now_us() / 1000 - KEPT.as_millis() as i64);
+        }
         let (name, actions) = (checkpoint_name(version), snapshot.actions());
         let bytes = checkpoint::write(Vec::new(), &actions).map_err(|cause| self.damaged(&name, cause))?;
         self.lift(self.place.replace(&self.at(&name), &bytes))?;

@@ -454,7 +454,7 @@ impl Table {
             self.tip.metadata = metadata.or(self.tip.metadata.take());
             actions.iter().for_each(|action| self.note_file(action));
             if (version + 1).is_multiple_of(options.checkpoint_every.max(1)) {
-                self.log.checkpoint()?;
+                self.log.checkpoint(self.of.replaces)?;
             }
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! Rows of open windows, shown over a connection of their own, so that they do not wait for the staging of an epoch or the sending of its
 //! rows. They wait only while those rows replace the ones in the tables.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -86,14 +87,19 @@ impl State {
         self.written.clear();
     }
 
-    /// Rows of `epoch` are about to be shown in these tables. `false` where they must be left out: the end of the epoch gives them.
-    fn shows(&mut self, epoch: u64, tables: impl Iterator<Item = usize> + Clone) -> bool {
-        if tables.clone().any(|table| self.written.contains(&table)) {
-            return false;
-        }
+    /// Rows of `epoch` are about to be shown in these tables.
+    fn shows(&mut self, epoch: u64, tables: impl Iterator<Item = usize>) {
         self.tables.extend(tables);
         self.since = Some(self.since.map_or(epoch, |since| since.min(epoch)));
-        true
+    }
+
+    /// The batches that can be shown now. Those of tables that a commit is writing are left out: the end of the epoch gives them.
+    fn showable<'b>(&self, batches: &'b [TableBatch]) -> Cow<'b, [TableBatch]> {
+        let is_free = |batch: &&TableBatch| !self.written.contains(&batch.table);
+        if batches.iter().all(|batch| is_free(&batch)) {
+            return Cow::Borrowed(batches);
+        }
+        Cow::Owned(batches.iter().filter(is_free).cloned().collect())
     }
 
     /// Whether what a commit of `epoch` has found by comparing still holds: rows shown meanwhile are of later epochs only, which it
@@ -144,9 +150,11 @@ impl ShowBeside<TableBatch> for Early {
             state.shown.check_all(batches)?;
             // Also where it fails: it may have happened.
             let before = state.since;
-            if !state.shows(epoch, batches.iter().map(|batch| batch.table)) {
+            let batches = &*state.showable(batches);
+            if batches.is_empty() {
                 return Ok(());
             }
+            state.shows(epoch, batches.iter().map(|batch| batch.table));
             let showing = state.work(target, async |shown, session, noted_by| {
                 let (last, newest) = target.begin(session, " FOR SHARE").await?;
                 if turn(&target.sink, last, newest, epoch, generation)? == Turn::Done {
@@ -183,6 +191,7 @@ impl ShowBeside<TableBatch> for Early {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::{ColumnType, Schema};
 
     #[test]
     fn what_was_found_by_comparing_holds_until_rows_of_the_epoch_are_shown() {
@@ -208,12 +217,16 @@ mod tests {
     #[test]
     fn nothing_is_shown_of_a_table_that_a_commit_writes_before_its_lock() {
         let mut state = State::of(Shown::new("p", &[], |_, _| Ok(())));
-        assert!(state.shows(1, [0, 2].into_iter()));
+        let rows = Schema::new("t", &[("k", ColumnType::Int)], &["k"]).batch();
+        let batches = [0, 1, 2].map(|table| TableBatch { table, rows: rows.clone(), provisional: true });
+        let showable =
+            |state: &State| state.showable(&batches).iter().map(|batch| batch.table).collect::<Vec<_>>();
+        state.shows(1, [0, 2].into_iter());
         assert_eq!(state.begin_writing([0, 1, 2, 3].into_iter()), BTreeSet::from([1, 3]));
-        assert!(state.shows(2, [0].into_iter()));
-        assert!(!state.shows(2, [0, 1].into_iter()));
+        assert_eq!(showable(&state), [0, 2]);
         state.has_written();
-        assert!(state.shows(2, [1].into_iter()));
+        assert_eq!(showable(&state), [0, 1, 2]);
+        state.shows(2, [1].into_iter());
         assert_eq!(state.begin_writing([1, 3].into_iter()), BTreeSet::from([3]));
     }
 }

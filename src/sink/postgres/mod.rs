@@ -83,6 +83,8 @@ pub struct PostgresTables {
     refused: u64,
     /// Rows that it refused in the transaction that was sent last, which may not be known to have happened.
     in_doubt: Cell<u64>,
+    /// The number of the connection by which the last commit was made; 0 before the first.
+    committed_by: Cell<u64>,
 }
 
 /// So many rows of a table, of so many bytes, go with the statement that upserts them; to make a temporary table takes the server longer.
@@ -113,8 +115,9 @@ struct Beforehand {
     refused: u64,
     /// The parts of which it is known what is to be written.
     compared: BTreeSet<usize>,
-    /// The keys of rows that the next epoch has replaced already: they are not to be written there.
-    ahead: HashSet<TableKey>,
+    /// The keys of rows that the next epoch has replaced already: they are not to be written there. `None` where that cannot be relied
+    /// on: a server that was away since the last commit may have lost rows for whose way to its disk nobody waited.
+    ahead: Option<HashSet<TableKey>>,
 }
 
 impl Part {
@@ -154,6 +157,7 @@ impl PostgresTables {
             runtime: new_runtime()?,
             refused: 0,
             in_doubt: Cell::new(0),
+            committed_by: Cell::new(0),
         };
         tables.work("creating and verifying the tables", async |this, session| this.set_up(session).await)?;
         Ok(tables)
@@ -301,7 +305,7 @@ impl PostgresTables {
             if !early.begin_comparing() {
                 return Ok(());
             }
-            early.shown.ahead_of(epoch, &mut done.ahead)
+            done.ahead.as_mut().map(|known| early.shown.ahead_of(epoch, known)).unwrap_or_default()
         };
         let target = &*self.target;
         for (stage, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_here()) {
@@ -312,7 +316,7 @@ impl PostgresTables {
             }
         }
         let tables: Vec<usize> = done.compared.iter().map(|stage| parts[*stage].table).collect();
-        done.ahead.retain(|(table, _)| tables.contains(table));
+        done.ahead.iter_mut().for_each(|known| known.retain(|(table, _)| tables.contains(table)));
         self.leave_out(session, parts, &done.compared, &ahead).await
     }
 
@@ -351,7 +355,8 @@ impl PostgresTables {
             // What is in already may be staged no more: it is read first, so that rows may go with the first lock, and missed later.
             let parts = this.parts(staged);
             let is_sent = |parts: &Vec<Part>| !parts.iter().all(Part::is_here);
-            let mut done = Beforehand::default();
+            let is_trusted = session.serial() == this.committed_by.get();
+            let mut done = Beforehand { ahead: is_trusted.then(HashSet::new), ..Beforehand::default() };
             let (mut early, mark) = match &parts {
                 Ok(parts) if is_sent(parts) => {
                     // While rows are on their way nothing is locked, so that nobody who shows others waits for them.
@@ -391,7 +396,7 @@ impl PostgresTables {
             };
             if !early.holds(epoch) {
                 done.compared.clear();
-                done.ahead.clear();
+                done.ahead = None;
             }
             this.replace(session, early, (epoch, generation), mark.1, parts.as_deref(), done).await?;
             Ok(true)
@@ -414,6 +419,7 @@ impl PostgresTables {
         if parts.is_none() && generation == newest {
             session.run("ROLLBACK").await?;
             early.shown.clear(epoch);
+            early.has_written();
             return Ok(());
         }
         let (at, sink) = (&target.at, &*target.sink);
@@ -432,12 +438,16 @@ impl PostgresTables {
             let rows = || parts.iter().map(|part| (&*target.schemas[part.table], &*part.here));
             if few && session.upsert_all(at, rows().collect(), &finish).await? {
                 self.in_doubt.set(0);
+                self.committed_by.set(session.serial());
                 early.shown.clear(epoch);
                 return Ok(());
             }
             // Those of the next epoch that have been shown since.
-            let ahead = early.shown.ahead_of(epoch, &mut done.ahead);
-            self.leave_out(session, parts, &done.compared, &ahead).await?;
+            let leaves_out = done.ahead.is_some();
+            let ahead = early.shown.ahead_of(epoch, done.ahead.get_or_insert_default());
+            if leaves_out {
+                self.leave_out(session, parts, &done.compared, &ahead).await?;
+            }
             let mut refused = done.refused;
             for (stage, part) in parts.iter().enumerate().filter(|(stage, _)| !done.written.contains(stage)) {
                 let replace = match early.is_used() {
@@ -449,7 +459,8 @@ impl PostgresTables {
             }
             self.in_doubt.set(refused);
             // What was not left out is written once more; most of it is still there.
-            let left_out: Vec<usize> = done.compared.iter().map(|stage| parts[*stage].table).collect();
+            let left_out = done.compared.iter().filter(|_| leaves_out);
+            let left_out: Vec<usize> = left_out.map(|stage| parts[*stage].table).collect();
             let mut undone = ahead.iter().filter(|batch| !left_out.contains(&batch.table)).peekable();
             if undone.peek().is_some() {
                 let undone = target.upsert_early(session, undone, Replace::Different);
@@ -457,6 +468,7 @@ impl PostgresTables {
             }
         }
         session.run(&finish).await?;
+        self.committed_by.set(session.serial());
         early.shown.clear(epoch);
         early.has_written();
         Ok(())

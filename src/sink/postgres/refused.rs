@@ -58,7 +58,7 @@ impl Sent<'_> {
             let mut left = here.iter();
             session.send(stage, schema, &mut || Ok(left.next().cloned())).await?;
         }
-        session.run(&sql::create_last(stage, schema)).await?;
+        session.run(&sql::create_last(stage, schema, replace)).await?;
         let mut left: Vec<_> = iter::once(0..rows).collect();
         while let Some(numbers) = left.pop() {
             let statement = sql::upsert_some(at, stage, schema, replace, &numbers);

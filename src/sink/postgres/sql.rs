@@ -252,9 +252,13 @@ pub(super) fn delete_sent(at: &str, stage: usize, schema: &Schema) -> String {
 
 /// The rows of [`upsert`] in another temporary table, from which some can be upserted: numbered from 0 in the order of their keys, so that
 /// which of two rows in conflict goes in does not depend on who came first.
-pub(super) fn create_last(stage: usize, schema: &Schema) -> String {
+pub(super) fn create_last(stage: usize, schema: &Schema, replace: Replace<'_>) -> String {
     let (staged, last) = (staged(schema), last_name(stage));
     let rows = match staged_key(schema) {
+        Some(by) if matches!(replace, Replace::Differed) => {
+            let differing = differing_name(stage);
+            format!("SELECT {staged}, row_number() OVER (ORDER BY {by}) - 1 AS n FROM {differing}")
+        }
         None => format!("SELECT {staged}, n FROM {}", stage_name(stage)),
         Some(by) => {
             let rows = last_rows(stage, schema);
