@@ -84,7 +84,11 @@ page() { curl -sS --max-time 10 -H "Authorization: Bearer $token" "http://127.0.
 until_page_says() { # TEXT PATH
     local left=100
     until page "$2" 2>/dev/null | grep -qF -- "$1"; do
-        [ $((left -= 1)) -gt 0 ] && kill -0 "$runner" || { tail -n 5 "$said/page.err"; page "$2" | grep -F "${1%% *}" | head; page metrics | grep sink_failing; die "the page does not say: $1"; }
+        left=$((left - 1))
+        if [ "$left" = 0 ] || ! kill -0 "$runner"; then
+            tail -n 20 "$said/page.err"
+            die "the page does not say: $1"
+        fi
         sleep 0.2
     done
 }
@@ -101,7 +105,8 @@ run 0 generate activity --bootstrap-servers "$ssl" --client-properties "$work/ce
 until_page_says 'tidegate_sink_failing{pipeline="activity",sink="postgres"} 1' metrics
 look away
 pg start
-kill -TERM "$runner" && wait "$runner" || die "the live run ended with $?"
+kill -TERM "$runner"
+wait "$runner" || die "the live run ended with $?"
 # The second goes on from there.
 run 0 run activity --config "$work/live.yaml" --until-end
 rows=$(pg psql -qAt -c 'select coalesce(sum(view_count), 0) from page_view_counts')
