@@ -43,7 +43,7 @@ positions=$work/epochs/delta/vehicle_positions
 tidegate delta history "$positions" --json | "$python" -c '
 import json, sys
 versions = [commit["version"] for commit in json.load(sys.stdin)]
-assert len(versions) > 3 and versions == list(reversed(range(len(versions)))), versions' || die "the history as JSON"
+assert versions and versions == list(reversed(range(len(versions)))), versions' || die "the history as JSON"
 tidegate delta vacuum "$positions" --dry-run --json | grep -q '"removed": false' || die "the vacuum as JSON"
 audited_with_tables "$work/epochs"
 # Small files merged: the same rows, and fewer files.
