@@ -100,7 +100,7 @@ impl<'a> Verdicts<'a> {
     #[inline(always)]
     pub fn give_open(&mut self, output: usize) {
         self.ledger.file(output, Verdict::Counted);
-        self.ledger.open(output);
+        self.ledger.open(output, 1);
     }
 
     /// The outputs that the record is late for, as a set of bits.

@@ -189,15 +189,10 @@ impl Ledger {
         }
     }
 
-    /// Notes that a counted record of `output` is in no final result until it is [settled](Ledger::settle).
+    /// Notes that `n` counted records of `output` are in no final result until they are [settled](Ledger::settle): those that were just
+    /// judged, or what an earlier run has left.
     #[inline(always)]
-    pub fn open(&self, output: usize) {
-        let cell = &self.0.unsettled[output % MOST_OUTPUTS];
-        cell.set(cell.get() + 1);
-    }
-
-    /// Notes that `n` records of `output` that an earlier run has counted are [open](Ledger::open).
-    pub fn reopen(&self, output: usize, n: u64) {
+    pub fn open(&self, output: usize, n: u64) {
         let cell = &self.0.unsettled[output % MOST_OUTPUTS];
         cell.set(cell.get() + n as i64);
     }
@@ -264,8 +259,8 @@ mod tests {
         one.open_until(0, 120, 2);
         other.open_until(0, 120, 5);
         // The first counts two records of a session; the second, which owns its key, settles one of them.
-        one.open(1);
-        one.open(1);
+        one.open(1, 1);
+        one.open(1, 1);
         other.settle(1, 1);
         let mut open = OpenCounts::default();
         open.add(one.take_open());
@@ -285,7 +280,7 @@ mod tests {
     fn where_nobody_asks_nothing_is_kept() {
         let ledger = Ledger::new(1);
         ledger.open_until(0, 60, 3);
-        ledger.open(0);
+        ledger.open(0, 1);
         assert_eq!(ledger.take_open(), []);
     }
 }

@@ -297,7 +297,7 @@ impl<A: Aggregate> PaneStore<A> {
 
     /// The lowest open (class, pane).
     pub fn first(&self) -> Option<Eligible> {
-        self.index.first_key_value().map(|(at, _)| *at)
+        self.first_slot().map(|(at, _)| at)
     }
 
     /// The lowest open (class, pane), and its table's number.

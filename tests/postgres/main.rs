@@ -627,6 +627,20 @@ impl<'a> Holder<'a> {
     }
 }
 
+/// Commits `epoch` while somebody has `z`: `meanwhile` is done once the commit waits for it, and ends before the commit does.
+fn commit_behind(config: &Config, sink: &mut PostgresTables, epoch: u64, meanwhile: impl FnOnce()) {
+    let staged = sink.prepare(epoch).unwrap();
+    let holder = Holder::of_z(config);
+    std::thread::scope(|scope| {
+        let commit = scope.spawn(move || sink.commit(epoch, 1, &staged));
+        while !holder.is_waited_for() {}
+        meanwhile();
+        assert!(holder.is_waited_for() && !commit.is_finished());
+        holder.lets_go();
+        commit.join().unwrap().unwrap();
+    });
+}
+
 /// Rows that are shown between the comparing of a commit and its lock wait for neither, and what it has compared does not undo them or
 /// let them stay where they are older than its own.
 #[test]
@@ -642,19 +656,11 @@ fn rows_shown_while_a_commit_compares_do_not_wait_for_it_and_its_own_win() {
     beside.show(2, 1, &[counted(2), last(2)]).unwrap();
     sink.write(2, counted(2)).unwrap();
     sink.write(2, last(2)).unwrap();
-    let second = sink.prepare(2).unwrap();
-    let holder = Holder::of_z(&config);
-    std::thread::scope(|scope| {
-        let sink = &mut sink;
-        let commit = scope.spawn(move || sink.commit(2, 1, &second));
-        while !holder.is_waited_for() {}
+    commit_behind(&config, &mut sink, 2, || {
         // Both are there at once: nothing that they need is locked.
         beside.show(2, 1, &[batch(&[(0, "/005", 1)])]).unwrap();
         beside.show(3, 1, &[batch(&[(0, "/006", 3)])]).unwrap();
-        assert!(holder.is_waited_for() && !commit.is_finished());
         assert_eq!(pages(&config)[4..8], ["/004 2", "/005 1", "/006 3", "/007 2"]);
-        holder.lets_go();
-        commit.join().unwrap().unwrap();
     });
     assert_eq!(pages(&config)[4..8], ["/004 2", "/005 2", "/006 3", "/007 2"]);
     assert_eq!(psql(&config, "SELECT count(*) || ' ' || sum(v) FROM t_between.z"), "700 1400");
@@ -679,19 +685,11 @@ fn tables_without_early_rows_are_written_before_the_lock() {
     beside.show(2, 1, &[batch(&[(0, "/a", 2)])]).unwrap();
     sink.write(2, batch(&[(0, "/a", 3)])).unwrap();
     sink.write(2, last(2)).unwrap();
-    let second = sink.prepare(2).unwrap();
-    let holder = Holder::of_z(&config);
-    std::thread::scope(|scope| {
-        let sink = &mut sink;
-        let commit = scope.spawn(move || sink.commit(2, 1, &second));
-        while !holder.is_waited_for() {}
+    commit_behind(&config, &mut sink, 2, || {
         beside.show(3, 1, &[batch(&[(0, "/a", 4), (0, "/b", 1)])]).unwrap();
         assert_eq!(pages(&config), ["/a 4", "/b 1"]);
         // It would wait for the commit, which would wait for it.
         beside.show(3, 1, &[one_of_z(9)]).unwrap();
-        assert!(!commit.is_finished());
-        holder.lets_go();
-        commit.join().unwrap().unwrap();
     });
     assert_eq!((pages(&config), sum()), (vec!["/a 4".to_owned(), "/b 1".to_owned()], "700 1400".to_owned()));
     // Now it may be.
@@ -706,15 +704,8 @@ fn tables_without_early_rows_are_written_before_the_lock() {
     beside.show(4, 1, &[batch(&[(0, "/a", 5)])]).unwrap();
     sink.write(4, batch(&[(0, "/a", 5)])).unwrap();
     sink.write(4, last(7)).unwrap();
-    let fourth = sink.prepare(4).unwrap();
-    let holder = Holder::of_z(&config);
-    std::thread::scope(|scope| {
-        let sink = &mut sink;
-        let commit = scope.spawn(move || sink.commit(4, 1, &fourth));
-        while !holder.is_waited_for() {}
+    commit_behind(&config, &mut sink, 4, || {
         psql(&config, "UPDATE t_first.tidegate_epochs SET epoch = 4");
-        holder.lets_go();
-        commit.join().unwrap().unwrap();
     });
     assert_eq!(sum(), "700 1400", "it is the other's epoch");
 }

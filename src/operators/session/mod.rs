@@ -195,7 +195,7 @@ impl<'scope, P: 'static> Sessions<'scope, P> for Owned<'scope, P> {
                 machine.restore(hash, key, saved, |rank| state.rank(rank));
             });
             if let Some((ledger, output)) = &judged {
-                ledger.reopen(*output, machine.open_events());
+                ledger.open(*output, machine.open_events());
             }
             let (mut saver, mut waiting_saver) =
                 (Saver::new(state, &name), Saver::appending(state, &waiting));
