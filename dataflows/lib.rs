@@ -48,6 +48,7 @@ pub mod simulate;
 pub mod sync;
 pub mod targets;
 mod told;
+pub mod traces;
 pub mod transit;
 pub mod verify;
 mod watch;

@@ -220,9 +220,8 @@ fn run_pipeline(
     started(&**pipeline, &run, expected);
     let repeats = !run.idle().recorded.is_empty();
     let targets = Targets { idle: repeats, ..Targets::embedded(Durability::Process) };
-    let sinks = out
-        .map(|out| targets.open(out, &**pipeline, partitions_of(run.source()), &|| run.is_asked_to_stop()))
-        .transpose()?;
+    let sinks =
+        out.map(|out| targets.open(out, &**pipeline, partitions_of(run.source()), &run)).transpose()?;
     if let Some(sinks) = &sinks {
         sinks.show(run.board());
     }

@@ -27,6 +27,7 @@ use tidegate::spill::Budget;
 use tidegate::state::{Compactions, Restored, StateHub};
 use tidegate::storage::{Credentials, Location};
 use tidegate::summary::{PipelineSummary, Summary};
+use tidegate::telemetry::Board;
 use timely::worker::Worker;
 
 use crate::outputs::{Outputs, Plan};
@@ -290,9 +291,10 @@ fn run_once(
     let clock = Arc::clone(&options.clock);
     let (keep, idle) = (options.keep.max(1), job.idle.recorded.clone());
     let spill = options.memory_limit.map(|_| spill_directory(options));
-    let ground = Ground { store, mirror, clock: Arc::clone(&clock), keep, idle, spill };
-    let run = Run::new(Arc::clone(source), clock, options.pace);
+    let run = Run::new(Arc::clone(source), Arc::clone(&clock), options.pace);
     let run = Arc::new(run.with_checkpoints().with_idle(job.idle.clone()));
+    let board = Arc::clone(run.board());
+    let ground = Ground { store, mirror, clock, keep, idle, spill, board };
     let start = ground.recover(&**pipeline, &**source)?;
     run.board().identify(identity(&**pipeline, &options.cluster));
     match &start.decided {
@@ -305,9 +307,7 @@ fn run_once(
     let mut sinks = None;
     let mut lead = None;
     if leads {
-        let opened = job
-            .targets
-            .open(&options.out, &**pipeline, partitions_of(&**source), &|| run.is_asked_to_stop())?;
+        let opened = job.targets.open(&options.out, &**pipeline, partitions_of(&**source), &run)?;
         let stopping = Arc::clone(&run);
         let retry = backoff(move || stopping.stopping());
         let mut pen = ground.lead(&**pipeline, &start, opened.deliver(), &compactions, retry)?;
@@ -319,7 +319,6 @@ fn run_once(
             };
             input.starts = input.starts.into_iter().map(begin).collect();
         }
-        pen.board = Arc::clone(run.board());
         opened.show(run.board());
         (pen.input, pen.idle_lines) = (input, opened.idle_lines(&**pipeline));
         pen.early = opened.early.clone();
@@ -417,6 +416,8 @@ pub(crate) struct Ground {
     pub(crate) idle: Vec<IdleDecision>,
     /// Where state waits that is restored and must not be in memory at once; `None` without a memory limit.
     pub(crate) spill: Option<PathBuf>,
+    /// Where the run's facts are stated.
+    pub(crate) board: Arc<Board>,
 }
 
 impl Ground {
@@ -490,8 +491,7 @@ impl Ground {
             compactions: Arc::clone(compactions),
             keep: self.keep,
             clock: Arc::clone(&self.clock),
-            // Whoever shows the run puts its own here.
-            board: Arc::default(),
+            board: Arc::clone(&self.board),
             retry,
         };
         pen.commit_decided()?;

@@ -10,6 +10,7 @@ use tidegate::checkpoint::IdleLines;
 use tidegate::delivery::{Deliver, EarlyRows, Shared, SharedSink, Tallies};
 use tidegate::ingest::{IdleDecision, idle_topic};
 use tidegate::kafka::Properties;
+use tidegate::runtime::Run;
 use tidegate::sink::console::{Console, ConsoleFormat};
 use tidegate::sink::console_topics::ConsoleTopics;
 use tidegate::sink::delta::{self, DeltaRows, DeltaTable, DeltaTables, SchemaMode};
@@ -38,6 +39,18 @@ pub enum TableTarget {
     Mongo(Box<MongoTarget>),
     /// Standard output. At least once.
     Console(ConsoleFormat),
+}
+
+impl TableTarget {
+    /// What manifests call its sink.
+    pub fn sink(&self) -> &'static str {
+        match self {
+            TableTarget::Sqlite => "tables",
+            TableTarget::Postgres(_) => "postgres",
+            TableTarget::Mongo(_) => "mongo",
+            TableTarget::Console(_) => "console",
+        }
+    }
 }
 
 /// Collections of a MongoDB database.
@@ -77,6 +90,17 @@ pub enum TopicTarget {
     Kafka(Box<KafkaTarget>),
     /// Standard output, for those that hold results. At least once.
     Console(ConsoleFormat),
+}
+
+impl TopicTarget {
+    /// What manifests call its sink.
+    pub fn sink(&self) -> &'static str {
+        match self {
+            TopicTarget::Files => "topics",
+            TopicTarget::Kafka(_) => "kafka",
+            TopicTarget::Console(_) => "console topics",
+        }
+    }
 }
 
 /// A Kafka cluster that topics are written to.
@@ -129,7 +153,7 @@ impl Targets {
     }
 
     /// Opens them for `pipeline`, whose output directory is `out` and whose input has so many `partitions`, which its topics
-    /// need too. One that is away is waited for until `stopping`.
+    /// need too. One that is away is waited for until `run` is asked to stop, and its board says so.
     ///
     /// # Errors
     /// When one refuses us, or holds what is not ours.
@@ -138,26 +162,23 @@ impl Targets {
         out: &Path,
         pipeline: &dyn Pipeline,
         partitions: i32,
-        stopping: &dyn Fn() -> bool,
+        run: &Run,
     ) -> Result<Opened, SinkError> {
-        let backoff = Backoff { seed: u64::from(std::process::id()), ..Backoff::default() };
         let mut opened = Opened { idle: self.idle, ..Opened::default() };
         for target in &self.tables {
-            let (name, sink) = retry(&backoff, stopping, || self.open_tables(target, out, pipeline))?;
-            opened.add(name, sink, |opened| &mut opened.tables);
+            let sink = waited_for(run, target.sink(), || self.open_tables(target, out, pipeline))?;
+            opened.add(target.sink(), sink, |opened| &mut opened.tables);
         }
         if let Some(dir) = pipeline.lake() {
             for target in &self.lake {
-                let delta = pipeline.delta();
+                let (delta, name) = (pipeline.delta(), target.sink());
                 if delta.is_empty() {
-                    let (name, sink) =
-                        retry(&backoff, stopping, || self.open_lake(target, out, dir, pipeline.name()))?;
+                    let sink = waited_for(run, &name, || self.open_lake(target, out, dir, pipeline.name()))?;
                     opened.add(&name, sink, |opened| &mut opened.lake);
                     continue;
                 }
-                let name = target.sink();
                 let open = |tables: &[DeltaTable]| {
-                    retry(&backoff, stopping, || self.open_delta(target, out, dir, pipeline.name(), tables))
+                    waited_for(run, &name, || self.open_delta(target, out, dir, pipeline.name(), tables))
                 };
                 opened.add(&name, Box::new(open(&delta)?), |opened| &mut opened.lake);
                 let tables = pipeline.delta_rows();
@@ -166,9 +187,9 @@ impl Targets {
             }
         }
         for target in &self.topics {
-            let (name, sink) =
-                retry(&backoff, stopping, || self.open_topics(target, out, pipeline, partitions))?;
-            opened.add(name, sink, |opened| &mut opened.topics);
+            let sink =
+                waited_for(run, target.sink(), || self.open_topics(target, out, pipeline, partitions))?;
+            opened.add(target.sink(), sink, |opened| &mut opened.topics);
         }
         Ok(opened)
     }
@@ -179,17 +200,16 @@ impl Targets {
         out: &Path,
         dir: &str,
         pipeline: &str,
-    ) -> Result<(String, AnySink<LakeBatch>), SinkError> {
+    ) -> Result<AnySink<LakeBatch>, SinkError> {
         let root = match target {
             LakeTarget::Embedded => out.join(dir),
             LakeTarget::At(Location::Dir(root)) => root.clone(),
             LakeTarget::At(location) => {
                 let place = storage::open(location, &self.credentials).map_err(|error| error.of(pipeline))?;
-                let sink = RemoteLake::open(place, out, pipeline)?;
-                return Ok((target.sink(), Box::new(sink)));
+                return Ok(Box::new(RemoteLake::open(place, out, pipeline)?));
             }
         };
-        Ok((target.sink(), Box::new(ParquetLake::open(&root, pipeline, self.durability)?)))
+        Ok(Box::new(ParquetLake::open(&root, pipeline, self.durability)?))
     }
 
     fn open_delta(
@@ -218,25 +238,22 @@ impl Targets {
         target: &TableTarget,
         out: &Path,
         pipeline: &dyn Pipeline,
-    ) -> Result<(&'static str, AnySink<tidegate::sink::tables::TableBatch>), SinkError> {
+    ) -> Result<AnySink<tidegate::sink::tables::TableBatch>, SinkError> {
         let (name, tables) = (pipeline.name(), pipeline.tables());
         Ok(match target {
-            TableTarget::Sqlite => {
-                ("tables", Box::new(SqliteTables::open(out, name, tables, self.durability)?))
-            }
+            TableTarget::Sqlite => Box::new(SqliteTables::open(out, name, tables, self.durability)?),
             TableTarget::Postgres(config) => {
                 let config = (**config).clone();
-                ("postgres", Box::new(PostgresTables::open(config, out, name, tables, self.durability)?))
+                Box::new(PostgresTables::open(config, out, name, tables, self.durability)?)
             }
             TableTarget::Mongo(target) => {
                 let first = tables.first().map(|schema| schema.name.to_string()).unwrap_or_default();
                 let names = [(&*first, &*target.collection)];
-                let sink = MongoTables::open(&target.config, out, name, tables, &names, self.durability)?;
-                ("mongo", Box::new(sink))
+                Box::new(MongoTables::open(&target.config, out, name, tables, &names, self.durability)?)
             }
             TableTarget::Console(format) => {
                 let to = std::io::stdout();
-                ("console", Box::new(Console::open(out, name, tables, self.durability, *format, to)?))
+                Box::new(Console::open(out, name, tables, self.durability, *format, to)?)
             }
         })
     }
@@ -247,22 +264,19 @@ impl Targets {
         out: &Path,
         pipeline: &dyn Pipeline,
         partitions: i32,
-    ) -> Result<(&'static str, AnySink<tidegate::sink::topic::TopicBatch>), SinkError> {
+    ) -> Result<AnySink<tidegate::sink::topic::TopicBatch>, SinkError> {
         let name = pipeline.name();
         Ok(match target {
             TopicTarget::Files => {
                 let topics = topic_names(pipeline, self.idle);
                 let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
-                ("topics", Box::new(TopicFiles::open(&out.join("topics"), name, &names, self.durability)?))
+                Box::new(TopicFiles::open(&out.join("topics"), name, &names, self.durability)?)
             }
             TopicTarget::Console(format) => {
                 let topics = topic_names(pipeline, self.idle);
                 let names: Vec<&str> = topics.iter().map(|name| &**name).collect();
                 let to = std::io::stdout();
-                (
-                    "console topics",
-                    Box::new(ConsoleTopics::open(out, name, &names, self.durability, *format, to)?),
-                )
+                Box::new(ConsoleTopics::open(out, name, &names, self.durability, *format, to)?)
             }
             TopicTarget::Kafka(settings) => {
                 // Of each pipeline apart: they have generations of their own.
@@ -270,11 +284,27 @@ impl Targets {
                 let target = |name: &Arc<str>| TargetTopic { name: name.to_string(), partitions };
                 let topics = topic_names(pipeline, self.idle).iter().map(target).collect();
                 let settings = KafkaSettings::new(settings.properties.clone(), topics);
-                let sink = KafkaTopics::open(settings, &dir, name, "topics", self.durability)?;
-                ("kafka", Box::new(sink))
+                Box::new(KafkaTopics::open(settings, &dir, name, "topics", self.durability)?)
             }
         })
     }
+}
+
+/// Opens a sink; one that is away is waited for until `run` is asked to stop.
+fn waited_for<T>(
+    run: &Run,
+    name: &str,
+    mut open: impl FnMut() -> Result<T, SinkError>,
+) -> Result<T, SinkError> {
+    let backoff = Backoff { seed: u64::from(std::process::id()), ..Backoff::default() };
+    let tell = |error: &SinkError| {
+        if error.is_retriable() {
+            run.board().sink_failed(name, &error.to_string());
+        }
+    };
+    let opened = retry(&backoff, &|| run.is_asked_to_stop(), || open().inspect_err(tell))?;
+    run.board().sink_answers(name);
+    Ok(opened)
 }
 
 /// The open sinks of a pipeline.

@@ -22,6 +22,7 @@ use tidegate_dataflows::run::{Ended, Job, Options, RunFailure, run as run_pipeli
 use tidegate_dataflows::services::{TableKind, TopicKind};
 use tidegate_dataflows::settings::Settings;
 use tidegate_dataflows::targets::{KafkaTarget, LakeTarget, Targets};
+use tidegate_dataflows::traces::Traces;
 
 use super::args::{Global, RunArgs};
 use super::failure::Failure;
@@ -97,6 +98,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
     // Of several processes any may hear a signal: worker 0 stops them all.
     let signals = Signals::listen(ui, 1)?;
     exit_on_panic();
+    let traces = Traces::start(&settings.traces, options.cluster.process).map_err(|error| {
+        Failure::usage(error)
+            .mend("name a collector that takes OTLP over HTTP: traces: {endpoint: http://localhost:4318}")
+    })?;
     let page = web::start(ui, &settings.web, args.web.as_deref(), options.cluster.process)?;
     let shown: Mutex<Vec<Progress>> = Mutex::default();
     let beating = Arc::new(AtomicBool::new(true));
@@ -105,6 +110,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
         let drawn = drawn(args, &settings, pipeline);
         banner::of_run(ui, pipeline, &drawn, &settings, args.out.as_deref(), &options.checkpoint);
         page.show(&drawn, run);
+        if let Some(traces) = &traces {
+            traces.follow(pipeline.name(), run.board());
+        }
         tell_start(ui, &options, pipeline.name(), decided);
         heartbeat(run, &beating);
         let expected = run.source().partitions().iter().map(|partition| partition.records_hint).sum();

@@ -21,6 +21,7 @@ mod schema;
 mod secrets;
 mod section;
 mod sinks;
+mod traces;
 mod transit;
 mod tree;
 mod web;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub secrets: Secrets,
     /// The web server; section `web`.
     pub web: crate::web::Config,
+    /// Where traces go; section `traces`.
+    pub traces: crate::traces::Config,
     /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
     /// Every setting, its value, and who made it.
@@ -228,6 +231,9 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
     }
     let mut section = root.section("web", findings);
     web::read(&mut section, &mut settings.web, findings);
+    section.finish(findings);
+    let mut section = root.section("traces", findings);
+    traces::read(&mut section, &mut settings.traces, findings);
     section.finish(findings);
     root.finish(findings);
     settings

@@ -138,6 +138,7 @@ impl World {
             keep: 3,
             idle: self.idle.recorded.clone(),
             spill: None,
+            board: Arc::default(),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::sink::retry::{Backoff, pause};
 use crate::sink::{SinkError, Staged};
 use crate::source::InputMark;
 use crate::state::{Compactions, StateBlock};
-use crate::telemetry::Board;
+use crate::telemetry::{self, Board};
 
 /// Whether what does not depend on each other is done at the same time: each waits for a disk or a server, and for a processor afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +188,9 @@ impl Pen {
         };
         // After a start event time begins at what is read first, below where it stood: what has closed stays closed.
         let passed_us = self.decided.as_ref().map_or(i64::MIN, |decided| decided.watermark_us);
+        let saving = Instant::now();
+        let state = self.write_state(epoch, decision.watermark_us, decision.blocks)?;
+        self.board.step(&telemetry::Step::Saved { took: saving.elapsed() });
         let manifest = Manifest {
             pipeline: self.pipeline.clone(),
             schema: self.schema.clone(),
@@ -203,19 +206,21 @@ impl Pen {
             open: decision.open,
             tallies: known.map_or(decision.tallies, |manifest| manifest.tallies),
             staged,
-            state: self.write_state(epoch, decision.watermark_us, decision.blocks)?,
+            state,
             finished,
             input: self.input.clone(),
             idle,
             idle_from,
             wall_us,
         };
+        let writing = Instant::now();
         let bytes = manifest.pack().map_err(|damage| self.unwritable(epoch, &damage))?;
         let [name, copy] = Manifest::names(epoch);
         self.write_manifest(&[(Arc::clone(&self.store), name.clone())], &bytes, order)?;
         let mut copies = vec![(Arc::clone(&self.store), copy)];
         copies.extend(self.mirror.iter().map(|mirror| (Arc::clone(mirror), name.clone())));
         self.write_manifest(&copies, &bytes, order)?;
+        self.board.step(&telemetry::Step::Decided { took: writing.elapsed() });
         self.commit(epoch, &manifest.staged)?;
         let size = bytes.len() as u64 + manifest.state.iter().map(|file| file.bytes).sum::<u64>();
         self.board.epoch_decided(&manifest, began.elapsed(), size, self.clock.now_us());
@@ -446,6 +451,9 @@ impl Pen {
                 done => {
                     if tries > 0 && done.is_ok() {
                         info!(tries, "it works again");
+                        if let Some(name) = sink {
+                            self.board.sink_answers(name);
+                        }
                     }
                     return done;
                 }
@@ -457,7 +465,7 @@ impl Pen {
     fn tell_failure(&self, sink: Option<&str>, error: &CheckpointError) -> bool {
         match sink {
             Some(name) => self.board.sink_failed(name, &error.to_string()),
-            None => self.board.checkpoint_failed(),
+            None => self.board.checkpoint_failed(&error.to_string()),
         }
         true
     }

@@ -64,8 +64,7 @@ impl StateFile {
 }
 
 /// Everything that an epoch decides.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(Default))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Manifest {
     /// The pipeline's name.
     pub pipeline: String,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use super::conservation::Conservation;
@@ -12,6 +12,7 @@ use super::partition::PartitionBoard;
 use super::sample::{Sample, Samples};
 use super::sinks::SinkBoard;
 use super::snapshot::{OutputView, Snapshot, ValueView, mark_holder};
+use super::steps::{Step, Trace};
 use crate::checkpoint::Manifest;
 use crate::delivery::Tallies;
 use crate::record::{Partition, Record};
@@ -64,6 +65,7 @@ pub struct Board {
     rejected: Samples,
     spoken_for: AtomicBool,
     others: Mutex<BTreeMap<usize, Snapshot>>,
+    trace: OnceLock<Box<dyn Trace>>,
 }
 
 impl Board {
@@ -169,19 +171,40 @@ impl Board {
         Fed(self.fed.read().ok().and_then(|fed| fed.get(stream).cloned()).unwrap_or_default())
     }
 
+    /// Has every step of the run told to `trace`, once: a second one is not asked.
+    pub fn traced_by(&self, trace: Box<dyn Trace>) {
+        // The first one goes on.
+        drop(self.trace.set(trace));
+    }
+
+    /// Tells whoever traces the run, if anybody does.
+    pub(crate) fn step(&self, step: &Step<'_>) {
+        if let Some(trace) = self.trace.get() {
+            trace.step(step);
+        }
+    }
+
     /// States that a sink failed and is tried again.
     pub fn sink_failed(&self, name: &str, error: &str) {
         self.sink(name).failed(error);
+        self.step(&Step::Failed { sink: Some(name), error });
+    }
+
+    /// States that a sink that may have failed answers.
+    pub fn sink_answers(&self, name: &str) {
+        self.sink(name).answers();
     }
 
     /// States that a sink has made an epoch durable.
     pub fn sink_prepared(&self, name: &str, took: Duration) {
         self.sink(name).prepared(took);
+        self.step(&Step::Prepared { sink: name, took });
     }
 
     /// States that a sink has made an epoch visible, and how many rows its target has refused so far.
     pub fn sink_committed(&self, name: &str, epoch: u64, took: Duration, refused: u64) {
         self.sink(name).committed(epoch, took, refused);
+        self.step(&Step::Committed { sink: name, epoch, took });
     }
 
     /// States that an epoch has begun.
@@ -192,6 +215,7 @@ impl Board {
     /// States that an epoch was open for `took`, of which it was open for `waited` because it could not be decided.
     pub fn epoch_ended(&self, took: Duration, waited: Duration) {
         self.epochs.ended(took, waited);
+        self.step(&Step::Ended { open: took });
     }
 
     /// States that an epoch is decided and visible. `state_bytes` is the size of its state files.
@@ -199,11 +223,13 @@ impl Board {
         let names = self.identity.read().map(|identity| identity.outputs.clone()).unwrap_or_default();
         let ledger = Conservation::of(manifest, &names);
         self.epochs.decided(now_us, took, bytes, ledger);
+        self.step(&Step::Visible { manifest, bytes });
     }
 
     /// States that a checkpoint could not be written and is tried again.
-    pub fn checkpoint_failed(&self) {
+    pub fn checkpoint_failed(&self, error: &str) {
         self.epochs.failed();
+        self.step(&Step::Failed { sink: None, error });
     }
 
     /// States what operators have saved: whole state, or what has changed of it.

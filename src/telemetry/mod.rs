@@ -25,6 +25,7 @@ mod process;
 mod sample;
 mod sinks;
 mod snapshot;
+mod steps;
 
 pub use board::{Board, Fed, Identity};
 pub use conservation::{Conservation, OutputConservation};
@@ -37,3 +38,4 @@ pub use process::ProcessView;
 pub use sample::Sample;
 pub use sinks::SinkView;
 pub use snapshot::{OperatorView, OutputView, Snapshot, ValueView};
+pub use steps::{Step, Trace};

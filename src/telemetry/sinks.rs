@@ -48,17 +48,17 @@ impl SinkBoard {
 
     pub(super) fn prepared(&self, took: Duration) {
         self.prepare.observe(took.as_secs_f64(), 1);
-        self.well();
+        self.answers();
     }
 
     pub(super) fn committed(&self, epoch: u64, took: Duration, refused: u64) {
         self.refused.store(refused, Ordering::Relaxed);
         self.commit.observe(took.as_secs_f64(), 1);
         self.epoch.store(epoch, Ordering::Relaxed);
-        self.well();
+        self.answers();
     }
 
-    fn well(&self) {
+    pub(super) fn answers(&self) {
         if let Ok(mut trouble) = self.trouble.lock() {
             *trouble = None;
         }
