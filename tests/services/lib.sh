@@ -56,7 +56,7 @@ venv() {
 # The Python of the tests, with what they need: prints the interpreter's path.
 python_venv() {
     local dir
-    dir=$(venv tests pyarrow zstandard confluent-kafka deltalake duckdb)
+    dir=$(venv tests pyarrow zstandard confluent-kafka deltalake duckdb opentelemetry-proto)
     printf '%s\n' "$dir/bin/python"
 }
 
