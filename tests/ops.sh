@@ -27,8 +27,14 @@ before=$(cat "$work/docker/.env" "$work"/docker/secrets/*)
 "$work/docker/start.sh" --prepare >/dev/null
 [ "$before" = "$(cat "$work/docker/.env" "$work"/docker/secrets/*)" ] || die "start.sh changed what was there"
 
-# Dependencies: licences, sources, bans; and the advisories that were known at the date of tests/advisories.
-cargo deny --locked check bans licenses sources 2>"$work/deny" || { cat "$work/deny"; die "cargo deny"; }
+# Dependencies: licences, sources, bans; and the advisories that were known at the date of tests/advisories, which to cargo-deny are
+# what it would clone.
+cp -r tests/advisories "$work/database"
+database() { git -C "$work/database" -c user.name=tests -c user.email=tests@localhost "$@"; }
+database init -q -b main && database add -A && database commit -qm 'the copy'
+sed "s|^\[advisories\]|&\ndb-path = \"$work/advisories\"\ngit-fetch-with-cli = true|" deny.toml >"$work/deny.toml"
+GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=url.$work/database.insteadOf GIT_CONFIG_VALUE_0=https://github.com/RustSec/advisory-db \
+    cargo deny --locked --config "$work/deny.toml" check 2>"$work/deny" || { cat "$work/deny"; die "cargo deny"; }
 cargo audit --db tests/advisories --no-fetch --stale --deny warnings >"$work/audit" 2>&1 || { cat "$work/audit"; die "cargo audit"; }
 
 # Every fuzz target calls a function that is there. The targets themselves need a nightly compiler.
