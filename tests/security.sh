@@ -1,20 +1,24 @@
 #!/usr/bin/env bash
-# Kafka and PostgreSQL behind passwords and TLS, and secrets that show nowhere. Called by tests/run.
+# Kafka, PostgreSQL, S3 and the run's page behind passwords and TLS, and secrets that show nowhere. Called by tests/run.
 # usage: tests/security.sh     TIDEGATE_BINARY   the program (default: the release build)
+#   S3_SERVER (seaweedfs)  whose S3: seaweedfs, minio
 # A secret is planted in everything that takes one; then every byte that a command says or leaves is searched for it.
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
 own_place security
 KAFKA_PORT=$(free_port 29292) KAFKA_CONTROLLER_PORT=$(free_port 29393)
 KAFKA_SASL_SSL_PORT=$(free_port 29494) KAFKA_SSL_PORT=$(free_port 29595) PG_PORT=$(free_port 25433)
+S3_PORT=$(free_port 28340) SEAWEEDFS_MASTER_PORT=$(free_port 29540) SEAWEEDFS_VOLUME_PORT=$(free_port 28590) SEAWEEDFS_FILER_PORT=$(free_port 28890)
 secret=Sesam0effne-Dich-9271
 export KAFKA_PORT KAFKA_CONTROLLER_PORT KAFKA_SASL_SSL_PORT KAFKA_SSL_PORT PG_PORT
-export KAFKA_PASSWORD=$secret PG_PASSWORD=$secret PG_DATABASE=stream_data
+export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
+export KAFKA_PASSWORD=$secret PG_PASSWORD=$secret PG_DATABASE=stream_data S3_USER=tidegate S3_PASSWORD=$secret S3_TLS=1
 kafka() { bash tests/services/kafka.sh "$@"; }
 pg() { bash tests/services/postgres.sh "$@"; }
-finish() { kill_jobs; kafka wipe >/dev/null 2>&1 || :; pg wipe >/dev/null 2>&1 || :; rm -rf "$work"; }
+s3() { bash tests/services/s3.sh "$@"; }
+finish() { kill_jobs; kafka wipe >/dev/null 2>&1 || :; pg wipe >/dev/null 2>&1 || :; s3 wipe >/dev/null 2>&1 || :; rm -rf "$work"; }
 trap finish EXIT
-for name in $(compgen -e | grep -E '^(KAFKA_|PG)'); do bare+=(-u "$name"); done
+for name in $(compgen -e | grep -E '^(KAFKA_|PG|S3_|AWS_|MINIO_|SSL_CERT_)'); do bare+=(-u "$name"); done
 said=$work/said && mkdir "$said" "$work/place"
 count=0
 # Runs tidegate, keeps what it says, and asserts its exit code.
@@ -30,6 +34,7 @@ with=()
 
 kafka start
 pg start
+s3 start
 tls=$TIDEGATE_SERVICES_DIR/tls
 
 properties() { # FILE PASSWORD MECHANISM
@@ -70,44 +75,113 @@ for way in wrong no-ca; do
     says BAD
 done
 
-# Live runs: SCRAM over TLS in, PostgreSQL over TLS out, verified.
-printf 'kafka: {bootstrap_servers: "%s", client_properties: "%s"}\nactivity: {sinks: {topics: files, postgres: {tls: verify-full, ca_file: "%s"}}}\n' \
+# S3 over TLS: Delta tables and the checkpoint, written and read back. Its CA is what SSL_CERT_FILE names; without it the server is
+# refused, at once and by its name, whatever the S3 client's own variables say.
+s3=("AWS_ENDPOINT_URL=https://127.0.0.1:$S3_PORT" AWS_ACCESS_KEY_ID=tidegate "AWS_SECRET_ACCESS_KEY=$secret") ca=SSL_CERT_FILE=$tls/ca.crt
+fixture=$PWD/fixtures/transit
+with=("${database[@]}" "${s3[@]}" "$ca")
+run 0 run transit --fixture "$fixture" --out transit --lake s3a://tidegate/delta --checkpoint s3://tidegate/checkpoint --web off
+run 0 verify transit --fixture "$fixture" --out transit --lake=s3a://tidegate/delta
+run 0 delta history s3://tidegate/delta/vehicle_positions
+run 0 checkpoint verify --checkpoint s3://tidegate/checkpoint --pipeline transit
+with=("${database[@]}" "${s3[@]}" AWS_ALLOW_INVALID_CERTIFICATES=true)
+run 1 run transit --fixture "$fixture" --out refused --lake s3a://tidegate/refused --web off
+says 'invalid peer certificate: UnknownIssuer; check SSL_CERT_FILE'
+
+# Live runs: SCRAM over TLS in, PostgreSQL and S3 over TLS out, verified.
+with=("${database[@]}" "${s3[@]}" "$ca")
+printf 'kafka: {bootstrap_servers: "%s", client_properties: "%s"}\nactivity: {sinks: {lake: "s3://tidegate/clicks", topics: files, postgres: {tls: verify-full, ca_file: "%s"}}}\n' \
     "$sasl" "$work/scram512" "$tls/ca.crt" >"$work/live.yaml"
-# The first has a page that wants a token, and its database goes away: what it shows is searched like all else.
-web_port=$(free_port 24240) token=$secret-token
+# The first has a page that wants a token or a password, over TLS, and its database goes away: what it shows is searched like all else.
+web_port=$(free_port 24240) token=$secret-token password=$secret-page
 printf '%s' "$token" >"$work/token"
-{ cat "$work/live.yaml" && printf 'web: {address: "127.0.0.1:%s", token_file: "%s"}\n' "$web_port" "$work/token"; } >"$work/page.yaml"
-(cd "$work/place" && exec "${bare[@]}" "${with[@]}" AWS_ACCESS_KEY_ID=tidegate "AWS_SECRET_ACCESS_KEY=$secret" RUST_BACKTRACE=1 \
-    "$binary" run activity --config "$work/page.yaml") >"$said/page.out" 2>"$said/page.err" &
-runner=$!
-page() { curl -sS --max-time 10 -H "Authorization: Bearer $token" "http://127.0.0.1:$web_port/$1" || :; } # PATH
-until_page_says() { # TEXT PATH
-    local left=100
-    until page "$2" 2>/dev/null | grep -qF -- "$1"; do
+printf 'ann:%s' "$password" >"$work/password"
+{ cat "$work/live.yaml" && printf 'web: {address: "127.0.0.1:%s", token_file: "%s", password_file: "%s", tls_certificate: "%s", tls_key: "%s"}\n' \
+    "$web_port" "$work/token" "$work/password" "$tls/server.crt" "$tls/server.key"; } >"$work/page.yaml"
+live() { # NAME FLAGS...: in the background; a crash leaves no core, which would hold all that was in memory
+    local name=$1
+    shift
+    (ulimit -c 0 && cd "$work/place" && exec "${bare[@]}" "${with[@]}" RUST_BACKTRACE=full "$binary" run activity --config "$work/page.yaml" "$@") \
+        >"$said/$name.out" 2>"$said/$name.err" &
+    runner=$!
+}
+asked() { curl -sS --max-time 10 --cacert "$tls/ca.crt" "$@"; }
+page() { asked -H "Authorization: Bearer $token" "https://localhost:$web_port/$1" || :; } # PATH
+until_page_says() { # REGEX PATH NAME, of the run
+    local left=300
+    until page "$2" 2>/dev/null | grep -qE -- "$1"; do
         left=$((left - 1))
         if [ "$left" = 0 ] || ! kill -0 "$runner"; then
-            tail -n 20 "$said/page.err"
+            tail -n 20 "$said/$3.err" | cut -c1-400
             die "the page does not say: $1"
         fi
         sleep 0.2
     done
 }
+# Ready is also who still opens its sinks: not before an epoch is in the database is the connection one that can break.
+committed='^tidegate_sink_epoch_number\{pipeline="activity",sink="postgres"\} [1-9]'
 look() { # WHEN
     local path
     for path in '' page.js metrics api/v1/state api/v1/history; do page "$path" >"$said/page-$1-${path//\//-}"; done
-    curl -sS --max-time 10 -i "http://127.0.0.1:$web_port/api/v1/state" >"$said/page-$1-barred"
+    asked -i "https://localhost:$web_port/api/v1/state" >"$said/page-$1-barred"
     grep -q '^HTTP/1.1 401' "$said/page-$1-barred" || die "the page is shown to anybody"
 }
-until_page_says ready readyz
+opens() { # STATUS CURL'S ARGUMENTS...: what the page answers to these
+    local wanted=$1 status
+    shift
+    status=$(asked -o /dev/null -w '%{http_code}' "$@" "https://localhost:$web_port/")
+    [ "$status" = "$wanted" ] || die "the page answers $status, not $wanted"
+}
+refuses() { # STATUS OF CURL, or any; CURL'S ARGUMENTS...: nothing of the page gets through
+    local wanted=$1 status=0
+    shift
+    curl -sS --max-time 10 "$@" >"$said/refused.out" 2>"$said/refused.err" || status=$?
+    [ "$status" != 0 ] || die "the page is shown to curl $*"
+    [ "$wanted" = any ] || [ "$status" = "$wanted" ] || { cat "$said/refused.err"; die "curl $*: exit code $status, not $wanted"; }
+    ! grep -qai -e '<html' -e '^HTTP/' "$said/refused.out" || die "something of the page is shown to curl $*"
+}
+live page
+until_page_says "$committed" metrics page
 look well
+# In either scheme, as docs/api.md has it; the token is the password of any user.
+opens 200 -u "ann:$password"
+opens 200 -u "anybody:$token"
+opens 401 -u "ann:$password-not"
+opens 401 -u "bob:$password"
+opens 401 -H "Authorization: Bearer $password"
+opens 401
+grep -qi '^www-authenticate: Basic' "$said/page-well-barred" || die "a browser would not ask for a password"
+# Who does not believe the CA breaks off (60), and without TLS nobody gets anything.
+refuses 60 -H "Authorization: Bearer $token" "https://localhost:$web_port/"
+refuses any -i -H "Authorization: Bearer $token" "http://localhost:$web_port/"
 pg stop
 run 0 generate activity --bootstrap-servers "$ssl" --client-properties "$work/certificate" --topic user_activity --records 500 --partitions 2 --seed 2
-until_page_says 'tidegate_sink_failing{pipeline="activity",sink="postgres"} 1' metrics
+until_page_says 'tidegate_sink_failing\{pipeline="activity",sink="postgres"\} 1' metrics page
 look away
 pg start
 kill -TERM "$runner"
 wait "$runner" || die "the live run ended with $?"
-# The second goes on from there.
+
+# A crash: two processes go on from there, one is made to abort, and the other panics for it. Both have all secrets in their memory.
+run 0 generate activity --bootstrap-servers "$ssl" --client-properties "$work/certificate" --topic user_activity --records 500 --partitions 2 --seed 3
+first=$(free_port 27270)
+printf '127.0.0.1:%s\n' "$first" "$(free_port $((first + 1)))" >"$work/hosts"
+live crash-1 -w 1 -n 2 -p 1 -h "$work/hosts"
+aborts=$runner
+live crash-0 -w 1 -n 2 -p 0 -h "$work/hosts"
+until_page_says "$committed" metrics crash-0
+kill -ABRT "$aborts"
+status=0
+wait "$aborts" 2>/dev/null || status=$?
+[ "$status" = 134 ] || die "the process that was to abort ended with $status"
+status=0
+wait "$runner" || status=$?
+[ "$status" = 1 ] || die "the process whose peer is lost ended with $status"
+for line in 'panicked at' 'stack backtrace:' 'a worker of this process has ended'; do
+    grep -qF "$line" "$said/crash-0.err" || { tail -n 20 "$said/crash-0.err" | cut -c1-400; die "no real crash, it does not say: $line"; }
+done
+
+# One process again goes on from there.
 run 0 run activity --config "$work/live.yaml" --until-end
 rows=$(pg psql -qAt -c 'select coalesce(sum(view_count), 0) from page_view_counts')
 [ "$rows" -gt 0 ] || die "no page views arrived in PostgreSQL"
@@ -119,9 +193,13 @@ run 0 checkpoint list --checkpoint data/checkpoint --json
 with[4]=DB_PASSWORD=$secret-not
 run 1 validate --connect activity --config "$work/live.yaml"
 says PostgreSQL
-with[4]=DB_PASSWORD=$secret
+with=("${database[@]}")
 printf 'activity: {sinks: {postgres: {tls: verify-full}}}\n' >"$work/no-ca.yaml"
-run 1 validate --connect activity --config "$work/no-ca.yaml"
+run 1 validate --connect activity --config "$work/no-ca.yaml" --bootstrap-servers "$sasl" --client-properties "$work/scram512"
+says 'certificate verify failed'
+# Where they name no CA, PostgreSQL and Kafka too believe SSL_CERT_FILE.
+with=("${database[@]}" "$ca")
+run 0 validate --connect activity --config "$work/no-ca.yaml" --bootstrap-servers "$sasl" --client-properties "$work/no-ca"
 
 # The secret is nowhere: not in what was said at the finest log level, and not in what was left.
 ! grep -rlF "$secret" "$said" "$work/place" "$work"/recorded-* || die "the secret is in the files above"

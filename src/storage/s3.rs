@@ -5,6 +5,7 @@
 //! | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | who we are; without them `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, then the machine's role |
 //! | `AWS_ENDPOINT_URL` | the server, for another than Amazon's; without it `MINIO_ENDPOINT` |
 //! | `AWS_REGION` | the region; `us-east-1` without it |
+//! | `SSL_CERT_FILE`, `SSL_CERT_DIR` | the CAs that are believed, PEM, in place of the system's |
 //!
 //! A server that does not know conditional puts would make `create` overwrite: [`S3::open`] does not try it out, but
 //! `tests/hydraulic.sh` does for SeaweedFS and MinIO.
@@ -103,7 +104,7 @@ impl S3 {
             place: self.place(),
             verb,
             path: path.to_owned(),
-            cause: describe(&error),
+            cause: cause(&error),
             is_away: is_away(&error),
         })
     }
@@ -354,12 +355,23 @@ fn describe(error: &Error) -> String {
     text
 }
 
+/// The error as it is told, with what to do where it alone does not say so.
+fn cause(error: &Error) -> String {
+    let mut text = describe(error);
+    if text.contains(BAD_CERTIFICATE) {
+        text.push_str("; check SSL_CERT_FILE, which names the CAs that are believed, and the server's name");
+    }
+    text
+}
+
 /// The code of what a server refuses, as `NoSuchBucket`, out of its answer.
 fn code(said: &str) -> Option<&str> {
     let (_, rest) = said.split_once("<Code>")?;
     rest.split_once("</Code>").map(|(code, _)| code)
 }
 
+/// How TLS says that it does not believe the server.
+const BAD_CERTIFICATE: &str = "invalid peer certificate";
 const NO_BUCKET: &str = "NoSuchBucket";
 /// Refusals that no waiting mends.
 const FOR_GOOD: [&str; 4] = [NO_BUCKET, "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"];
@@ -368,7 +380,10 @@ fn is_away(error: &Error) -> bool {
     // The client has no word for it: what is not a clear answer counts as away. Of a listing it gives every answer as
     // the same error, and only the text tells that one was clear.
     let is_unclear = matches!(error, Error::Generic { .. } | Error::JoinError { .. });
-    is_unclear && !code(&describe(error)).is_some_and(|code| FOR_GOOD.contains(&code))
+    let said = describe(error);
+    let is_for_good =
+        said.contains(BAD_CERTIFICATE) || code(&said).is_some_and(|code| FOR_GOOD.contains(&code));
+    is_unclear && !is_for_good
 }
 
 #[cfg(test)]
@@ -391,6 +406,12 @@ mod tests {
         {
             assert!(is_away(&listing(said)), "{said}");
         }
+    }
+
+    #[test]
+    fn server_that_is_not_believed_is_not_waited_for() {
+        let error = listing("client error (Connect): invalid peer certificate: UnknownIssuer");
+        assert!(!is_away(&error) && cause(&error).contains("SSL_CERT_FILE"), "{}", cause(&error));
     }
 
     #[test]

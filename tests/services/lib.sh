@@ -161,17 +161,23 @@ free_port() { # FROM: the first port from there that nobody listens on
     printf '%s\n' "$port"
 }
 
-# Of an S3 server at S3_PORT: makes S3_BUCKETS where they are not there yet, by its protocol itself; what `env` prints.
+# Of an S3 server at S3_PORT: where it is, makes S3_BUCKETS where they are not there yet, by its protocol itself; what `env` prints.
+# With S3_TLS=1 it speaks TLS alone, by the certificate of ensure_tls.
+s3_url() { echo "http${S3_TLS:+s}://$HOST:$S3_PORT"; }
+s3_curl() { curl -sS ${S3_TLS:+--cacert "$TLS/ca.crt"} "$@"; }
 s3_buckets() {
     local bucket
     for bucket in $S3_BUCKETS; do
-        case $(curl -sS -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 -u "$S3_USER:$S3_PASSWORD" -X PUT "http://$HOST:$S3_PORT/$bucket") in
+        case $(s3_curl -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 -u "$S3_USER:$S3_PASSWORD" -X PUT "$(s3_url)/$bucket") in
         200 | 409) ;;
         *) return 1 ;;
         esac
     done
 }
-s3_environment() { echo "export AWS_ENDPOINT_URL=http://$HOST:$S3_PORT AWS_ACCESS_KEY_ID=$S3_USER AWS_SECRET_ACCESS_KEY=$S3_PASSWORD AWS_REGION=us-east-1 AWS_ALLOW_HTTP=true"; }
+s3_environment() {
+    echo "export AWS_ENDPOINT_URL=$(s3_url) AWS_ACCESS_KEY_ID=$S3_USER AWS_SECRET_ACCESS_KEY=$S3_PASSWORD AWS_REGION=us-east-1 AWS_ALLOW_HTTP=true"
+    [ -z "${S3_TLS:-}" ] || echo "export SSL_CERT_FILE=$TIDEGATE_SERVICES_DIR/tls/ca.crt"
+}
 
 # One test CA, a server's certificate (localhost, 127.0.0.1) and a client's, in $TLS.
 ensure_tls() {
