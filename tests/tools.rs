@@ -140,7 +140,7 @@ fn health_is_what_the_page_says() {
     assert_eq!(place.run(&format!("health --url {url} --token-file token")).is(0).out, "ok\n");
     let request = served.join().expect("served");
     assert!(
-        request.starts_with("GET /readyz HTTP/1.1") && request.contains("Bearer opensesame"),
+        request.starts_with("GET /readyz HTTP/1.1") && request.contains("authorization: Bearer opensesame"),
         "{request}"
     );
     let (url, served) = page("HTTP/1.1 503 Service Unavailable\r\n\r\nthe watermark stands still");
@@ -153,9 +153,27 @@ fn health_is_what_the_page_says() {
     let (url, served) = page("HTTP/1.1 401 Unauthorized\r\n\r\n");
     place.run(&format!("health --url {url}")).is(2).says(&["--token-file"]);
     served.join().expect("served");
+    // The password of a user who is named is in the environment, and in no message.
+    let (url, served) = page("HTTP/1.1 401 Unauthorized\r\n\r\n");
+    let mut asks = place.command(tidegate(), &format!("health --url {url} --user ann"));
+    let ran = asks.env("TIDEGATE_WEB_PASSWORD", "opensesame").output().expect("starts");
+    let said = place::Ran::of(ran).is(2).says(&["another token or password"]).err;
+    assert!(!said.contains("opensesame"), "{said}");
+    let request = served.join().expect("served");
+    assert!(request.contains("authorization: Basic YW5uOm9wZW5zZXNhbWU="), "{request}");
+    place
+        .run(&format!("health --url {url} --user ann"))
+        .is(2)
+        .says(&["TIDEGATE_WEB_PASSWORD, which is not set"]);
+    // An answer that breaks off is none.
+    let (url, served) = page("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n");
+    place.run(&format!("health --url {url}")).is(1).says(&["no answer from"]);
+    served.join().expect("served");
     // Nobody listens there any more.
     place.run(&format!("health --url {url}")).is(1).says(&["no answer from", "mend:"]);
-    place.run("health --url https://example.org").is(2).says(&["http://HOST:PORT"]);
+    place.run("health --url 127.0.0.1:4040").is(2).says(&["http://HOST:PORT"]);
+    place.run(&format!("health --url {}", url.replace("http", "https"))).is(1).says(&["no answer from"]);
+    place.run("verify activity --out x --token-file token").is(2).says(&["--web URL"]);
 }
 
 #[test]

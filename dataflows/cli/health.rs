@@ -10,7 +10,9 @@ use super::ui::Ui;
 #[command(after_help = "\
 Examples:
   tidegate health
-  tidegate health --live --url http://127.0.0.1:4041")]
+  tidegate health --live --url http://127.0.0.1:4041
+  tidegate health --url https://streams.example:4040 --ca-file ca.pem
+  tidegate health --url https://streams.example:4040 --password-file /run/secrets/web")]
 pub(crate) struct HealthArgs {
     #[command(flatten)]
     page: Page,
@@ -26,7 +28,6 @@ pub(crate) fn run(ui: &Ui, args: &HealthArgs) -> Result<(), Failure> {
     let says = answer.body.trim();
     match answer.status {
         200 => ui.result(format!("{}\n", if says.is_empty() { "well" } else { says })),
-        401 | 403 => Err(Failure::usage("the page wants a token").mend("name its file with --token-file")),
         status => Err(Failure::running(format!("the run is not well ({status}): {says}"))
             .mend("look at its page and its log; tidegate doctor looks at what it needs")),
     }

@@ -22,7 +22,9 @@ const PARTITIONS: usize = 12;
 #[command(after_help = "\
 Examples:
   tidegate top
-  tidegate top --url http://127.0.0.1:4041 --once")]
+  tidegate top --url http://127.0.0.1:4041 --once
+  tidegate top --url https://streams.example:4040 --ca-file ca.pem --token-file token
+  TIDEGATE_WEB_PASSWORD=… tidegate top --url https://streams.example:4040 --user ann")]
 pub(crate) struct TopArgs {
     #[command(flatten)]
     page: Page,
@@ -68,7 +70,6 @@ fn ask(page: &Page) -> Result<String, Failure> {
     let answer = page.get("/api/v1/state")?;
     match answer.status {
         200 => Ok(answer.body),
-        401 | 403 => Err(Failure::usage("the page wants a token").mend("name its file with --token-file")),
         status => Err(Failure::running(format!("the page answers {status}"))
             .mend("see that --url is the page of a run of this version")),
     }

@@ -41,8 +41,8 @@ fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX) || ALIASES.iter().any(|(alias, _)| *alias == name) || SECRETS.contains(&name)
 }
 
-/// Ours as well, and not settings: the log filter.
-const OTHERS: [&str; 1] = ["TIDEGATE_LOG"];
+/// Ours as well, and not settings: the log filter, and the password of whoever asks a run's page.
+const OTHERS: [&str; 2] = ["TIDEGATE_LOG", "TIDEGATE_WEB_PASSWORD"];
 
 /// A variable, and where it is set.
 pub(super) struct Variable {
@@ -226,7 +226,12 @@ mod tests {
 
     #[test]
     fn variables_of_others_are_passed_over() {
-        let environment = [("HOME", "/"), ("TIDEGATE_LOG", "debug"), ("TIDEGATE_ACTIVITY_DELAI", "1m")];
+        let environment = [
+            ("HOME", "/"),
+            ("TIDEGATE_LOG", "debug"),
+            ("TIDEGATE_WEB_PASSWORD", "geheim7"),
+            ("TIDEGATE_ACTIVITY_DELAI", "1m"),
+        ];
         let mut faults = Vec::new();
         let pairs = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let found = of_process(pairs, &mut faults);

@@ -102,13 +102,10 @@ fn beside(out: &std::path::Path) -> PathBuf {
 /// Asks the run's page, where there is one.
 fn page(args: &VerifyArgs) -> Result<Option<Check>, Failure> {
     let Some(url) = &args.web else { return Ok(None) };
-    let page = Page { url: url.clone(), token_file: args.token_file.clone() };
+    let page = Page { url: url.clone(), access: args.access.clone() };
     let what = format!("run at {url}");
     Ok(Some(match page.get("/readyz") {
         Ok(answer) if answer.status == 200 => Check::good(what, "it says that it is well"),
-        Ok(answer) if matches!(answer.status, 401 | 403) => {
-            return Err(Failure::usage("the page wants a token").mend("name its file with --token-file"));
-        }
         Ok(answer) => {
             let says = format!("it is not well ({}): {}", answer.status, answer.body.trim());
             Check::wrong(what, says, "look at its page and its log; tidegate doctor looks at what it needs")

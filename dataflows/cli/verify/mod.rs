@@ -20,6 +20,7 @@ use tidegate_dataflows::verify::{Audit, Rows, Target, verify};
 
 use super::args::{Global, KafkaClient, checkpoint_place, duration};
 use super::failure::Failure;
+use super::http::Access;
 use super::signals::Signals;
 use super::ui::Ui;
 use super::{kafka, places, replay, settings};
@@ -77,12 +78,11 @@ pub(crate) struct VerifyArgs {
     /// Read the lake of a deployment too: each accepted record is in it once.
     #[arg(long, requires = "deployment")]
     pub(crate) deep: bool,
-    /// The page of a deployment's run, which is asked whether it is well.
+    /// The page of a deployment's run, which is asked whether it is well: http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "URL", requires = "deployment")]
     pub(crate) web: Option<String>,
-    /// A file with the token that the page wants.
-    #[arg(long, value_name = "FILE", requires = "web")]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: Access,
 
     /// The Kafka brokers; KAFKA_BOOTSTRAP_SERVERS by default.
     #[arg(long, value_name = "HOST:PORT,…")]
@@ -100,6 +100,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &VerifyArgs) -> Result<(), Fai
         return Err(
             Failure::usage("verify runs in one process").mend("leave -n out; -w gives it more workers")
         );
+    }
+    if args.web.is_none() && args.access.is_given() {
+        return Err(Failure::usage("a token, a password and a CA file are for the page of --web")
+            .mend("name the page with --web URL, or leave them out"));
     }
     let settings = settings(global)?;
     if args.deployment {
