@@ -79,6 +79,41 @@ fn tap_shows_chosen_records_in_log_order() {
 }
 
 #[test]
+fn tap_shows_rows_of_tables_and_of_lakes() {
+    let place = Place::new();
+    replayed(&place);
+    let outputs = place.results("out")["outputs"].take();
+    let rows = |line: &str| -> Vec<Value> {
+        let out = place.run(&format!("tap {line} --json")).is(0).out;
+        out.lines().map(json).collect()
+    };
+    for (what, output) in
+        [("page_view_counts --out out", "page_view_counts"), ("out/lake/activity", "lake/activity")]
+    {
+        let all = rows(&format!("{what} -c 100000"));
+        assert_eq!(outputs[output]["rows"], all.len(), "{what}");
+        assert_eq!(rows(&format!("{what} -c 2 --every 10")), [all[0].clone(), all[10].clone()], "{what}");
+    }
+    let counts = rows("page_view_counts --out out");
+    assert!(
+        counts.len() == 10 && counts.iter().all(|row| row["view_count"].as_u64() > Some(0)),
+        "{counts:?}"
+    );
+    let session = rows("out/lake/activity --holding session_start -c 1");
+    assert_eq!((session.len(), &session[0]["event_type"]), (1, &"session_start".into()));
+    assert!(session[0]["kafka_offset"].is_u64() && session[0]["event_time"].is_string(), "{session:?}");
+    let text =
+        place.run("tap page_view_counts --out out -c 1").is(0).says(&["1 rows of page_view_counts"]).out;
+    assert!(text.contains("view_count ") && text.lines().count() == 1, "{text}");
+    assert_eq!(rows("user_activity.dlq --out out").len(), 2);
+
+    place.run("tap page_view_counts --out out --follow").is(2).says(&["mend:", "--follow"]);
+    place.run("tap out/nothing").is(2).says(&["no lake and no Delta table"]);
+    place.run("tap page_view_counts --out nowhere").is(1).says(&["mend:", "--out"]);
+    place.run("tap clicks --out out").is(1).says(&["nothing of topic \"clicks\""]);
+}
+
+#[test]
 fn doctor_finds_what_is_in_the_way() {
     let place = Place::new();
     let all = place.run("doctor --out results -w 64").is(0).out;

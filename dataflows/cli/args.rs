@@ -162,7 +162,7 @@ pub(crate) enum Command {
     /// Look after Delta tables: their history, and files that nobody needs any more.
     #[command(subcommand)]
     Delta(DeltaCommand),
-    /// Show records of a topic or a fixture.
+    /// Show records of a topic or a fixture, or rows of a table or a lake.
     Tap(TapArgs),
     /// Look at this machine, the settings and the services, and say what will be in a run's way.
     Doctor(DoctorArgs),

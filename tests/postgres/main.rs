@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::rows::ColumnType::{Bool, Float, Int, Text, Time};
 use tidegate::rows::{Cell, Schema};
-use tidegate::sink::postgres::{Config, PostgresTables, TlsMode, read_rows, standing};
+use tidegate::sink::postgres::{Config, PostgresTables, TlsMode, first_rows, read_rows, standing};
 use tidegate::sink::tables::TableBatch;
 use tidegate::sink::{Durability, Sink, SinkError};
 
@@ -132,6 +132,9 @@ fn values_come_back_with_their_types() {
         let mut found = Vec::new();
         read_rows(&config, &schema, &mut |row| found.push(format!("{row:?}"))).unwrap();
         found.sort();
+        let mut first = 0;
+        first_rows(&config, &schema, Some(1), &mut |_| first += 1).unwrap();
+        assert_eq!(first, found.len().min(1));
         found
     };
     let expected = [

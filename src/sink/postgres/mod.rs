@@ -44,7 +44,7 @@ pub use self::config::{Config, Password, TlsMode};
 use self::early::Early;
 use self::error::Fault;
 pub use self::merge::{Merge, Merged};
-pub use self::read::{read_rows, server_version, standing};
+pub use self::read::{first_rows, read_rows, server_version, standing};
 use self::refused::Sent;
 use self::session::{Session, runtime, with_session};
 use self::sql::{EpochOf, Replace, literal, quoted};

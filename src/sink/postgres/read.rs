@@ -21,6 +21,19 @@ pub fn read_rows(
     schema: &Schema,
     row: &mut dyn FnMut(Vec<Option<String>>),
 ) -> Result<(), SinkError> {
+    first_rows(config, schema, None, row)
+}
+
+/// As [`read_rows`], and no more than `most` of them.
+///
+/// # Errors
+/// As there.
+pub fn first_rows(
+    config: &Config,
+    schema: &Schema,
+    most: Option<u64>,
+    row: &mut dyn FnMut(Vec<Option<String>>),
+) -> Result<(), SinkError> {
     let columns: Vec<_> = schema
         .columns
         .iter()
@@ -36,7 +49,8 @@ pub fn read_rows(
         })
         .collect();
     let (at, table) = (quoted(&config.schema), quoted(&schema.name));
-    let query = format!("SELECT {} FROM {at}.{table}", columns.join(", "));
+    let limit = most.map_or(String::new(), |most| format!(" LIMIT {most}"));
+    let query = format!("SELECT {} FROM {at}.{table}{limit}", columns.join(", "));
     let kinds: Vec<_> = schema.columns.iter().map(|column| column.kind).collect();
     let mut given = |mut texts: Vec<Option<String>>| {
         for (text, kind) in texts.iter_mut().zip(&kinds) {

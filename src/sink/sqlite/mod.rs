@@ -34,7 +34,7 @@ use super::tables::{Shown, Stage, StagedReader, StagedRows};
 use super::{Sink, SinkError, Staged};
 use crate::rows::{RowBatch, Schema, Values};
 
-pub use self::read::{read_rows, standing};
+pub use self::read::{first_rows, read_rows, standing};
 
 /// The file's name below `--out`.
 pub const FILE: &str = "tables.sqlite";

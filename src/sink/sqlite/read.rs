@@ -28,12 +28,26 @@ pub fn read_rows(
     schema: &Schema,
     row: &mut dyn FnMut(Vec<Option<String>>),
 ) -> Result<(), SinkError> {
+    first_rows(out_dir, schema, None, row)
+}
+
+/// As [`read_rows`], and no more than `most` of them.
+///
+/// # Errors
+/// As there.
+pub fn first_rows(
+    out_dir: &Path,
+    schema: &Schema,
+    most: Option<u64>,
+    row: &mut dyn FnMut(Vec<Option<String>>),
+) -> Result<(), SinkError> {
     let lift = |error| lift("tables", error);
     let connection = Connection::open_with_flags(out_dir.join(FILE), OpenFlags::SQLITE_OPEN_READ_ONLY);
     let connection = connection.map_err(lift)?;
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let columns: Vec<_> = schema.columns.iter().map(|column| quoted(&column.name)).collect();
-    let query = format!("SELECT {} FROM {}", columns.join(", "), quoted(&schema.name));
+    let limit = most.map_or(String::new(), |most| format!(" LIMIT {most}"));
+    let query = format!("SELECT {} FROM {}{limit}", columns.join(", "), quoted(&schema.name));
     let mut query = connection.prepare(&query).map_err(lift)?;
     let mut rows = query.query([]).map_err(lift)?;
     while let Some(found) = rows.next().map_err(lift)? {

@@ -1,4 +1,6 @@
-//! `tidegate tap`: a look at what a topic or a fixture holds.
+//! `tidegate tap`: a look at what a topic, a fixture, a table or a lake holds.
+
+mod rows;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use tidegate::source::kafka::{KafkaSource, Settings, Start};
 use tidegate::time;
 use tidegate_dataflows::set_aside::{place, visit};
 
+use self::rows::Rows;
 use super::args::{Global, KafkaClient, start};
 use super::failure::Failure;
 use super::signals::Signals;
@@ -23,11 +26,20 @@ use super::{kafka, record, settings};
 Examples:
   tidegate tap user_activity --fixture fixtures/activity --count 3
   tidegate tap user_activity --bootstrap-servers localhost:9092 --from latest --follow
-  tidegate tap enriched_activity --fixture out/topics --every 1000 --json")]
+  tidegate tap enriched_activity --out out --every 1000 --json
+  tidegate tap page_view_counts -c 5           rows of a table, in the database that the settings name
+  tidegate tap page_view_counts --out out      or of embedded sinks, in out/tables.sqlite
+  tidegate tap out/lake/activity --holding alice
+                                               rows of a lake
+  tidegate tap s3://bucket/delta-lake/vehicle_positions --every 100 --json")]
 pub(crate) struct TapArgs {
-    /// The topic: an input, an output, a .late or a .dlq topic.
-    #[arg(value_name = "TOPIC")]
+    /// A topic: an input, an output, a .late or a .dlq topic. Or a table of a pipeline, by its name; or a lake or a Delta table, by its
+    /// place: a directory with a /, hdfs://HOST:PORT/PATH or s3://BUCKET/PREFIX.
+    #[arg(value_name = "TOPIC|TABLE|PLACE")]
     topic: String,
+    /// An output directory of embedded sinks, whose table or topic it is.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["bootstrap_servers", "fixture"])]
+    out: Option<PathBuf>,
     /// A fixture, or the topics/ of an output directory, in place of Kafka.
     #[arg(long, value_name = "DIR", conflicts_with = "bootstrap_servers")]
     fixture: Option<PathBuf>,
@@ -36,7 +48,7 @@ pub(crate) struct TapArgs {
     bootstrap_servers: Option<String>,
     #[command(flatten)]
     client: KafkaClient,
-    /// How many records are shown.
+    /// How many records, or rows, are shown.
     #[arg(long, short = 'c', value_name = "N", default_value_t = 10)]
     count: u64,
     /// One record in so many is taken.
@@ -45,7 +57,7 @@ pub(crate) struct TapArgs {
     /// Only this partition.
     #[arg(long, value_name = "N")]
     partition: Option<i32>,
-    /// Only records whose value holds this text.
+    /// Only records whose value holds this text, or rows of which a column does.
     #[arg(long, value_name = "TEXT")]
     holding: Option<String>,
     /// Where a topic is read from: earliest, latest, or the first records at or after a time.
@@ -54,13 +66,16 @@ pub(crate) struct TapArgs {
     /// Wait for more at the end of a topic, until --count records have come.
     #[arg(long)]
     follow: bool,
-    /// Lines as kcat -J prints them, which are a fixture.
+    /// Lines as kcat -J prints them, which are a fixture; an object a line of rows.
     #[arg(long)]
     json: bool,
 }
 
-/// Shows records.
+/// Shows records, or rows.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &TapArgs) -> Result<(), Failure> {
+    if let Some(rows) = Rows::find(global, args)? {
+        return rows.show(ui, args);
+    }
     let source = source(global, args)?;
     let signals = Signals::listen(ui, 1)?;
     let (mut met, mut shown, mut broken) = (0_u64, 0_u64, None);
@@ -91,7 +106,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &TapArgs) -> Result<(), Failur
 }
 
 fn source(global: &Global, args: &TapArgs) -> Result<Arc<dyn Source>, Failure> {
-    if let Some(dir) = &args.fixture {
+    let of_output = args.out.as_ref().map(|out| out.join("topics"));
+    if let Some(dir) = of_output.as_ref().or(args.fixture.as_ref()) {
         let source = FixtureSource::open(dir, &|name| name == args.topic).map_err(record::source_failure)?;
         if source.topics().is_empty() {
             return Err(Failure::running(format!(
@@ -99,7 +115,7 @@ fn source(global: &Global, args: &TapArgs) -> Result<Arc<dyn Source>, Failure> {
                 dir.display(),
                 args.topic
             ))
-            .mend("mend the topic's name, or name another --fixture DIR"));
+            .mend("mend the topic's or the table's name, or name another --fixture DIR or --out DIR"));
         }
         return Ok(Arc::new(source));
     }
