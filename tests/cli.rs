@@ -382,8 +382,10 @@ fn prove_finds_one_digest_on_a_tiny_fixture() {
     assert!(digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit()), "{digest}");
     assert!(ran.out.starts_with("proven: 7 runs"), "{}", ran.out);
     assert_eq!(fs::read_dir(place.path("scratch")).expect("there").count(), 0, "nothing is left behind");
-    let again = place.run("prove activity --fixture f --quick --seed 99").is(0).out;
-    assert!(again.contains(digest), "other interleavings, the same digest");
+    let again = place.run("prove activity --fixture f --quick --seed 99 --json").is(0).out;
+    let again: Value = serde_json::from_str(&again).expect("JSON");
+    assert_eq!(again["digest"], digest, "other interleavings, the same digest");
+    assert_eq!((&again["pipeline"], &again["runs"]), (&"activity".into(), &7.into()));
 }
 
 #[test]

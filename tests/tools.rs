@@ -268,6 +268,68 @@ fn validate_and_checkpoints_speak_json() {
 }
 
 #[test]
+fn validate_tells_programs_each_fault_and_where_it_is() {
+    let place = Place::new();
+    place.write("my.yaml", "activity:\n  delai: 2m\n");
+    let mut validate = place.command(tidegate(), "validate --json --config my.yaml");
+    let ran = validate.env("TIDEGATE_ACTIVITY_MAX_AHEAD", "much").output().expect("starts");
+    let faults = json(&place::Ran::of(ran).is(2).says(&["2 faults"]).out)["faults"].take();
+    assert_eq!((&faults[0]["origin"], &faults[0]["line"]), (&"my.yaml:2:3".into(), &2.into()));
+    assert_eq!((&faults[0]["setting"], &faults[0]["column"]), (&"activity.delai".into(), &3.into()));
+    assert!(faults[0]["mend"].as_str().is_some_and(|mend| mend.contains("\"delay\"")), "{faults}");
+    let origin = "environment variable TIDEGATE_ACTIVITY_MAX_AHEAD";
+    assert_eq!((&faults[1]["origin"], &faults[1]["line"]), (&origin.into(), &Value::Null));
+}
+
+#[test]
+fn cycles_are_told_to_programs_as_to_people() {
+    let place = Place::new();
+    place.run("generate hydraulic --fixture rig --cycles 3 --high-rate 1").is(0);
+    place.run("replay hydraulic --fixture rig").is(0);
+    let text = place.run("cycles compare 0 1 --most 3").is(0).says(&["picture: cycles-0-1.svg"]).out;
+    let compared = json(&place.run("cycles compare 0 1 --most 3 --json --picture other.svg").is(0).out);
+    assert_eq!((&compared["a"]["cycle"], &compared["b"]["seconds"]), (&0.into(), &60.into()));
+    let features = compared["features"].as_array().expect("a list");
+    let named: Vec<&str> = text.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(features.iter().map(|one| &one["feature"]).collect::<Vec<_>>(), named);
+    let (first, means) = (&features[0], ["a", "b"].map(|side| features[0][side]["mean"].as_f64()));
+    assert_eq!(first["difference"].as_f64(), means[1].zip(means[0]).map(|(b, a)| b - a));
+    assert!(first["deviations"].as_f64() >= features[2]["deviations"].as_f64(), "{compared}");
+    assert!(compared["picture"] == "other.svg" && place.path("other.svg").is_file());
+
+    let trend = json(&place.run("cycles trend pressure_mean --json").is(0).out);
+    let cycles = trend["cycles"].as_array().expect("a list");
+    assert_eq!(cycles.iter().map(|one| &one["cycle"]).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(cycles[0]["start"], "2025-11-08T14:30:00.000000Z");
+    let values = ["min", "mean", "max"].map(|name| cycles[0]["values"][name].as_f64().expect("a number"));
+    assert!(values.is_sorted() && trend["picture"] == "trend-pressure_mean.svg", "{trend}");
+}
+
+#[test]
+fn delta_tables_are_looked_after_in_json() {
+    let place = Place::new();
+    place.run("generate transit --fixture feed --polls 20").is(0);
+    place.run("replay transit --fixture feed").is(0);
+    let table = "out/delta/vehicle_positions";
+    let history = json(&place.run(&format!("delta history {table} --json")).is(0).out);
+    let rows = history[0]["rows"].as_u64().expect("rows");
+    assert!(rows > 0, "{history}");
+    let tapped = place.run(&format!("tap {table} -c 100000 --json")).is(0).out;
+    let positions: Vec<Value> = tapped.lines().map(json).collect();
+    let outputs = place.summary("out")["pipelines"]["transit"]["outputs"].take();
+    assert_eq!(outputs["vehicle_positions"]["rows"], positions.len());
+    assert!(
+        positions.iter().all(|row| row["event_date"].is_string() && row["kafka_offset"].is_u64()),
+        "{tapped}"
+    );
+    // A replay has one epoch, so there is nothing to merge.
+    let merged = json(&place.run(&format!("delta optimize {table} --json")).is(0).out);
+    assert_eq!((&merged["version"], &merged["merged"]), (&Value::Null, &0.into()));
+    let removed = json(&place.run(&format!("delta vacuum {table} --dry-run --json")).is(0).out);
+    assert_eq!((&removed["removed"], &removed["files"]), (&false.into(), &serde_json::json!([])));
+}
+
+#[test]
 fn manual_has_a_page_a_command() {
     let place = Place::new();
     assert!(place.run("man").is(0).out.contains(".TH tidegate 1"));

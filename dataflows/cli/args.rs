@@ -426,6 +426,9 @@ pub(crate) struct Look {
     /// The picture's file [default: cycles-A-B.svg, trend-FEATURE.svg].
     #[arg(long, value_name = "FILE")]
     pub(crate) picture: Option<PathBuf>,
+    /// One object in place of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -808,6 +811,9 @@ pub(crate) struct ProveArgs {
     /// Where the runs' outputs lie while they are compared; a directory of the system by default.
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
+    /// One object: the pipeline, the runs, the kills among them, and the digest.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -827,7 +833,8 @@ pub(crate) struct ValidateArgs {
     pub(crate) bootstrap_servers: Option<String>,
     #[command(flatten)]
     pub(crate) client: KafkaClient,
-    /// One object: every setting, its value, who made it, its variable; and what was found of the services.
+    /// One object: every setting, its value, who made it, its variable; and what was found of the services. Where the
+    /// settings cannot be used, their faults.
     #[arg(long)]
     pub(crate) json: bool,
 }

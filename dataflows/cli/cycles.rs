@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
 use tidegate::sink::lake::replace_file;
 use tidegate::storage;
 use tidegate_dataflows::cycles::{Report, compare, trend};
@@ -37,9 +38,13 @@ pub(crate) fn run(ui: &Ui, global: &Global, command: &CyclesCommand) -> Result<(
             (report, format!("trend-{feature}.svg"))
         }
     };
-    let Report { table, picture } = report;
+    let Report { table, mut object, picture } = report;
     let path = look.picture.clone().unwrap_or_else(|| PathBuf::from(name));
     replace_file(&path, picture.as_bytes()).map_err(Failure::running)?;
+    if look.json {
+        object["picture"] = json!(path);
+        return ui.json(&object);
+    }
     ui.result(table)?;
     ui.note(format_args!("picture: {}", path.display()));
     Ok(())

@@ -45,6 +45,9 @@ pub(crate) struct OptimizeArgs {
     /// How large files become, in MiB; one with half of it stays as it is.
     #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=16384))]
     target_mib: u64,
+    /// JSON in place of text.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -109,6 +112,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, command: &DeltaCommand) -> Result<()
             let done =
                 optimize(&open(global, &args.table)?, args.target_mib << 20).map_err(Failure::running)?;
             let Optimized { version, merged, into, rows, bytes_before, bytes_after } = done;
+            if args.json {
+                return ui.json(&json!({
+                    "version": version, "merged": merged, "into": into, "rows": rows,
+                    "bytes_before": bytes_before, "bytes_after": bytes_after,
+                }));
+            }
             ui.result(match version {
                 None => "nothing to merge\n".to_owned(),
                 Some(version) => format!(

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use serde_json::json;
 use tidegate_dataflows::prove::{Done, Proof, ProveError, runs};
 
 use super::args::{Global, ProveArgs};
@@ -47,6 +48,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &ProveArgs) -> Result<(), Fail
         killed += done.kills;
     };
     let proven = proof.prove(&mut done, &|| signals.asked()).map_err(failure)?;
+    if args.json {
+        let (pipeline, facts, digest) = (&args.pipeline, proven.facts, &proven.digest);
+        return ui.json(&json!({
+            "pipeline": pipeline, "runs": all, "kills": killed, "facts": facts, "digest": digest,
+        }));
+    }
     ui.result(format_args!(
         "{}: {all} runs of {} agree in {} facts, {killed} kills among them\ndigest {}\n",
         ui.styled(Style::GOOD, "proven"),

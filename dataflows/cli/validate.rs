@@ -3,17 +3,21 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use tidegate_dataflows::settings::{Settings, variable_of};
+use tidegate_dataflows::settings::{Fault, Layers, Origin, Settings, variable_of};
 
 use super::args::{Global, ValidateArgs};
 use super::connect::{self, Finding, Grade};
 use super::failure::Failure;
+use super::kafka;
 use super::ui::{Style, Ui};
-use super::{kafka, settings};
 
 /// Checks the settings, and shows what is in effect and who said so.
 pub(crate) fn run(ui: &Ui, global: &Global, args: &ValidateArgs) -> Result<(), Failure> {
-    let settings = settings(global)?;
+    let loaded = Layers::of_process(global.config.clone()).load();
+    if let (true, Err(faults)) = (args.json, &loaded) {
+        ui.json(&json!({"faults": faults.0.iter().map(fault).collect::<Vec<_>>()}))?;
+    }
+    let settings = loaded.map_err(Failure::usage)?;
     let findings = if args.connect { services(&settings, args)? } else { Vec::new() };
     if args.json {
         ui.json(&as_json(&settings, &findings))?;
@@ -64,6 +68,19 @@ fn table(ui: &Ui, settings: &Settings) -> String {
         writeln!(text, "{line:<60}  {}", ui.styled(Style::FAINT, &origin)).ok();
     }
     text
+}
+
+/// A fault for programs; the line and the column count from 1, and are those of a file.
+fn fault(fault: &Fault) -> Value {
+    let Fault { origin, setting, cause, mend } = fault;
+    let (line, column) = match origin {
+        Origin::File { line, column, .. } => (Some(line), Some(column)),
+        Origin::Whole(_) | Origin::Environment(_) => (None, None),
+    };
+    json!({
+        "origin": origin.to_string(), "line": line, "column": column,
+        "setting": setting, "cause": cause, "mend": mend,
+    })
 }
 
 fn as_json(settings: &Settings, findings: &[Finding]) -> Value {

@@ -1,6 +1,7 @@
 //! Cycles of a lake for people who look back: two side by side, or one feature over all of them.
 //!
-//! Both read what the lake's manifests list, and give a table and a picture (SVG, which every browser shows).
+//! Both read what the lake's manifests list, and give a table, for programs an object, and a picture (SVG, which every
+//! browser shows).
 
 mod picture;
 
@@ -8,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde_json::{Value, json};
 use tidegate::aggregate::{Finite, Moments};
 use tidegate::storage::Storage;
 use tidegate::time;
@@ -20,12 +23,14 @@ use picture::{Band, Line, Panel, picture};
 pub struct Report {
     /// The table, for a terminal.
     pub table: String,
+    /// What the table says, for programs, and in all digits.
+    pub object: Value,
     /// The picture, an SVG document.
     pub picture: String,
 }
 
 /// A feature in one cycle.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Summary {
     count: u64,
     mean: f64,
@@ -102,6 +107,15 @@ pub fn compare(
         [name.to_string(), short(a.mean), short(b.mean), short(b.mean - a.mean), short(*distance)]
     });
     table.push_str(&aligned(&header, cells));
+    let differences = rows.iter().map(|(distance, _, name, a, b)| {
+        // Two means that differ without any deviation are infinitely far apart, which JSON has no number for.
+        json!({"feature": name, "a": a, "b": b, "difference": b.mean - a.mean, "deviations": distance})
+    });
+    let object = json!({
+        "a": {"cycle": a, "seconds": of_a.len()},
+        "b": {"cycle": b, "seconds": of_b.len()},
+        "features": differences.collect::<Vec<_>>(),
+    });
     let panels = rows.iter().take(6).map(|(_, at, name, ..)| {
         let line = |seconds: &Cycle, cycle: i64| {
             let first = seconds.first().map_or(0, |second| second.start_us);
@@ -119,7 +133,7 @@ pub fn compare(
         }
     });
     let picture = picture(&format!("Cycles {a} and {b}"), &panels.collect::<Vec<_>>());
-    Ok(Ok(Report { table, picture }))
+    Ok(Ok(Report { table, object, picture }))
 }
 
 /// A feature over all cycles: its mean, extremes and deviation in each. `None` when no cycle has it.
@@ -146,6 +160,11 @@ pub fn trend(place: Arc<dyn Storage>, name: &str) -> Result<Option<Report>, Feed
         [cycle.to_string(), start, seconds.to_string(), mean, min, max, std]
     });
     let table = aligned(&header, cells);
+    let cycles = rows.iter().map(|(cycle, start_us, seconds, of)| {
+        let start = String::from_utf8_lossy(&time::format(*start_us)).into_owned();
+        json!({"cycle": cycle, "start": start, "seconds": seconds, "values": of})
+    });
+    let object = json!({"feature": name, "cycles": cycles.collect::<Vec<_>>()});
     let x = |cycle: i64| cycle as f64;
     let panel = Panel {
         title: name.to_owned(),
@@ -159,7 +178,7 @@ pub fn trend(place: Arc<dyn Storage>, name: &str) -> Result<Option<Report>, Feed
             points: rows.iter().map(|(cycle, _, _, of)| (x(*cycle), of.min, of.max)).collect(),
         }),
     };
-    Ok(Some(Report { table, picture: picture(&format!("{name} by cycle"), &[panel]) }))
+    Ok(Some(Report { table, object, picture: picture(&format!("{name} by cycle"), &[panel]) }))
 }
 
 /// A number in about six digits.
