@@ -1,7 +1,7 @@
 //! A pipeline of one's own: readings of water meters become litres by meter and minute, in a table and on the screen.
 //!
-//! `cargo run --example own_pipeline -- FIXTURE OUT WORKERS` reads the topic `meters` of a fixture, whose records are
-//! `{"meter":"m1","time":"2026-01-01T00:00:07Z","litres":1.5}`. Late readings and those that cannot be used are in
+//! `cargo run --example own_pipeline -- FIXTURE OUT WORKERS` reads the topic `meters` of a fixture, such as `examples/fixture`, whose
+//! records are `{"meter":"m1","time":"2026-01-01T00:00:07Z","litres":1.5}`. Late readings and those that cannot be used are in
 //! `OUT/topics`, the same rows whatever the number of workers.
 
 use std::error::Error;
@@ -50,7 +50,7 @@ fn rows(closed: ClosedWindow<(u64, Option<f64>, Option<Finite>)>, rows: &mut Row
 }
 
 /// Replays the topic `meters` of `fixture` into `out`: a table in SQLite, and the same rows as lines on the screen.
-pub(crate) fn water(fixture: &Path, out: &Path, workers: usize) -> Result<Replayed, Box<dyn Error>> {
+pub(crate) fn run(fixture: &Path, out: &Path, workers: usize) -> Result<Replayed, Box<dyn Error>> {
     let schema = Arc::new(schema());
     let schemas = || vec![Arc::clone(&schema)];
     let lines = (ConsoleFormat::JsonLines, std::io::stdout());
@@ -73,7 +73,7 @@ pub(crate) fn water(fixture: &Path, out: &Path, workers: usize) -> Result<Replay
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [fixture, out, workers] = &arguments[..] else { return Err("give FIXTURE OUT WORKERS".into()) };
-    let done = water(Path::new(fixture), Path::new(out), workers.parse()?)?;
+    let done = run(Path::new(fixture), Path::new(out), workers.parse()?)?;
     eprintln!("{} readings, {} rows", done.counts.accepted, done.outputs[0].rows);
     Ok(())
 }

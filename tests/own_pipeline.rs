@@ -7,40 +7,16 @@ use std::path::Path;
 #[path = "../examples/own_pipeline.rs"]
 mod own_pipeline;
 
-/// What the topic holds: two meters in two partitions, a reading that is late by the default delay of two minutes, one
+/// Where a topic lies that holds two meters in two partitions, a reading that is late by the default delay of two minutes, and one
 /// without litres.
-const READINGS: [(i32, &str); 7] = [
-    (0, r#"{"meter":"m1","time":"2026-01-01T00:00:07Z","litres":1.5}"#),
-    (0, r#"{"meter":"m1","time":"2026-01-01T00:00:59.999999Z","litres":0.1}"#),
-    (1, r#"{"meter":"m2","time":"2026-01-01T00:00:10Z","litres":4}"#),
-    (0, r#"{"meter":"m1","time":"2026-01-01T00:01:00Z","litres":2}"#),
-    (0, r#"{"meter":"m1","time":"2026-01-01T00:09:00Z","litres":3}"#),
-    (0, r#"{"meter":"m1","time":"2026-01-01T00:00:30Z","litres":100}"#),
-    (1, r#"{"meter":"m2","time":"2026-01-01T00:00:11Z"}"#),
-];
-
-fn fixture(dir: &Path) {
-    let lines: Vec<String> = READINGS
-        .iter()
-        .enumerate()
-        .map(|(offset, (partition, payload))| {
-            let payload = serde_json::to_string(payload).expect("text");
-            format!(
-                r#"{{"topic":"meters","partition":{partition},"offset":{offset},"tstype":"create","ts":1767226200000,"key":null,"payload":{payload}}}"#
-            )
-        })
-        .collect();
-    fs::write(dir.join("meters.jsonl"), lines.join("\n") + "\n").expect("written");
-}
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fixture");
 
 #[test]
 fn rows_are_those_of_the_log_for_every_number_of_workers() {
-    let dir = tempfile::tempdir().expect("a directory");
-    fixture(dir.path());
     let mut digests = Vec::new();
     for workers in [1, 2, 3] {
         let out = tempfile::tempdir().expect("a directory");
-        let done = own_pipeline::water(dir.path(), out.path(), workers).expect("it runs");
+        let done = own_pipeline::run(Path::new(FIXTURE), out.path(), workers).expect("it runs");
         assert_eq!((done.counts.read, done.counts.accepted, done.outputs[0].rows), (7, 6, 4));
         assert_eq!(done.counts.outputs[0].late, 1);
         digests.push(done.outputs[0].digest.hex());

@@ -257,6 +257,34 @@ fn init_writes_a_configuration_that_is_valid_and_overwrites_nothing() {
 }
 
 #[test]
+fn init_writes_a_pipeline_that_is_the_example_by_another_name() {
+    let place = Place::new();
+    place.write("clicks/.gitignore", "thesis\n");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let line = format!("init --pipeline my_clicks clicks --engine {root}");
+    let made = place.run(&line).is(0).says(&["cargo run --release --manifest-path clicks/Cargo.toml"]).out;
+    assert!(made.contains("clicks/.gitignore  is there and stays as it is"), "{made}");
+    let read = |name: &str| fs::read_to_string(place.path("clicks").join(name)).expect("is there");
+    let source = read("src/main.rs");
+    assert!(source.contains("use tidegate::prelude::*;") && source.contains("\"my_clicks\""), "{source}");
+    assert!(source.contains("`cargo run --release -- FIXTURE OUT WORKERS`"), "{source}");
+    assert!(read("README.md").starts_with("# my_clicks\n") && !read("README.md").contains("NAME"));
+    assert_eq!(read("fixture/meters.jsonl").lines().count(), 7);
+    // What cargo makes of it. Its source is compiled by the tests of the example, under the example's name.
+    let mut cargo = place.command(env!("CARGO").as_ref(), "metadata --no-deps --offline --format-version 1");
+    let ran = cargo.current_dir(place.path("clicks")).output().expect("cargo starts");
+    let package = json(&place::Ran::of(ran).is(0).out)["packages"][0].take();
+    let engine = &package["dependencies"][0];
+    assert_eq!((&package["name"], &engine["name"]), (&"my_clicks-pipeline".into(), &"tidegate".into()));
+    let path = fs::canonicalize(engine["path"].as_str().expect("a path")).expect("there");
+    assert_eq!(path, fs::canonicalize(root).expect("there"));
+
+    place.run("init --pipeline My-Clicks").is(2).says(&["a-z"]);
+    place.run("init --pipeline clicks --engine clicks").is(2).says(&["no checkout of tidegate", "mend:"]);
+    place.run("init plain").is(0).says(&["--pipeline NAME"]);
+}
+
+#[test]
 fn validate_and_checkpoints_speak_json() {
     let place = Place::new();
     let valid = json(&place.run("validate --json").is(0).out);

@@ -170,7 +170,7 @@ pub(crate) enum Command {
     Health(HealthArgs),
     /// Watch a run that is under way, in a terminal.
     Top(TopArgs),
-    /// Write a starting configuration, with its schema for editors.
+    /// Write a starting configuration, with its schema for editors, or a starting pipeline.
     Init(InitArgs),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,

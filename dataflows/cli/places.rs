@@ -1,6 +1,7 @@
-//! Where the default fixtures are.
+//! Where the default fixtures are, and the engine's source.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
@@ -18,38 +19,60 @@ pub(crate) fn fixture(named: Option<&Path>) -> Result<PathBuf, Failure> {
     if here.is_dir() {
         return Ok(here);
     }
-    // `cargo run` says where the package is; a program in target/ lies below the workspace.
-    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let program = env::current_exe().ok();
-    let roots = [package, program].into_iter().flatten();
-    let found = roots.filter_map(|place| in_workspace_of(&place)).next();
+    let found = workspaces().map(|workspace| workspace.join(FIXTURES)).find(|fixtures| fixtures.is_dir());
     found.ok_or_else(|| {
         Failure::usage("there is no directory fixtures/ here, and no --fixture DIR was given")
             .mend("run it where fixtures/ is, name one with --fixture DIR, or make one: tidegate generate activity --fixture DIR")
     })
 }
 
-/// `fixtures/` of the workspace that `place` lies in.
-fn in_workspace_of(place: &Path) -> Option<PathBuf> {
-    let workspace = place.ancestors().find(|dir| dir.join("Cargo.lock").is_file())?;
-    Some(workspace.join(FIXTURES)).filter(|fixtures| fixtures.is_dir())
+/// The checkout of the engine that was named, or that of this program, where it lies in one; absolute.
+pub(crate) fn engine(named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    let is_engine = |dir: &Path| {
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
+        manifest.lines().any(|line| line == "name = \"tidegate\"") && dir.join("src/prelude.rs").is_file()
+    };
+    match named {
+        Some(dir) if is_engine(dir) => std::path::absolute(dir).map(Some).map_err(Failure::usage),
+        Some(dir) => Err(Failure::usage(format!("{} is no checkout of tidegate", dir.display()))
+            .mend("name the directory that holds its Cargo.toml")),
+        None => Ok(workspaces().find(|dir| is_engine(dir))),
+    }
+}
+
+/// The workspaces that this program may have been built from.
+fn workspaces() -> impl Iterator<Item = PathBuf> {
+    // `cargo run` says where the package is; a program in target/ lies below the workspace.
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let program = env::current_exe().ok();
+    [package, program].into_iter().flatten().filter_map(|place| workspace_of(&place))
+}
+
+/// The workspace that `place` lies in.
+fn workspace_of(place: &Path) -> Option<PathBuf> {
+    place.ancestors().find(|dir| dir.join("Cargo.lock").is_file()).map(Path::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
     fn workspace_is_where_the_lock_file_is() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("target/release/tidegate");
-        assert_eq!(in_workspace_of(&program), None);
+        assert_eq!(workspace_of(&program), None);
         fs::write(dir.path().join("Cargo.lock"), "").unwrap();
-        assert_eq!(in_workspace_of(&program), None);
-        fs::create_dir(dir.path().join(FIXTURES)).unwrap();
-        assert_eq!(in_workspace_of(&program), Some(dir.path().join(FIXTURES)));
+        assert_eq!(workspace_of(&program).as_deref(), Some(dir.path()));
+    }
+
+    #[test]
+    fn engine_is_a_checkout_of_it_and_nothing_else() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        assert_eq!(engine(Some(root)).unwrap().as_deref(), Some(root));
+        for other in [root.join("dataflows"), root.join("docs")] {
+            assert!(engine(Some(&other)).is_err(), "{other:?}");
+        }
     }
 
     #[test]
