@@ -1,9 +1,12 @@
-//! A line an epoch in the log: what was read, what was set aside, and how many rows each output has gained.
+//! A line an epoch in the log: what was read, what was set aside, how many rows each output has gained, and how many each sink
+//! was given.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate::checkpoint::{CheckpointError, Committer, Decided, Decision, Pen, Threaded};
 use tidegate::ingest::Counts;
+use tidegate::telemetry::Board;
 use tracing::info;
 
 use crate::pipeline::Pipeline;
@@ -13,12 +16,13 @@ pub(crate) struct Told {
     inner: Threaded,
     pipeline: &'static str,
     outputs: Vec<String>,
+    board: Arc<Board>,
     /// What was told up to now.
     last: Totals,
     asked: Option<(Totals, Instant)>,
 }
 
-/// Sums since the first start of a run.
+/// Sums since the first start of a run; those of sinks since this start.
 #[derive(Clone, Debug, Default)]
 struct Totals {
     epoch: u64,
@@ -26,6 +30,7 @@ struct Totals {
     rejected: u64,
     late: u64,
     rows: Vec<u64>,
+    sinks: Vec<(String, u64)>,
 }
 
 impl Totals {
@@ -38,6 +43,7 @@ impl Totals {
             rejected: counts.rejected.iter().sum(),
             late,
             rows: rows.collect(),
+            sinks: Vec::new(),
         }
     }
 }
@@ -49,6 +55,7 @@ impl Told {
             Totals::of(manifest.epoch, &manifest.counts, manifest.tallies.iter().map(|tally| tally.rows))
         });
         Told {
+            board: Arc::clone(&pen.board),
             inner: Threaded::start(pen),
             pipeline: pipeline.name(),
             outputs: pipeline.outputs(),
@@ -66,6 +73,7 @@ impl Told {
         let before = std::mem::replace(&mut self.last, now.clone());
         let records = now.read.saturating_sub(before.read);
         let rows = gained(&self.outputs, &before.rows, &now.rows);
+        let sinks = given(&before.sinks, &now.sinks);
         if records == 0 && rows.is_empty() {
             return;
         }
@@ -73,7 +81,7 @@ impl Told {
         let late = now.late.saturating_sub(before.late);
         let rejected = now.rejected.saturating_sub(before.rejected);
         let commit_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        info!(pipeline, epoch, records, late, rejected, commit_ms, rows, "epoch");
+        info!(pipeline, epoch, records, late, rejected, commit_ms, rows, sinks, "epoch");
     }
 }
 
@@ -86,10 +94,19 @@ fn gained(outputs: &[String], before: &[u64], now: &[u64]) -> String {
     outputs.iter().enumerate().filter_map(of).collect::<Vec<_>>().join(", ")
 }
 
+/// `postgres 12, kafka 3`: the sinks that were given rows.
+fn given(before: &[(String, u64)], now: &[(String, u64)]) -> String {
+    let (names, now): (Vec<String>, Vec<u64>) = now.iter().cloned().unzip();
+    gained(&names, &before.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), &now)
+}
+
 impl Committer for Told {
     fn submit(&mut self, decision: Decision) {
         let rows = decision.tallies.iter().map(|tally| tally.rows);
-        self.asked = Some((Totals::of(decision.epoch, &decision.counts, rows), Instant::now()));
+        let mut totals = Totals::of(decision.epoch, &decision.counts, rows);
+        // The tallies have been read just now, and the next epoch has not begun: nothing of it is in these sums either.
+        totals.sinks = self.board.sink_rows();
+        self.asked = Some((totals, Instant::now()));
         self.inner.submit(decision);
     }
 
@@ -115,5 +132,18 @@ mod tests {
         // A relation may shrink; a run without a past has nothing before.
         assert_eq!(gained(&outputs, &[], &[0, 2]), "b 2");
         assert_eq!(gained(&outputs, &[9], &[3]), "");
+    }
+
+    #[test]
+    fn sinks_are_told_with_what_they_were_given_since() {
+        let board = Board::default();
+        board.feeds("Tables", ["postgres", "console"].into_iter());
+        board.feeds("Topics", ["kafka"].into_iter());
+        board.fed_by("Tables").rows(12);
+        let first = board.sink_rows();
+        assert_eq!(given(&[], &first), "postgres 12, console 12");
+        board.fed_by("Topics").rows(3);
+        assert_eq!(given(&first, &board.sink_rows()), "kafka 3");
+        assert_eq!(given(&first, &first), "");
     }
 }

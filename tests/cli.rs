@@ -441,6 +441,30 @@ fn json_log_is_one_object_a_line() {
 }
 
 #[test]
+fn each_epoch_tells_the_rows_of_outputs_and_of_sinks() {
+    let place = Place::new();
+    place.fixture("f", "");
+    let run = "run activity --fixture f --speed 3000x --epoch 100ms --out live --web off --log-format json";
+    let ran = place.run(run).is(0);
+    let lines = ran.err.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object"));
+    let epochs: Vec<Value> = lines.filter(|line| line["message"] == "epoch").collect();
+    // `lake 12, tables 3`
+    let counted = |line: &Value, list: &str, name: &str| -> u64 {
+        let list = line[list].as_str().expect("a list");
+        let rows = list.split(", ").find_map(|one| one.strip_prefix(name)?.strip_prefix(' '));
+        rows.map_or(0, |rows| rows.parse().expect("a number"))
+    };
+    let mut all = 0;
+    for line in &epochs {
+        let lake = counted(line, "sinks", "lake");
+        assert_eq!(lake, counted(line, "rows", "lake/activity"), "{line}");
+        all += lake;
+    }
+    assert_eq!(place.summary("live")["pipelines"]["activity"]["outputs"]["lake/activity"]["rows"], all);
+    assert!(epochs.iter().any(|line| counted(line, "sinks", "tables") > 0));
+}
+
+#[test]
 fn replay_that_is_told_to_stop_shows_nothing_and_exits_with_1() {
     let place = Place::new();
     place.fixture("f", "");

@@ -184,6 +184,12 @@ impl Board {
         }
     }
 
+    /// The rows that each sink was given so far, by its name, in an order that stays.
+    pub fn sink_rows(&self) -> Vec<(String, u64)> {
+        let Ok(sinks) = self.sinks.read() else { return Vec::new() };
+        sinks.iter().map(|sink| (sink.name.clone(), sink.given())).collect()
+    }
+
     /// States that a sink failed and is tried again.
     pub fn sink_failed(&self, name: &str, error: &str) {
         self.sink(name).failed(error);

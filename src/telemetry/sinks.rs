@@ -39,6 +39,10 @@ impl SinkBoard {
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
+    pub(super) fn given(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
     pub(super) fn failed(&self, error: &str) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut trouble) = self.trouble.lock() {
@@ -67,7 +71,7 @@ impl SinkBoard {
     pub(super) fn view(&self) -> SinkView {
         SinkView {
             name: self.name.clone(),
-            rows: self.rows.load(Ordering::Relaxed),
+            rows: self.given(),
             retries: self.retries.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             epoch: Some(self.epoch.load(Ordering::Relaxed)).filter(|epoch| *epoch > 0),
