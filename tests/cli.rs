@@ -1,6 +1,7 @@
 //! The command line as people and scripts meet it: exit codes, messages, files. Each test runs the program in
 //! an empty directory of its own, without settings from the environment.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,10 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ("generate activity --fixture x --start yesterday", "2026-01-01"),
         ("generate activity --fixture x --span 1h --rate 5", "cannot be used with"),
         ("generate activity --fixture x --start 9999-12-31T23:59:59Z", "years 0001 to 9999"),
+        ("generate hydraulic --fixture x --interval 1s", "--bootstrap-servers"),
+        ("generate hydraulic --fixture x --events 10 --cycles 1", "cannot be used with"),
+        ("generate transit --fixture x --events 10 --polls 1", "cannot be used with"),
+        ("generate activity --fixture x --marks nowhere/faults.json", "no directory for nowhere/faults.json"),
         ("validate --connect", "KAFKA_BOOTSTRAP_SERVERS"),
         ("validate --bootstrap-servers x", "--connect"),
         ("dlq list", "no output directory"),
@@ -341,6 +346,71 @@ fn generated_fixture_is_decided_by_its_seed() {
         assert_ne!(files("a"), files("c"), "{form}");
     }
     place.run("generate activity --fixture kcat/a --records 1").is(2).says(&["not empty", "new directory"]);
+}
+
+/// The records of the kcat files whose names end so, below `dir`.
+fn records(dir: &Path, ending: &str) -> Vec<Value> {
+    let of_topic = |(name, _): &(PathBuf, _)| name.to_string_lossy().ends_with(ending);
+    let texts = files(dir).into_iter().filter(of_topic).map(|(_, bytes)| bytes);
+    let lines = texts.flat_map(|text| {
+        String::from_utf8(text).expect("text").lines().map(str::to_owned).collect::<Vec<_>>()
+    });
+    lines.map(|line| serde_json::from_str(&line).expect("JSON")).collect()
+}
+
+/// A header of such a record.
+fn header(record: &Value, name: &str) -> Option<String> {
+    let headers = record["headers"].as_array()?;
+    headers.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str().expect("text").to_owned())
+}
+
+#[test]
+fn what_is_faulty_is_marked_and_says_so_and_is_what_a_replay_refuses() {
+    for (pipeline, flags) in [
+        ("activity", "--fault-every 40"),
+        ("iot", "--fault-every 40"),
+        ("transit", "--fault-every 40"),
+        ("hydraulic", "--fault-every 5 --high-rate 1"),
+    ] {
+        let place = Place::new();
+        let generate = format!("generate {pipeline} --events 3000 --late-every 0 {flags}");
+        place.run(&format!("{generate} --fixture f")).is(0).says(&["3,000 records", "faults in faults.json"]);
+        place
+            .run(&format!("{generate} --fixture g --marks marks.json"))
+            .is(0)
+            .says(&["faults in marks.json"]);
+        let marks = fs::read(place.path("f/faults.json")).expect("there");
+        assert_eq!(fs::read(place.path("marks.json")).expect("there"), marks, "{pipeline}");
+        assert!(!place.path("g/faults.json").exists(), "{pipeline}");
+        let marks: Vec<Value> = serde_json::from_slice(&marks).expect("JSON");
+
+        let made = records(&place.path("f"), ".jsonl");
+        assert_eq!(made.len(), 3_000, "{pipeline}");
+        let faulty: Vec<&Value> = made.iter().filter(|record| header(record, "fault").is_some()).collect();
+        let kinds = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<String>>();
+        let told = faulty.iter().filter_map(|record| header(record, "fault"));
+        let told =
+            kinds(told.flat_map(|all| all.split(',').map(str::to_owned).collect::<Vec<_>>()).collect());
+        let marked = marks.iter().map(|mark| mark["kind"].as_str().expect("text").to_owned()).collect();
+        assert_eq!(told, kinds(marked), "{pipeline}");
+        assert!(told.len() >= 3, "{pipeline}: {told:?}");
+        if pipeline == "hydraulic" {
+            // Its faults are in what is measured, and no record is refused.
+            continue;
+        }
+        let places = |of: &[&Value]| -> BTreeSet<(i64, i64)> {
+            of.iter().filter_map(|at| Some((at["partition"].as_i64()?, at["offset"].as_i64()?))).collect()
+        };
+        let marked = places(&marks.iter().collect::<Vec<_>>());
+        assert_eq!(places(&faulty), marked, "{pipeline}");
+        place.run(&format!("replay {pipeline} --fixture f")).is(0);
+        let number = |record: &Value, name: &str| header(record, name).and_then(|text| text.parse().ok());
+        let refused = records(&place.path("out/topics"), ".dlq.jsonl");
+        let refused = refused
+            .iter()
+            .filter_map(|record| Some((number(record, "partition")?, number(record, "offset")?)));
+        assert_eq!(refused.collect::<BTreeSet<(i64, i64)>>(), marked, "{pipeline}");
+    }
 }
 
 #[test]

@@ -29,15 +29,17 @@ quietly cargo test -q --release --workspace --test kafka -- --nocapture source::
 export TIDEGATE_TEST_KAFKA_SCRIPT=$root/$broker
 quietly cargo test -q --release --workspace --test kafka -- --nocapture restart::
 
-# What was generated is what is recorded.
+# What was generated is what is recorded, and what is wrong with it on purpose is told as well.
 unset TIDEGATE_TEST_KAFKA_SCRIPT
 servers=$TIDEGATE_TEST_KAFKA
 unset TIDEGATE_TEST_KAFKA TIDEGATE_SERVICES_DIR
-events=(generate activity --records 20000 --users 300 --partitions 4 --seed 5 --topic kafka-test --start 2026-01-01T00:00:00Z)
-quietly "$tidegate" "${events[@]}" --fixture "$work/made"
-quietly "$tidegate" "${events[@]}" --bootstrap-servers "$servers"
+events=(generate activity --records 20000 --users 300 --partitions 4 --seed 5 --topic kafka-test --start 2026-01-01T00:00:00Z --fault-every 100)
+quietly "$tidegate" "${events[@]}" --fixture "$work/made" --marks "$work/made.json"
+quietly "$tidegate" "${events[@]}" --bootstrap-servers "$servers" --marks "$work/sent.json"
 quietly "$tidegate" record --bootstrap-servers "$servers" --topic kafka-test --out "$work/recorded"
 diff -r "$work/made" "$work/recorded" || fail "the recording is not what was generated"
+diff "$work/made.json" "$work/sent.json" || fail "the faults are told otherwise"
+grep -q '"headers":\["fault","cut_short"\]' "$work"/recorded/*.jsonl || fail "no record says that it is faulty"
 
 # A signal ends a paced stream and an endless recording cleanly.
 "$tidegate" generate activity --bootstrap-servers "$servers" --topic kafka-paced --rate 500 2>"$log" &

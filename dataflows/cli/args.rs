@@ -32,7 +32,7 @@ Examples:
                                                the same by two processes, started again when one dies
   tidegate record --topic user_activity --out recorded
                                                what Kafka holds now, as a fixture to replay
-  tidegate generate activity --fixture demo --records 1000000
+  tidegate generate activity --fixture demo --events 1000000
   tidegate prove activity --fixture demo --quick
   tidegate validate --config my.yaml           every fault of a configuration at once
   tidegate graph activity --format mermaid
@@ -466,7 +466,8 @@ impl Default for ReplayArgs {
 #[command(after_help = "\
 Examples:
   tidegate generate iot --fixture demo                           100,000 readings of one hour
-  tidegate generate iot --bootstrap-servers localhost:9092 --rate 100 --late-every 50")]
+  tidegate generate iot --bootstrap-servers localhost:9092 --rate 100 --late-every 50
+  tidegate generate iot --bootstrap-servers localhost:9092 --events 10000 --fault-every 20 --marks faults.json")]
 pub(crate) struct GenerateIot {
     #[command(flatten)]
     pub(crate) to: Destination,
@@ -474,8 +475,8 @@ pub(crate) struct GenerateIot {
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
     /// How many readings.
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    pub(crate) records: u64,
+    #[arg(long, visible_alias = "records", value_name = "N", default_value_t = 100_000)]
+    pub(crate) events: u64,
     /// How many partitions [default: 4, or those of the topic].
     #[arg(long, value_name = "N")]
     pub(crate) partitions: Option<u32>,
@@ -559,23 +560,27 @@ pub(crate) enum Generate {
     /// A clickstream: page views, clicks and sessions of many users.
     ///
     /// About 130 bytes an event. Events come up to 30 s out of order, stragglers 3 to 10 minutes; pages are
-    /// popular by the cube of a uniform number; a user's events all lie in one partition.
+    /// popular by the cube of a uniform number; a user's events all lie in one partition. Faults, where they are asked for, are
+    /// members missing, kinds that there are not, times that cannot be read, broken JSON and wrong clocks.
     Activity(GenerateActivity),
     /// A hydraulic rig: the readings of its sensors in cycles of a minute, with faults.
     ///
-    /// 43,680 readings a cycle, about 85 bytes each. Some come up to 2 s out of order, late ones 12 to 30 s. The
-    /// faults that were injected are told in faults.json.
+    /// 43,680 readings a cycle, about 85 bytes each. Some come up to 2 s out of order, late ones 12 to 30 s. Faults of six kinds
+    /// follow each other, each for the rule that is to find it; `tidegate cycles score` says how many were found.
     Hydraulic(GenerateHydraulic),
     /// A transit feed: vehicles on routes, their trips and alerts, as Protobuf and as JSON.
-    #[command(
-        after_help = "Examples:\n  tidegate generate transit --fixture feed --form kcat-zst          160 polls of 40 vehicles"
-    )]
+    ///
+    /// Positions come up to 20 s after they were measured, late ones 8 to 15 minutes. Faults are entities with a wrong clock (now
+    /// and then also where none are asked for), without an id or with a time that there is not, and records cut short.
+    #[command(after_help = "\
+Examples:
+  tidegate generate transit --fixture feed --form kcat-zst          160 polls of 40 vehicles
+  tidegate generate transit --bootstrap-servers localhost:9092 --events 1000 --rate 50 --fault-every 30")]
     Transit(GenerateTransit),
     /// Readings of sensors in a few cities, with faults.
     ///
     /// About 210 bytes a reading. Readings come up to 20 s out of order, late ones 2 to 8 minutes. Faults are values out
-    /// of range, repeats, members missing or of the wrong type, broken JSON and wrong clocks; in a fixture, faults.json
-    /// tells them.
+    /// of range, repeats, members missing or of the wrong type, broken JSON and wrong clocks.
     Iot(GenerateIot),
 }
 
@@ -583,8 +588,8 @@ pub(crate) enum Generate {
 #[command(after_help = "\
 Examples:
   tidegate generate activity --fixture demo                      5 million events of one hour
-  tidegate generate activity --fixture demo --form segments --codec lz4 --records 100000
-  tidegate generate activity --fixture demo --records 3600 --interval 1s
+  tidegate generate activity --fixture demo --form segments --codec lz4 --events 100000
+  tidegate generate activity --fixture demo --events 3600 --interval 1s --fault-every 100
   tidegate generate activity --bootstrap-servers localhost:9092 --rate 5000 --late-every 50")]
 pub(crate) struct GenerateActivity {
     #[command(flatten)]
@@ -593,8 +598,8 @@ pub(crate) struct GenerateActivity {
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
     /// How many events.
-    #[arg(long, value_name = "N", default_value_t = 5_000_000)]
-    pub(crate) records: u64,
+    #[arg(long, visible_alias = "records", value_name = "N", default_value_t = 5_000_000)]
+    pub(crate) events: u64,
     /// How many partitions [default: 8, or those of the topic].
     #[arg(long, value_name = "N")]
     pub(crate) partitions: Option<u32>,
@@ -609,6 +614,9 @@ pub(crate) struct GenerateActivity {
     /// One event in so many is a straggler, on average; 0: none.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) late_every: u32,
+    /// One event in so many cannot be used, on average; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) fault_every: u32,
 }
 
 /// Settings of a transit feed.
@@ -616,12 +624,18 @@ pub(crate) struct GenerateActivity {
 pub(crate) struct GenerateTransit {
     #[command(flatten)]
     pub(crate) to: Destination,
+    /// The topic; by default that of the settings. It is made where it is not there.
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
     /// How many polls of the feed.
     #[arg(long, value_name = "N", default_value_t = 160)]
     pub(crate) polls: u32,
-    /// The time from one poll to the next.
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
-    pub(crate) interval: std::time::Duration,
+    /// How many records, in place of polls.
+    #[arg(long, visible_alias = "records", value_name = "N", conflicts_with = "polls")]
+    pub(crate) events: Option<u64>,
+    /// The time from one poll to the next; a number alone is seconds.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration_or_seconds)]
+    pub(crate) interval: Duration,
     /// How many partitions; every second one takes whole feeds, the others an entity a record [default: 2, or those of the topic].
     #[arg(long, value_name = "N")]
     pub(crate) partitions: Option<u32>,
@@ -640,19 +654,26 @@ pub(crate) struct GenerateTransit {
     /// One position in so many is late, on average; 0: none.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) late_every: u32,
+    /// One position in so many cannot be used, on average; 0: none but the clocks that are ahead now and then.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) fault_every: u32,
 }
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   tidegate generate hydraulic --fixture rig                      20 cycles of the rig
-  tidegate generate hydraulic --fixture rig --form segments --codec zstd --high-rate 10")]
+  tidegate generate hydraulic --fixture rig --form segments --codec zstd --high-rate 10
+  tidegate generate hydraulic --bootstrap-servers localhost:9092 --real-time --marks faults.json")]
 pub(crate) struct GenerateHydraulic {
     #[command(flatten)]
     pub(crate) to: Destination,
     /// How many cycles of a minute.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) cycles: u32,
+    /// How many readings, in place of cycles.
+    #[arg(long, visible_alias = "records", value_name = "N", conflicts_with = "cycles")]
+    pub(crate) events: Option<u64>,
     /// Readings a second of the sensors that the rig reads 100 times; a divisor of 100.
     #[arg(long, value_name = "HZ", default_value_t = 100)]
     pub(crate) high_rate: u32,
@@ -662,6 +683,10 @@ pub(crate) struct GenerateHydraulic {
     pub(crate) start: Option<i64>,
     #[command(flatten)]
     pub(crate) live: Live,
+    /// Writes a record to Kafka every so long, whatever their times; a number alone is seconds.
+    #[arg(long, value_name = "DURATION", requires = "bootstrap_servers", conflicts_with_all = ["real_time", "rate"])]
+    #[arg(value_parser = duration_or_seconds)]
+    pub(crate) interval: Option<Duration>,
     /// One reading in so many is late, on average; 0: none.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) late_every: u32,
@@ -690,6 +715,10 @@ pub(crate) struct Destination {
     /// The same seed makes the same bytes.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Where the faults are told, as a JSON array [default: faults.json in the fixture; to Kafka: nowhere]. A record that shows
+    /// one says so itself as well, in its header `fault`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) marks: Option<PathBuf>,
 }
 
 /// When generated records arrive.

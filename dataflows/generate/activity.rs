@@ -2,13 +2,16 @@
 //!
 //! Time goes on evenly; each event happened a little before it arrives, a few of them much before. Pages are
 //! popular by the cube of a uniform number, so the first tenth of them gets almost half of the views. A
-//! user's events all go to the partition of the user's number, as Kafka's hash of the key would have it.
+//! user's events all go to the partition of the user's number, as Kafka's hash of the key would have it. Where it is
+//! asked for, some events cannot be used, each in one way that decoding knows; which ones is told.
 
 use std::time::Duration;
 
+use serde::Serialize;
 use thiserror::Error;
 use tidegate::time::{self, TimeFormatter};
 
+use super::marks::Mark;
 use super::random::Random;
 
 /// An event arrives at most this long after it happened, unless it is a straggler.
@@ -29,6 +32,45 @@ const KINDS: [&str; 20] = {
     kinds
 };
 
+/// How far a wrong clock is ahead.
+const AHEAD_MS: i64 = 172_800_000;
+
+/// What is wrong with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// No page.
+    MissingMember,
+    /// A kind of event that there is not.
+    UnknownType,
+    /// The 13th month.
+    BadTime,
+    /// Half of an object.
+    CutShort,
+    /// Two days ahead of its arrival.
+    WrongClock,
+}
+
+const FAULTS: [FaultKind; 5] = [
+    FaultKind::MissingMember,
+    FaultKind::UnknownType,
+    FaultKind::BadTime,
+    FaultKind::CutShort,
+    FaultKind::WrongClock,
+];
+
+impl FaultKind {
+    /// As the marks and the header `fault` call it.
+    pub fn name(self) -> &'static str {
+        ["missing_member", "unknown_type", "bad_time", "cut_short", "wrong_clock"][self as usize]
+    }
+
+    /// The reason that its dead letter is to have.
+    pub fn reason(self) -> &'static str {
+        ["schema", "schema", "time", "not_json", "ahead"][self as usize]
+    }
+}
+
 /// What is generated. The same specification gives the same bytes, always.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -48,10 +90,12 @@ pub struct Spec {
     pub span: Duration,
     /// One event in so many is a straggler, on average; 0: none.
     pub late_every: u32,
+    /// One event in so many cannot be used, on average; 0: none.
+    pub fault_every: u32,
 }
 
 impl Default for Spec {
-    /// 5 million events of the first hour of 2026, 8 partitions, 1,000 pages, 100,000 users, 2 % stragglers.
+    /// 5 million events of the first hour of 2026, 8 partitions, 1,000 pages, 100,000 users, 2 % stragglers, all of use.
     fn default() -> Self {
         Spec {
             seed: 1,
@@ -62,6 +106,7 @@ impl Default for Spec {
             start_ms: 1_767_225_600_000,
             span: Duration::from_secs(3_600),
             late_every: 50,
+            fault_every: 0,
         }
     }
 }
@@ -93,6 +138,8 @@ pub struct Generated<'a> {
     pub key: &'a [u8],
     /// A JSON object of about 130 bytes.
     pub payload: &'a [u8],
+    /// What is wrong with it on purpose; it then has a header `fault` that says so.
+    pub fault: Option<&'a str>,
 }
 
 /// The events of a [`Spec`], one after the other in the order of their arrival.
@@ -113,6 +160,7 @@ pub struct Clickstream {
     random: Random,
     next: u64,
     offsets: Vec<i64>,
+    faults: Vec<Mark<FaultKind>>,
     formatter: TimeFormatter,
     key: Vec<u8>,
     payload: Vec<u8>,
@@ -133,6 +181,9 @@ impl Clickstream {
         }
         let first_ms = spec.start_ms.checked_sub(STRAGGLER_MAX_MS as i64);
         let last_ms = i64::try_from(spec.span.as_millis()).ok().and_then(|ms| spec.start_ms.checked_add(ms));
+        // Two days for the wrong clocks.
+        let ahead_ms = if spec.fault_every > 0 { AHEAD_MS } else { 0 };
+        let last_ms = last_ms.and_then(|ms| ms.checked_add(ahead_ms));
         if first_ms.and_then(time::from_epoch_ms).is_none() || last_ms.and_then(time::from_epoch_ms).is_none()
         {
             return Err(BadSpec::Time);
@@ -141,6 +192,7 @@ impl Clickstream {
             random: Random::new(spec.seed),
             next: 0,
             offsets: vec![0; spec.partitions as usize],
+            faults: Vec::new(),
             formatter: TimeFormatter::default(),
             key: Vec::new(),
             payload: Vec::new(),
@@ -148,9 +200,15 @@ impl Clickstream {
         })
     }
 
+    /// What cannot be used of the events so far.
+    pub fn faults(&self) -> &[Mark<FaultKind>] {
+        &self.faults
+    }
+
     /// The next event; `None` after the last.
     pub fn next_event(&mut self) -> Option<Generated<'_>> {
-        let Spec { records, partitions, pages, users, start_ms, span, late_every, .. } = self.spec;
+        let Spec { records, partitions, pages, users, start_ms, span, late_every, fault_every, .. } =
+            self.spec;
         if self.next == records {
             return None;
         }
@@ -169,29 +227,49 @@ impl Clickstream {
         let x = random.unit();
         // Multiplied out, since `powi` may round differently elsewhere.
         let page = (f64::from(pages) * (x * x * x)) as u64;
-        let kind = KINDS[random.below(KINDS.len() as u64) as usize];
+        let mut kind = KINDS[random.below(KINDS.len() as u64) as usize];
+        // A straggler is late and nothing else, so that both can be counted.
+        let is_faulty = fault_every > 0 && random.below(fault_every.into()) == 0 && !straggles;
+        let fault = is_faulty.then(|| FAULTS[random.below(FAULTS.len() as u64) as usize]);
+        if fault == Some(FaultKind::UnknownType) {
+            kind = "hover";
+        }
+        let ahead_ms = if fault == Some(FaultKind::WrongClock) { AHEAD_MS } else { 0 };
 
         let partition = (user % u64::from(partitions)) as usize;
         let offset = self.offsets[partition];
         self.offsets[partition] += 1;
         // The text has six fraction digits; producers of clicks write three.
-        let time = self.formatter.format((kafka_ms - behind_ms as i64) * 1_000);
+        let time = self.formatter.format((kafka_ms - behind_ms as i64 + ahead_ms) * 1_000);
         self.key.clear();
         self.key.extend_from_slice(b"user_");
         integer(user, &mut self.key);
         let out = &mut self.payload;
         out.clear();
         out.extend_from_slice(b"{\"event_time\":\"");
+        let month = out.len() + 5;
         out.extend_from_slice(&time[..23]);
+        if fault == Some(FaultKind::BadTime) {
+            out[month..month + 2].copy_from_slice(b"13");
+        }
         out.extend_from_slice(b"Z\",\"user_id\":\"");
         out.extend_from_slice(&self.key);
-        out.extend_from_slice(b"\",\"page_url\":\"https://example.com/page/");
-        integer(page, out);
+        if fault != Some(FaultKind::MissingMember) {
+            out.extend_from_slice(b"\",\"page_url\":\"https://example.com/page/");
+            integer(page, out);
+        }
         out.extend_from_slice(b"\",\"event_type\":\"");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\"}");
+        if fault == Some(FaultKind::CutShort) {
+            out.truncate(out.len() / 2);
+        }
         let partition = partition as i32;
-        Some(Generated { partition, offset, kafka_ms, key: &self.key, payload: &self.payload })
+        if let Some(kind) = fault {
+            self.faults.push(Mark { kind, reason: kind.reason(), partition, offset, entity_id: None });
+        }
+        let (key, payload, fault) = (&self.key, &self.payload, fault.map(FaultKind::name));
+        Some(Generated { partition, offset, kafka_ms, key, payload, fault })
     }
 }
 
@@ -261,6 +339,42 @@ mod tests {
         assert!((69_000..71_000).contains(&kinds["page_view"]), "{kinds:?}");
         assert!((4_700..5_300).contains(&kinds["session_start"]), "{kinds:?}");
         assert_eq!(kinds.len(), 4);
+    }
+
+    #[test]
+    fn faults_are_of_every_kind_and_decoding_finds_them_by_their_reasons() {
+        use tidegate::ingest::Decode;
+        use tidegate::record::{Headers, KafkaTime, Record, Value};
+
+        let mut events =
+            Clickstream::new(Spec { records: 20_000, fault_every: 50, ..Spec::default() }).unwrap();
+        let mut decoder = crate::activity::ActivityDecoder::new(Default::default());
+        let mut found = Vec::new();
+        while let Some(event) = events.next_event() {
+            let record = Record {
+                offset: event.offset,
+                kafka_time: KafkaTime::Create(event.kafka_ms),
+                key: None,
+                value: Some(Value::exact(event.payload)),
+                headers: Headers::default(),
+            };
+            let reason = match decoder.decode(&record) {
+                Err(rejected) => Some(rejected.reason.as_str()),
+                Ok(event_read) => {
+                    let ahead = event_read.event_time_us() > (event.kafka_ms + 3_600_000) * 1_000;
+                    ahead.then_some("ahead")
+                }
+            };
+            assert_eq!(reason.is_some(), event.fault.is_some());
+            found.extend(reason.map(|reason| (event.partition, event.offset, reason)));
+        }
+        let marked = |mark: &Mark<FaultKind>| (mark.partition, mark.offset, mark.reason);
+        assert_eq!(found, events.faults().iter().map(marked).collect::<Vec<_>>());
+        for kind in FAULTS {
+            assert!(events.faults().iter().any(|mark| mark.kind == kind), "{kind:?}");
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+        assert!((300..500).contains(&found.len()), "{}", found.len());
     }
 
     #[test]

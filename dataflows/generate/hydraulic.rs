@@ -78,6 +78,12 @@ const KINDS: [FaultKind; 6] = [
 ];
 
 impl FaultKind {
+    /// As the marks and the header `fault` call it.
+    pub fn name(self) -> &'static str {
+        ["pressure_surge", "overheating", "pressure_spike", "temperature_jump", "weak_flow", "decoupled"]
+            [self as usize]
+    }
+
     /// The sensor that it shows in.
     fn sensor(self) -> usize {
         [0, 9, 1, 11, 8, 5][self as usize]
@@ -162,6 +168,8 @@ struct Waiting {
     event_ms: i64,
     cycle: i64,
     value: f64,
+    /// The number of the fault that it shows.
+    fault: Option<usize>,
 }
 
 /// The readings of a [`Spec`], one after the other in the order of their arrival.
@@ -174,6 +182,8 @@ pub struct Rig {
     made: u64,
     offsets: [i64; SENSORS.len()],
     faults: Vec<(FaultKind, i64, i64)>,
+    /// Whether a reading that shows the fault has been given.
+    shown: Vec<bool>,
     formatter: TimeFormatter,
     payload: Vec<u8>,
 }
@@ -205,13 +215,14 @@ impl Rig {
             waiting: BTreeMap::new(),
             made: 0,
             offsets: [0; SENSORS.len()],
+            shown: vec![false; faults.len()],
             faults,
             formatter: TimeFormatter::default(),
             payload: Vec::new(),
         })
     }
 
-    /// The faults, in the order of their beginning.
+    /// The faults that the readings so far show, in the order of their beginning.
     pub fn faults(&self) -> Vec<Fault> {
         let text = |ms: i64| String::from_utf8_lossy(&time::format(ms * 1_000)).into_owned();
         let fault = |&(kind, start_ms, end_ms): &(FaultKind, i64, i64)| Fault {
@@ -221,7 +232,7 @@ impl Rig {
             start: text(start_ms),
             end: text(end_ms),
         };
-        self.faults.iter().map(fault).collect()
+        self.faults.iter().zip(&self.shown).filter(|(_, shown)| **shown).map(|(own, _)| fault(own)).collect()
     }
 
     /// How many readings there will be.
@@ -253,7 +264,11 @@ impl Rig {
         out.extend_from_slice(format!("Z\",\"value\":{:.3}}}", reading.value).as_bytes());
         let partition =
             self.spec.sensors.iter().take_while(|sensor| *sensor != reading.sensor).count() as i32;
-        Some(Generated { partition, offset, kafka_ms, key: name.as_bytes(), payload: &self.payload })
+        if let Some(number) = reading.fault {
+            self.shown[number] = true;
+        }
+        let fault = reading.fault.map(|number| self.faults[number].0.name());
+        Some(Generated { partition, offset, kafka_ms, key: name.as_bytes(), payload: &self.payload, fault })
     }
 
     fn now_ms(&self) -> i64 {
@@ -272,10 +287,13 @@ impl Rig {
             if in_cycle_ms % (1_000 / i64::from(self.rate(sensor))) != 0 {
                 continue;
             }
-            let value = self.value(sensor, event_ms, in_cycle_ms);
+            let fault = self.faults.iter().position(|(kind, start_ms, end_ms)| {
+                kind.sensor() == sensor && (*start_ms..*end_ms).contains(&event_ms)
+            });
+            let value = self.value(sensor, in_cycle_ms, fault);
             let behind_ms = self.behind_ms();
-            self.waiting
-                .insert((event_ms + behind_ms as i64, self.made), Waiting { sensor, event_ms, cycle, value });
+            let reading = Waiting { sensor, event_ms, cycle, value, fault };
+            self.waiting.insert((event_ms + behind_ms as i64, self.made), reading);
             self.made += 1;
         }
         self.tick += 1;
@@ -289,15 +307,12 @@ impl Rig {
         if self.random.below(20) == 0 { self.random.below(DISORDER_MS) } else { 4 }
     }
 
-    fn value(&mut self, sensor: usize, event_ms: i64, in_cycle_ms: i64) -> f64 {
+    fn value(&mut self, sensor: usize, in_cycle_ms: i64, fault: Option<usize>) -> f64 {
         let (level, swing) = SIGNALS[sensor];
         // Up in the first half of a cycle, down in the second: from −1 to 1.
         let wave = 1.0 - (in_cycle_ms as f64 / (CYCLE_MS as f64 / 4.0) - 2.0).abs();
         let noise = (self.random.unit() + self.random.unit() - 1.0) * swing / 3.0;
-        let fault = self.faults.iter().find(|(kind, start_ms, end_ms)| {
-            kind.sensor() == sensor && (*start_ms..*end_ms).contains(&event_ms)
-        });
-        let (offset, wave) = match fault.map(|(kind, ..)| kind) {
+        let (offset, wave) = match fault.map(|number| self.faults[number].0) {
             None => (0.0, wave),
             Some(FaultKind::PressureSurge) => (170.0, wave),
             Some(FaultKind::Overheating) => (70.0, wave),
@@ -336,7 +351,10 @@ mod tests {
     use super::*;
 
     fn all(spec: Spec) -> Vec<(i32, i64, i64, String)> {
-        let mut rig = Rig::new(spec).unwrap();
+        all_of(&mut Rig::new(spec).unwrap())
+    }
+
+    fn all_of(rig: &mut Rig) -> Vec<(i32, i64, i64, String)> {
         let mut out = Vec::new();
         while let Some(event) = rig.next_event() {
             let payload = String::from_utf8(event.payload.to_vec()).unwrap();
@@ -359,7 +377,9 @@ mod tests {
     #[test]
     fn faults_are_marked_where_they_are() {
         let spec = Spec { cycles: 10, high_rate_hz: 1, late_every: 0, ..Spec::default() };
-        let rig = Rig::new(spec.clone()).unwrap();
+        let mut rig = Rig::new(spec).unwrap();
+        assert_eq!(rig.faults(), [], "nothing has been given");
+        let readings = all_of(&mut rig);
         let faults = rig.faults();
         assert!(faults.len() >= 5, "{faults:?}");
         let surge = &faults[0];
@@ -367,13 +387,14 @@ mod tests {
             (surge.kind, surge.sensor, surge.rule),
             (FaultKind::PressureSurge, "PS1", "high_pressure")
         );
-        let high: Vec<String> = all(spec)
+        let high: Vec<String> = readings
             .into_iter()
             .filter(|reading| reading.0 == 0)
             .map(|reading| serde_json::from_str::<serde_json::Value>(&reading.3).unwrap())
             .filter(|reading| reading["value"].as_f64().unwrap() > 300.0)
             .map(|reading| reading["timestamp"].as_str().unwrap()[..19].to_owned())
             .collect();
+        assert!(faults.iter().all(|fault| serde_json::to_value(fault.kind).unwrap() == fault.kind.name()));
         let surges = faults.iter().filter(|fault| fault.kind == FaultKind::PressureSurge).count();
         assert_eq!(high.len(), 3 * surges, "three seconds each");
         assert!(high.iter().all(|time| faults.iter().any(|fault| {

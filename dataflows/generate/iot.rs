@@ -68,6 +68,21 @@ const KINDS: [FaultKind; 9] = [
 ];
 
 impl FaultKind {
+    /// As the marks and the header `fault` call it.
+    pub fn name(self) -> &'static str {
+        [
+            "too_hot",
+            "too_humid",
+            "negative_energy",
+            "two_rules",
+            "repeated",
+            "missing_member",
+            "wrong_type",
+            "cut_short",
+            "wrong_clock",
+        ][self as usize]
+    }
+
     /// The rules that are to find it, as `data_quality` names them.
     pub fn rules(self) -> &'static [&'static str] {
         match self {
@@ -240,7 +255,8 @@ impl Readings {
         }
         self.write(sensor, event_ms, fault);
         let (key, payload) = (self.key.as_bytes(), self.payload.as_bytes());
-        Some(Generated { partition: partition as i32, offset, kafka_ms, key, payload })
+        let fault = fault.map(FaultKind::name);
+        Some(Generated { partition: partition as i32, offset, kafka_ms, key, payload, fault })
     }
 
     fn write(&mut self, sensor: u64, event_ms: i64, fault: Option<FaultKind>) {
@@ -321,6 +337,7 @@ mod tests {
         let (readings, faults) = all(Spec { records: 20_000, ..Spec::default() });
         for kind in KINDS {
             assert!(faults.iter().any(|fault| fault.kind == kind), "{kind:?}");
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
         for (partition, offset, payload) in &readings {
             let fault = faults.iter().find(|fault| (fault.partition, fault.offset) == (*partition, *offset));

@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod hydraulic;
 pub mod iot;
+pub mod marks;
 pub(crate) mod random;
 mod target;
 pub mod transit;

@@ -116,12 +116,16 @@ impl Target {
     /// # Panics
     /// When there is no such partition.
     pub fn write(&mut self, event: &Generated<'_>) -> Result<(), TargetError> {
+        let mut wire = Vec::new();
+        if let Some(fault) = event.fault {
+            Headers::append(&mut wire, b"fault", Some(fault.as_bytes()));
+        }
         let record = Record {
             offset: event.offset,
             kafka_time: KafkaTime::Create(event.kafka_ms),
             key: Some(event.key),
             value: Some(Value::exact(event.payload)),
-            headers: Headers::default(),
+            headers: Headers::from_wire(event.fault.is_some().into(), &wire),
         };
         self.write_record(event.partition as usize, &record)
     }
@@ -232,6 +236,7 @@ mod tests {
         start_ms: 0,
         span: std::time::Duration::from_secs(60),
         late_every: 50,
+        fault_every: 60,
     };
 
     fn write(dir: &Path, form: Form) {

@@ -3,13 +3,16 @@
 //! At each poll every vehicle has moved on; its position was measured a little before. A poll is one record, a whole
 //! feed, on every second partition, and one record a vehicle on the others, as producers of either kind write them.
 //! Records are Protobuf and JSON in turn. Every few polls there are trip updates, an alert, an object that is no feed,
-//! and now and then an entity whose clock is far ahead. Some positions are reported long after they were measured.
+//! and now and then an entity whose clock is far ahead. Some positions are reported long after they were measured. Where
+//! it is asked for, some cannot be used, each in one way that decoding knows; which ones is told.
 
 use std::time::Duration;
 
+use serde::Serialize;
 use tidegate::time;
 
 use super::activity::{BadSpec, Generated, PARTITIONS_MAX};
+use super::marks::Mark;
 use super::random::Random;
 
 /// A position is reported at most this long after it was measured, unless it is a straggler.
@@ -18,6 +21,43 @@ const DISORDER_S: u64 = 20;
 const STRAGGLER_MIN_S: u64 = 480;
 /// … and less than this long.
 const STRAGGLER_MAX_S: u64 = 900;
+/// How far a wrong clock is ahead.
+const AHEAD_S: i64 = 86_400;
+
+/// What is wrong with an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// A day ahead of its arrival.
+    WrongClock,
+    /// Without an id.
+    MissingId,
+    /// A time beyond the year 9999, as milliseconds look where seconds are expected.
+    BadTime,
+    /// Half of a record; just where the entity has one of its own.
+    CutShort,
+}
+
+const FAULTS: [FaultKind; 4] =
+    [FaultKind::WrongClock, FaultKind::MissingId, FaultKind::BadTime, FaultKind::CutShort];
+
+impl FaultKind {
+    /// As the marks and the header `fault` call it.
+    pub fn name(self) -> &'static str {
+        ["wrong_clock", "missing_id", "bad_time", "cut_short"][self as usize]
+    }
+
+    /// The reason that its dead letter is to have.
+    fn reason(self, json: bool) -> &'static str {
+        match self {
+            FaultKind::WrongClock => "ahead",
+            FaultKind::MissingId => "schema",
+            FaultKind::BadTime => "time",
+            FaultKind::CutShort if json => "not_json",
+            FaultKind::CutShort => "schema",
+        }
+    }
+}
 
 /// What is generated. The same specification gives the same bytes, always.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +78,8 @@ pub struct Spec {
     pub start_ms: i64,
     /// One position in so many is reported late, on average; 0: none.
     pub late_every: u32,
+    /// One position in so many cannot be used, on average; 0: none but the clocks that are ahead now and then.
+    pub fault_every: u32,
 }
 
 impl Default for Spec {
@@ -52,6 +94,7 @@ impl Default for Spec {
             routes: 8,
             start_ms: 1_767_225_600_000,
             late_every: 50,
+            fault_every: 0,
         }
     }
 }
@@ -63,6 +106,22 @@ struct Made {
     kafka_ms: i64,
     key: String,
     payload: Vec<u8>,
+    /// What is wrong: with which entity, and what its dead letter says.
+    faults: Vec<(FaultKind, &'static str, String)>,
+    /// Their names.
+    fault: String,
+}
+
+impl Made {
+    fn new(partition: u32, kafka_ms: i64, key: String, payload: Vec<u8>) -> Made {
+        Made { partition, kafka_ms, key, payload, faults: Vec::new(), fault: String::new() }
+    }
+}
+
+/// An entity, and what is wrong with it.
+struct Entity {
+    node: Node,
+    fault: Option<FaultKind>,
 }
 
 /// The records of a [`Spec`], in the order of their arrival.
@@ -83,6 +142,7 @@ pub struct Feed {
     waiting: std::collections::VecDeque<Made>,
     given: Option<Made>,
     offsets: Vec<i64>,
+    faults: Vec<Mark<FaultKind>>,
 }
 
 impl Feed {
@@ -104,7 +164,13 @@ impl Feed {
             return Err(BadSpec::Time);
         }
         let (offsets, random) = (vec![0; spec.partitions as usize], Random::new(spec.seed));
-        Ok(Feed { spec, random, poll: 0, waiting: Default::default(), given: None, offsets })
+        let (waiting, faults) = (Default::default(), Vec::new());
+        Ok(Feed { spec, random, poll: 0, waiting, given: None, offsets, faults })
+    }
+
+    /// What cannot be used of the records so far.
+    pub fn faults(&self) -> &[Mark<FaultKind>] {
+        &self.faults
     }
 
     /// The next record; `None` after the last.
@@ -119,12 +185,21 @@ impl Feed {
         let made = self.given.insert(self.waiting.pop_front()?);
         let offset = self.offsets[made.partition as usize];
         self.offsets[made.partition as usize] += 1;
+        let partition = made.partition as i32;
+        self.faults.extend(made.faults.drain(..).map(|(kind, reason, entity_id)| Mark {
+            kind,
+            reason,
+            partition,
+            offset,
+            entity_id: Some(entity_id),
+        }));
         Some(Generated {
-            partition: made.partition as i32,
+            partition,
             offset,
             kafka_ms: made.kafka_ms,
             key: made.key.as_bytes(),
             payload: &made.payload,
+            fault: Some(&*made.fault).filter(|fault| !fault.is_empty()),
         })
     }
 
@@ -135,36 +210,50 @@ impl Feed {
         let json = self.poll % 2 == 1;
         for partition in 0..partitions {
             let mine: Vec<u32> = (0..vehicles).filter(|vehicle| vehicle % partitions == partition).collect();
-            let mut entities: Vec<Node> = mine.iter().map(|vehicle| self.vehicle(*vehicle, now_s)).collect();
+            let alone = partition % 2 == 1;
+            let mut entities: Vec<Entity> =
+                mine.iter().map(|vehicle| self.vehicle(*vehicle, now_s, alone)).collect();
+            let whole = |node| Entity { node, fault: None };
             if self.poll.is_multiple_of(4) {
-                entities.extend(mine.iter().step_by(3).map(|vehicle| self.trip_update(*vehicle, now_s)));
+                let updates = mine.iter().step_by(3).map(|vehicle| self.trip_update(*vehicle, now_s));
+                entities.extend(updates.map(whole));
             }
             if self.poll % 16 == 5 {
-                entities.push(self.alert(now_s));
+                entities.push(whole(self.alert(now_s)));
             }
             if self.poll % 32 == 9 {
-                let vehicle = node(vec![(8, node(vec![(1, text("clock"))])), (5, Node::Int(now_s + 86_400))]);
-                entities.push(node(vec![(1, text("ahead")), (4, vehicle)]));
+                let vehicle =
+                    node(vec![(8, node(vec![(1, text("clock"))])), (5, Node::Int(now_s + AHEAD_S))]);
+                let node = node(vec![(1, text("ahead")), (4, vehicle)]);
+                entities.push(Entity { node, fault: Some(FaultKind::WrongClock) });
             }
             let header = |now_s| node(vec![(1, text("2.0")), (3, Node::Int(now_s))]);
-            let feed = |entities: Vec<Node>| {
-                let all = entities.into_iter().map(|entity| (2, entity));
+            let feed = |entities: &[Entity]| {
+                let all = entities.iter().map(|entity| (2, entity.node.clone()));
                 node([(1, header(now_s))].into_iter().chain(all).collect())
             };
             let render = |feed: &Node| if json { feed.json(&FEED) } else { feed.wire(&FEED) };
-            if partition % 2 == 0 {
-                let payload = render(&feed(entities));
-                self.waiting.push_back(Made { partition, kafka_ms, key: "feed".to_owned(), payload });
-            } else {
-                for entity in entities {
-                    let key = entity.id().to_owned();
-                    let payload = render(&feed(vec![entity]));
-                    self.waiting.push_back(Made { partition, kafka_ms, key, payload });
+            let made = |key: &str, entities: &[Entity]| {
+                let mut made = Made::new(partition, kafka_ms, key.to_owned(), render(&feed(entities)));
+                for (kind, entity) in entities.iter().filter_map(|entity| Some((entity.fault?, entity))) {
+                    made.faults.push((kind, kind.reason(json), entity.node.id().to_owned()));
+                    made.fault.push_str(if made.fault.is_empty() { "" } else { "," });
+                    made.fault.push_str(kind.name());
+                    if kind == FaultKind::CutShort {
+                        made.payload.truncate(made.payload.len() / 2);
+                    }
                 }
+                made
+            };
+            if alone {
+                let records = entities.iter().map(|own| made(own.node.id(), std::slice::from_ref(own)));
+                self.waiting.extend(records);
+            } else {
+                self.waiting.push_back(made("feed", &entities));
             }
             if self.poll % 10 == 3 {
                 let payload = format!("{{\"poll\":{},\"status\":\"ok\"}}", self.poll).into_bytes();
-                self.waiting.push_back(Made { partition, kafka_ms, key: "monitor".to_owned(), payload });
+                self.waiting.push_back(Made::new(partition, kafka_ms, "monitor".to_owned(), payload));
             }
         }
     }
@@ -180,7 +269,8 @@ impl Feed {
         ])
     }
 
-    fn vehicle(&mut self, vehicle: u32, now_s: i64) -> Node {
+    /// A position, which may be faulty; cut short just where it has a record `alone`.
+    fn vehicle(&mut self, vehicle: u32, now_s: i64, alone: bool) -> Entity {
         let late = self.spec.late_every;
         let straggles = late > 0 && self.random.below(late.into()) == 0;
         let behind_s = match straggles {
@@ -197,16 +287,27 @@ impl Feed {
         ]);
         let named = node(vec![(1, text(&format!("bus-{vehicle}"))), (2, text(&format!("{vehicle:04}")))]);
         let status = self.random.below(3) as i64;
+        // A straggler is late and nothing else, so that both can be counted.
+        let fault_every = self.spec.fault_every;
+        let is_faulty = fault_every > 0 && self.random.below(fault_every.into()) == 0 && !straggles;
+        let kinds = &FAULTS[..if alone { FAULTS.len() } else { FAULTS.len() - 1 }];
+        let fault = is_faulty.then(|| kinds[self.random.below(kinds.len() as u64) as usize]);
+        let time_s = match fault {
+            Some(FaultKind::WrongClock) => now_s + AHEAD_S,
+            Some(FaultKind::BadTime) => now_s * 1_000,
+            _ => now_s - behind_s as i64,
+        };
         let body = node(vec![
             (1, self.trip(vehicle)),
             (2, position),
             (3, Node::Int((self.poll % 30 + 1).into())),
             (4, Node::Symbol(status)),
-            (5, Node::Int(now_s - behind_s as i64)),
+            (5, Node::Int(time_s)),
             (7, text(&format!("stop-{}", (vehicle * 7 + self.poll) % 90))),
             (8, named),
         ]);
-        node(vec![(1, text(&format!("v{vehicle}"))), (4, body)])
+        let id = (fault != Some(FaultKind::MissingId)).then(|| (1, text(&format!("v{vehicle}"))));
+        Entity { node: node(id.into_iter().chain([(4, body)]).collect()), fault }
     }
 
     fn trip_update(&mut self, vehicle: u32, now_s: i64) -> Node {
@@ -318,8 +419,10 @@ static ALERT: Names = Names {
 impl Node {
     fn id(&self) -> &str {
         match self {
-            Node::Message(fields) => fields.first().map_or("", |(_, id)| id.id()),
-            Node::Text(text) => text,
+            Node::Message(fields) => fields.first().map_or("", |(number, id)| match (number, id) {
+                (1, Node::Text(id)) => id,
+                _ => "",
+            }),
             _ => "",
         }
     }
@@ -447,6 +550,42 @@ mod tests {
         assert_eq!(others, 2 * 4);
         assert!((15..60).contains(&late), "{late}");
         assert_eq!(decoder.unknown().get(), Default::default());
+    }
+
+    #[test]
+    fn faults_are_of_every_kind_and_decoding_finds_them_by_their_reasons() {
+        let mut feed = Feed::new(Spec { polls: 80, fault_every: 20, ..Spec::default() }).unwrap();
+        let mut decoder = TransitDecoder::new(&Config::default());
+        let mut found = Vec::new();
+        while let Some(event) = feed.next_event() {
+            let (partition, offset, kafka_ms) = (event.partition, event.offset, event.kafka_ms);
+            let record = Record {
+                offset,
+                kafka_time: KafkaTime::Create(kafka_ms),
+                key: None,
+                value: Some(Value::exact(event.payload)),
+                headers: Headers::default(),
+            };
+            let before = found.len();
+            decoder.decode_each(&record, |_part, read| {
+                let reason = match read {
+                    Err(rejected) => Some(rejected.reason.as_str()),
+                    Ok(TransitEvent::Entity(entity)) if entity.time_us > (kafka_ms + 3_600_000) * 1_000 => {
+                        Some("ahead")
+                    }
+                    Ok(_) => None,
+                };
+                found.extend(reason.map(|reason| (partition, offset, reason)));
+            });
+            let told = event.fault.map_or(0, |fault| fault.split(',').count());
+            assert_eq!(found.len() - before, told, "{:?}", event.fault);
+        }
+        let marked = |mark: &Mark<FaultKind>| (mark.partition, mark.offset, mark.reason);
+        assert_eq!(found, feed.faults().iter().map(marked).collect::<Vec<_>>());
+        for kind in FAULTS {
+            assert!(feed.faults().iter().any(|mark| mark.kind == kind), "{kind:?}");
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
     }
 
     #[test]

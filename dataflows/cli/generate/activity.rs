@@ -7,7 +7,7 @@ use super::super::failure::Failure;
 use super::super::settings;
 use super::super::ui::Ui;
 use super::place::{Events, Pace, Place};
-use super::{START_MS, span};
+use super::{START_MS, span, told};
 
 /// How many partitions there are where nothing says so.
 const PARTITIONS: u32 = 8;
@@ -20,6 +20,9 @@ impl Events for Clicks {
     }
     fn records(&self) -> u64 {
         self.1
+    }
+    fn faults(&self) -> Option<(usize, Vec<u8>)> {
+        told(self.0.faults())
     }
 }
 
@@ -36,18 +39,19 @@ pub(super) fn run(ui: &Ui, global: &Global, args: &GenerateActivity) -> Result<(
     let start_ms = place.start_ms(START_MS, pace, spec(args, 1, 0).span);
     let spec = spec(args, partitions.len() as u32, start_ms);
     let events = Clickstream::new(spec).map_err(Failure::usage)?;
-    place.write(ui, &partitions, pace, &mut Clicks(events, args.records))
+    place.write(ui, &partitions, pace, &mut Clicks(events, args.events))
 }
 
 fn spec(args: &GenerateActivity, partitions: u32, start_ms: i64) -> Spec {
     Spec {
         seed: args.to.seed,
-        records: args.records,
+        records: args.events,
         partitions,
         pages: args.pages,
         users: args.users,
         start_ms: args.arrive.start.unwrap_or(start_ms),
-        span: span(&args.arrive, args.records, Spec::default().span),
+        span: span(&args.arrive, args.events, Spec::default().span),
         late_every: args.late_every,
+        fault_every: args.fault_every,
     }
 }

@@ -9,42 +9,53 @@ use super::super::args::{GenerateHydraulic, Global};
 use super::super::failure::Failure;
 use super::super::settings;
 use super::super::ui::Ui;
-use super::place::{Events, Place};
+use super::place::{Events, Pace, Place};
+use super::told;
 
 /// Where a fixture begins: 2025-11-08T14:30:00Z.
 const START_MS: i64 = 1_762_612_200_000;
 
-impl Events for Rig {
+/// So many readings of a rig.
+struct Readings(Rig, u64);
+
+impl Events for Readings {
     fn next_event(&mut self) -> Option<Generated<'_>> {
-        Rig::next_event(self)
+        self.0.next_event()
     }
     fn records(&self) -> u64 {
-        Rig::records(self)
+        self.1
     }
     fn faults(&self) -> Option<(usize, Vec<u8>)> {
-        let faults = Rig::faults(self);
-        Some((faults.len(), serde_json::to_vec_pretty(&faults).unwrap_or_default()))
+        told(&self.0.faults())
     }
 }
 
 pub(super) fn run(ui: &Ui, global: &Global, args: &GenerateHydraulic) -> Result<(), Failure> {
     let config = settings(global)?.pipelines.hydraulic;
     let place = Place::of(&args.to, false)?;
-    let pace = args.live.pace();
-    let span = Duration::from_secs(60).saturating_mul(args.cycles);
-    let spec = Spec {
+    let pace = args.interval.map_or_else(|| args.live.pace(), Pace::Every);
+    let spec = |cycles, start_ms| Spec {
         seed: args.to.seed,
-        cycles: args.cycles,
+        cycles,
         sensors: config.sensors,
         high_rate_hz: args.high_rate,
-        start_ms: args.start.unwrap_or_else(|| place.start_ms(START_MS, pace, span)),
+        start_ms: args.start.unwrap_or(start_ms),
         late_every: args.late_every,
         fault_every_s: args.fault_every,
     };
-    let mut rig = Rig::new(spec).map_err(Failure::usage)?;
+    let cycles = match args.events {
+        None => args.cycles,
+        Some(events) => {
+            let a_cycle = Rig::new(spec(1, START_MS)).map_err(Failure::usage)?.records();
+            u32::try_from(events.div_ceil(a_cycle)).unwrap_or(u32::MAX)
+        }
+    };
+    let span = Duration::from_secs(60).saturating_mul(cycles);
+    let rig = Rig::new(spec(cycles, place.start_ms(START_MS, pace, span))).map_err(Failure::usage)?;
+    let records = args.events.unwrap_or_else(|| rig.records());
     let mut partitions = Vec::new();
     for topic in config.topics() {
         partitions.extend(place.partitions(ui, &topic, None, 1)?.into_iter().take(1));
     }
-    place.write(ui, &partitions, pace, &mut rig)
+    place.write(ui, &partitions, pace, &mut Readings(rig, records))
 }

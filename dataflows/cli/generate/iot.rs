@@ -8,7 +8,7 @@ use super::super::failure::Failure;
 use super::super::settings;
 use super::super::ui::Ui;
 use super::place::{Events, Pace, Place};
-use super::{START_MS, span};
+use super::{START_MS, span, told};
 
 /// How many partitions there are where nothing says so.
 const PARTITIONS: u32 = 4;
@@ -23,8 +23,7 @@ impl Events for Sensors {
         self.1
     }
     fn faults(&self) -> Option<(usize, Vec<u8>)> {
-        let faults = self.0.faults();
-        Some((faults.len(), serde_json::to_vec_pretty(faults).unwrap_or_default()))
+        told(self.0.faults())
     }
 }
 
@@ -40,17 +39,17 @@ pub(super) fn run(ui: &Ui, global: &Global, args: &GenerateIot) -> Result<(), Fa
     let pace = Pace::of(args.arrive.rate, args.arrive.interval);
     let start_ms = place.start_ms(START_MS, pace, spec(args, 1, 0).span);
     let readings = Readings::new(spec(args, partitions.len() as u32, start_ms)).map_err(Failure::usage)?;
-    place.write(ui, &partitions, pace, &mut Sensors(readings, args.records))
+    place.write(ui, &partitions, pace, &mut Sensors(readings, args.events))
 }
 
 fn spec(args: &GenerateIot, partitions: u32, start_ms: i64) -> Spec {
     Spec {
         seed: args.to.seed,
-        records: args.records,
+        records: args.events,
         partitions,
         sensors: args.sensors,
         start_ms: args.arrive.start.unwrap_or(start_ms),
-        span: span(&args.arrive, args.records, Spec::default().span),
+        span: span(&args.arrive, args.events, Spec::default().span),
         late_every: args.late_every,
         fault_every: args.fault_every,
     }

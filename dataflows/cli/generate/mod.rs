@@ -8,6 +8,8 @@ mod transit;
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::args::{Generate, GenerateArgs, Global, Span};
 use super::failure::Failure;
 use super::ui::Ui;
@@ -23,6 +25,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &GenerateArgs) -> Result<(), F
         Generate::Hydraulic(args) => hydraulic::run(ui, global, args),
         Generate::Transit(args) => transit::run(ui, global, args),
     }
+}
+
+/// Faults as they are told; `None` where there are none.
+fn told<F: Serialize>(faults: &[F]) -> Option<(usize, Vec<u8>)> {
+    let json = || serde_json::to_vec_pretty(faults).unwrap_or_default();
+    (!faults.is_empty()).then(|| (faults.len(), json()))
 }
 
 /// Over how much time so many records arrive; `default` where nothing says so.

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tidegate::kafka::{Properties, Writer};
-use tidegate::record::Partition;
+use tidegate::record::{Headers, KafkaTime, Partition, Record, Value};
 use tidegate::runtime::{Clock, SystemClock};
+use tidegate::sink::lake::replace_file;
 use tidegate::source::fixture::Codec;
 use tidegate_dataflows::generate::activity::Generated;
 use tidegate_dataflows::generate::{Form, Packed, Target, TargetError};
@@ -16,6 +17,9 @@ use super::super::kafka;
 use super::super::signals::Signals;
 use super::super::ui::{Ui, grouped};
 
+/// The file in a fixture that tells what is wrong with its records on purpose.
+const MARKS: &str = "faults.json";
+
 /// How many records are made between two looks at the clock and at signals.
 const LOOK_EVERY: u64 = 1 << 14;
 
@@ -25,10 +29,12 @@ pub(super) trait Events {
     fn next_event(&mut self) -> Option<Generated<'_>>;
     /// About how many there are.
     fn records(&self) -> u64;
-    /// What is wrong with them on purpose: how much, and as JSON.
-    fn faults(&self) -> Option<(usize, Vec<u8>)> {
-        None
+    /// How many are taken at most.
+    fn most(&self) -> u64 {
+        self.records()
     }
+    /// What is wrong on purpose with those so far: how much, and as JSON; `None` where nothing is.
+    fn faults(&self) -> Option<(usize, Vec<u8>)>;
 }
 
 /// How fast records go to Kafka.
@@ -66,8 +72,13 @@ impl Pace {
     }
 }
 
-/// Where records go.
-pub(super) enum Place<'a> {
+/// Where records go, and where it is told what is wrong with them.
+pub(super) struct Place<'a> {
+    to: To<'a>,
+    marks: Option<&'a Path>,
+}
+
+enum To<'a> {
     /// A new directory.
     Fixture(&'a Path, Form),
     /// Brokers.
@@ -77,30 +88,38 @@ pub(super) enum Place<'a> {
 impl<'a> Place<'a> {
     /// What the command line names; payloads alone only where they are of use, `bare`.
     pub(super) fn of(to: &'a Destination, bare: bool) -> Result<Self, Failure> {
-        match (&to.bootstrap_servers, &to.fixture) {
+        let marks = to.marks.as_deref();
+        if let Some(path) = marks.filter(|path| path.parent().is_some_and(is_missing)) {
+            return Err(Failure::usage(format!("there is no directory for {}", path.display()))
+                .mend("make it, or name another --marks FILE"));
+        }
+        let to = match (&to.bootstrap_servers, &to.fixture) {
             (Some(servers), _) => {
-                Ok(Place::Kafka(servers, kafka::properties(servers, to.client.client_properties.as_deref())?))
+                To::Kafka(servers, kafka::properties(servers, to.client.client_properties.as_deref())?)
             }
             (None, Some(_)) if to.form == FormName::Ndjson && !bare => {
-                Err(Failure::usage("bare payloads are for the bench of activity")
-                    .mend("write another --form"))
+                return Err(Failure::usage("bare payloads are for the bench of activity")
+                    .mend("write another --form"));
             }
-            (None, Some(dir)) => Ok(Place::Fixture(dir, form(to.form, to.codec)?)),
-            (None, None) => Err(Failure::usage("there is nowhere to write to")
-                .mend("name a new directory, --fixture DIR, or brokers, --bootstrap-servers HOST:PORT")),
-        }
+            (None, Some(dir)) => To::Fixture(dir, form(to.form, to.codec)?),
+            (None, None) => {
+                return Err(Failure::usage("there is nowhere to write to")
+                    .mend("name a new directory, --fixture DIR, or brokers, --bootstrap-servers HOST:PORT"));
+            }
+        };
+        Ok(Place { to, marks })
     }
 
     /// When the first record arrives where nothing says so: in a fixture at `default_ms`; in Kafka now where the clock is kept,
     /// else so that the last of `span` arrives now.
     pub(super) fn start_ms(&self, default_ms: i64, pace: Pace, span: Duration) -> i64 {
         let now_ms = SystemClock.now_us().div_euclid(1_000);
-        match self {
-            Place::Fixture(..) => default_ms,
-            Place::Kafka(..) if pace == Pace::Fast => {
+        match self.to {
+            To::Fixture(..) => default_ms,
+            To::Kafka(..) if pace == Pace::Fast => {
                 now_ms.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
             }
-            Place::Kafka(..) => now_ms,
+            To::Kafka(..) => now_ms,
         }
     }
 
@@ -112,9 +131,9 @@ impl<'a> Place<'a> {
         wanted: Option<u32>,
         default: u32,
     ) -> Result<Vec<Partition>, Failure> {
-        let partitions = match self {
-            Place::Fixture(..) => wanted.unwrap_or(default),
-            Place::Kafka(_, properties) => kafka::topic_of(ui, properties, topic, wanted, default)?,
+        let partitions = match &self.to {
+            To::Fixture(..) => wanted.unwrap_or(default),
+            To::Kafka(_, properties) => kafka::topic_of(ui, properties, topic, wanted, default)?,
         };
         Ok((0..partitions).map(|number| Partition::new(topic, number as i32)).collect())
     }
@@ -128,12 +147,12 @@ impl<'a> Place<'a> {
         events: &mut dyn Events,
     ) -> Result<(), Failure> {
         let mut progress = Progress::begin(ui, events.records())?;
-        let place = match &self {
-            Place::Fixture(dir, form) => {
-                to_fixture(&mut progress, dir, partitions, *form, events)?;
+        let place = match &self.to {
+            To::Fixture(dir, form) => {
+                to_fixture(&mut progress, dir, partitions, *form, (self.marks, events))?;
                 dir.display().to_string()
             }
-            Place::Kafka(servers, properties) => {
+            To::Kafka(servers, properties) => {
                 to_kafka(&mut progress, properties, partitions, pace, events)?;
                 (*servers).to_owned()
             }
@@ -144,14 +163,27 @@ impl<'a> Place<'a> {
             [topic] => format!("{} partitions of {topic}", partitions.len()),
             _ => format!("{} topics", topics.len()),
         };
-        let faults = match (events.faults(), &self) {
-            (None, _) => String::new(),
-            (Some((faults, _)), Place::Fixture(..)) => format!(", with {faults} faults in faults.json"),
-            (Some((faults, _)), Place::Kafka(..)) => format!(", with {faults} faults"),
+        let (faults, marked) = match events.faults() {
+            None => (String::new(), b"[]".to_vec()),
+            Some((faults, marked)) => {
+                let told = match (self.marks, &self.to) {
+                    (Some(path), _) => format!(" in {}", path.display()),
+                    (None, To::Fixture(..)) => format!(" in {MARKS}"),
+                    (None, To::Kafka(..)) => String::new(),
+                };
+                (format!(", with {faults} faults{told}"), marked)
+            }
         };
+        if let Some(path) = self.marks {
+            replace_file(path, &marked).map_err(Failure::running)?;
+        }
         progress.end(&format!("{into}{faults}"), &place);
         Ok(())
     }
+}
+
+fn is_missing(dir: &Path) -> bool {
+    !dir.as_os_str().is_empty() && !dir.is_dir()
 }
 
 fn to_fixture(
@@ -159,10 +191,13 @@ fn to_fixture(
     dir: &Path,
     partitions: &[Partition],
     form: Form,
-    events: &mut dyn Events,
+    (marks, events): (Option<&Path>, &mut dyn Events),
 ) -> Result<(), Failure> {
+    let most = events.most();
     let mut target = Target::create_of(dir, partitions.to_vec(), form).map_err(failure)?;
-    while let Some(event) = events.next_event() {
+    while progress.records < most
+        && let Some(event) = events.next_event()
+    {
         target.write(&event).map_err(failure)?;
         progress.add(event.payload.len());
         if progress.records.is_multiple_of(LOOK_EVERY) {
@@ -172,8 +207,8 @@ fn to_fixture(
             progress.tell();
         }
     }
-    if let Some((_, marked)) = events.faults() {
-        target.write_beside("faults.json", &marked).map_err(failure)?;
+    if let (None, Some((_, marked))) = (marks, events.faults()) {
+        target.write_beside(MARKS, &marked).map_err(failure)?;
     }
     target.finish().map_err(failure)
 }
@@ -187,8 +222,10 @@ fn to_kafka(
 ) -> Result<(), Failure> {
     let writer = Writer::open(properties, kafka::TIMEOUT).map_err(Failure::usage)?;
     let began = Instant::now();
-    let mut first_ms = None;
-    'all: while let Some(event) = events.next_event() {
+    let (mut first_ms, most) = (None, events.most());
+    'all: while progress.records < most
+        && let Some(event) = events.next_event()
+    {
         let first_ms = *first_ms.get_or_insert(event.kafka_ms);
         let due = pace.due(progress.records, event.kafka_ms, first_ms);
         loop {
@@ -206,8 +243,21 @@ fn to_kafka(
             progress.tell();
         }
         let partition = &partitions[event.partition as usize];
-        let written =
-            writer.write(&partition.topic, partition.number, event.kafka_ms, event.key, event.payload);
+        let written = match event.fault {
+            None => {
+                writer.write(&partition.topic, partition.number, event.kafka_ms, event.key, event.payload)
+            }
+            Some(fault) => {
+                let record = Record {
+                    offset: event.offset,
+                    kafka_time: KafkaTime::Create(event.kafka_ms),
+                    key: Some(event.key),
+                    value: Some(Value::exact(event.payload)),
+                    headers: Headers::default(),
+                };
+                writer.write_record(partition, &record, &|_| false, ("fault", fault))
+            }
+        };
         written.map_err(kafka::failure)?;
         progress.add(event.payload.len());
         if progress.records.is_multiple_of(LOOK_EVERY / 16) {
