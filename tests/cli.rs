@@ -348,6 +348,35 @@ fn generated_fixture_is_decided_by_its_seed() {
     place.run("generate activity --fixture kcat/a --records 1").is(2).says(&["not empty", "new directory"]);
 }
 
+#[test]
+fn rules_are_scored_by_the_faults_that_were_marked() {
+    let place = Place::new();
+    place.run("generate hydraulic --fixture rig --cycles 12 --high-rate 10 --seed 7 --late-every 200").is(0);
+    place.run("replay hydraulic --fixture rig -w 2").is(0);
+    let line = "cycles score --marks rig/faults.json --out out";
+    let scores: Value = serde_json::from_str(&place.run(&format!("{line} --json")).is(0).out).expect("JSON");
+    let of = |rule: &str, name: &str| scores["rules"][rule][name].as_f64();
+    for rule in ["high_pressure", "high_temperature", "pressure_spike", "sudden_change", "correlation"] {
+        assert_eq!((of(rule, "precision"), of(rule, "recall")), (Some(1.0), Some(1.0)), "{rule}: {scores}");
+    }
+    // As docs/hydraulic.md says it.
+    assert_eq!((of("zscore", "in_faults"), of("zscore", "anomalies")), (Some(34.0), Some(36.0)));
+    assert_eq!((of("zscore", "recall"), of("pattern", "recall")), (Some(1.0), None));
+    assert_eq!((of("pattern", "in_faults"), of("pattern", "anomalies")), (Some(79.0), Some(254.0)));
+    let marks: Value =
+        serde_json::from_slice(&fs::read(place.path("rig/faults.json")).expect("there")).expect("JSON");
+    assert_eq!(scores["all"]["faults"].as_u64(), marks.as_array().map(|all| all.len() as u64));
+    assert_eq!(scores["all"]["recall"], 1.0);
+    let table = place.run(line).is(0).out;
+    assert!(table.starts_with("rule ") && table.contains("\nall "), "{table}");
+
+    place.run("cycles score --marks rig/faults.json").is(2).says(&["--out"]);
+    place.run("cycles score --marks nowhere.json --out out").is(1).says(&["nowhere.json", "mend:"]);
+    place.run("cycles score --marks rig/faults.json --out nowhere").is(1).says(&["mend:"]);
+    place.write("marks.json", "[{\"kind\": \"too_hot\"}]");
+    place.run("cycles score --marks marks.json --out out").is(1).says(&["marks.json", "rule"]);
+}
+
 /// The records of the kcat files whose names end so, below `dir`.
 fn records(dir: &Path, ending: &str) -> Vec<Value> {
     let of_topic = |(name, _): &(PathBuf, _)| name.to_string_lossy().ends_with(ending);

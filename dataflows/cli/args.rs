@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tidegate::record::Partition;
 use tidegate::runtime::{Cluster, Pace};
 use tidegate::source::kafka::Start;
@@ -187,7 +187,7 @@ pub(crate) enum Command {
     /// Readers that go by the lake's manifest (`_tidegate/`), as all tidegate commands do, see each row once at any time; readers
     /// that list files may see rows twice for the moment of the swap, and never miss any. A run may write meanwhile.
     Compact(CompactArgs),
-    /// Look back at the cycles of a hydraulic lake: a table, and a picture.
+    /// Look back at the cycles of a hydraulic rig: tables and pictures, and how good its rules are.
     #[command(subcommand)]
     Cycles(CyclesCommand),
     /// Draw a pipeline, with the settings that are in effect, without starting anything.
@@ -416,6 +416,31 @@ pub(crate) enum CyclesCommand {
         #[command(flatten)]
         look: Look,
     },
+    /// Precision and recall of the rules: the anomalies of a run against the faults that a generator has marked.
+    ///
+    /// Precision is the share of a rule's anomalies that lie in a fault of a sensor that the rule looks at; recall is the share
+    /// of the faults marked as a rule's own that it has found.
+    Score(ScoreArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("anomalies").required(true), after_help = "\
+Examples:
+  tidegate cycles score --marks fixtures/hydraulic/faults.json --out out
+  tidegate cycles score --marks faults.json --postgres          after generate hydraulic --bootstrap-servers … --marks faults.json")]
+pub(crate) struct ScoreArgs {
+    /// The faults: faults.json of a generated fixture, or what --marks of the generator has named.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) marks: PathBuf,
+    /// The output directory of the run, with tables.sqlite.
+    #[arg(long, value_name = "DIR", group = "anomalies")]
+    pub(crate) out: Option<PathBuf>,
+    /// The PostgreSQL database that the settings name for hydraulic.
+    #[arg(long, group = "anomalies")]
+    pub(crate) postgres: bool,
+    /// JSON in place of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@
 //! browser shows).
 
 mod picture;
+mod score;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,6 +18,7 @@ use tidegate::time;
 
 use crate::dataset::{Feed, FeedError, Second};
 use picture::{Band, Line, Panel, picture};
+pub use score::{Anomalies, read_anomalies, score_table};
 
 /// A report: a table and a picture.
 #[derive(Clone, Debug)]
@@ -194,7 +196,7 @@ fn short(value: f64) -> String {
 }
 
 /// Columns that line up: the first to the left, the others to the right.
-fn aligned<const N: usize>(header: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub(crate) fn aligned<const N: usize>(header: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<[String; N]> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();

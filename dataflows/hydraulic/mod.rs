@@ -22,6 +22,7 @@ mod fronts;
 mod hold;
 mod metrics;
 mod rules;
+pub mod score;
 mod sensors;
 mod tables;
 mod topology;
