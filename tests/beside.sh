@@ -75,6 +75,7 @@ until_true 60 'trouble with PostgreSQL' is sink_failing activity 1
 stood=$(epoch activity)
 all_of_it transit
 grows 'PostgreSQL is away'
+[ "$(figure sink_retries_total activity)" -gt 0 ] || fail 'it is not tried again'
 is sink_failing transit 0 || fail 'transit has trouble too'
 is sink_failing activity 1 || fail 'activity has no trouble any more'
 [ "$(epoch activity)" = "$stood" ] || fail "activity has gone on from epoch $stood without PostgreSQL"
