@@ -33,20 +33,6 @@ more_input() {
     tidegate generate transit "${servers[@]}" --vehicles 20 --partitions 3 --polls 60 --seed $quarter --start "$start" 2>>"$log"
 }
 
-# A figure of the run that is under way, summed over partitions and sinks; nothing as long as there is none.
-figure() { # METRIC PIPELINE
-    curl -sS "http://127.0.0.1:$page/metrics" 2>/dev/null |
-        awk -v name="tidegate_$1" -v label="pipeline=\"$2\"" '{ of = $1; sub(/\{.*/, "", of) } of == name && index($0, label) { sum += $NF; found = 1 } END { if (found) print sum }'
-}
-is() { [ "$(figure "$1" "$2")" = "$3" ]; } # METRIC PIPELINE VALUE
-epoch() { local of; of=$(figure epoch_decided_number "$1") && printf '%s' "${of:-0}"; } # PIPELINE
-has_decided() { [ "$(epoch "$1")" -ge "$2" ]; }
-# What is read is decided, and so visible, two epochs later.
-all_of_it() { # PIPELINE
-    until_true 60 "the end of the input of $1" at_the_end "$1"
-    until_true 60 "two epochs more of $1" has_decided "$1" $(($(epoch "$1") + 2))
-}
-at_the_end() { is source_lag_records "$1" 0; }
 # The Delta table's own versions, and the rows of the newest, as delta-rs reads them.
 delta() {
     "$python" -c 'import deltalake, sys; t = deltalake.DeltaTable(sys.argv[1]); print(t.version(), t.to_pyarrow_table().num_rows)' "$work/data/delta/vehicle_positions"

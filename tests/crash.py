@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Kills a run with checkpoints at random moments and starts it again, each time with other workers, until it is done.
 
-usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--processes] [--cluster] [--damage] [--configured RESET] -- RUN-ARGUMENTS...
+usage: crash.py BINARY OUT SEED [--kills N] [--patience S] [--workers N,...] [--processes] [--cluster] [--damage] [--configured RESET] -- RUN-ARGUMENTS...
 
-Most ends are SIGKILL, which alone are counted; some are SIGTERM (which must exit with 0). With --processes every third start is a cluster of two processes, of which one
+Most ends are SIGKILL, which alone are counted; some are SIGTERM (which must exit with 0). --workers are those that a start is drawn from (1,2,3,8). With --processes every third start is a cluster of two processes, of which one
 is killed alone now and then. With --cluster every start is one: two of its processes are killed, and counted, one after the other, each alone, and all must be started again;
 then the supervisor is killed, alone, and the others must end with it; each after another epoch is decided. With --damage the newest files of the checkpoint are cut, flipped, emptied or removed between starts.
 With --configured the sinks are those of the settings, OUT is their data directory, and the command RESET empties them. The
@@ -22,6 +22,7 @@ from pathlib import Path
 
 STARTS = 400
 ATTEMPTS = 8
+WORKERS = [1, 2, 3, 8]
 # Seconds that what must happen may take, on a machine that has other things to do.
 PATIENCE = 120
 
@@ -55,6 +56,10 @@ def damage(rnd, folder):
     return f"{how} {path.name}"
 
 
+def numbers(text):
+    return [int(word) for word in text.split(",")]
+
+
 def children(pid):
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -72,7 +77,8 @@ def lives(pid):
 
 def give_up(process, why):
     os.killpg(process.pid, signal.SIGKILL)
-    sys.exit(f"{why}\n{process.communicate()[0].decode()[-3000:]}")
+    # Where it does not write to us, its log says more.
+    sys.exit(f"{why}\n{(process.communicate()[0] or b'').decode()[-3000:]}")
 
 
 def members(process, former):
@@ -88,14 +94,15 @@ def members(process, former):
     return []
 
 
+def newest(folder):
+    """The newest epoch that is decided."""
+    return max((int(path.stem.split("-")[1]) for path in folder.glob("manifest-*.tg")), default=0)
+
+
 def goes_on(process, folder):
     """Waits for another epoch, or the end."""
-
-    def newest():
-        return max((int(path.stem.split("-")[1]) for path in folder.glob("manifest-*.tg")), default=0)
-
-    before, deadline = newest(), time.monotonic() + PATIENCE
-    while process.poll() is None and newest() == before:
+    before, deadline = newest(folder), time.monotonic() + PATIENCE
+    while process.poll() is None and newest(folder) == before:
         if time.monotonic() > deadline:
             give_up(process, "no other epoch is decided")
         time.sleep(0.01)
@@ -108,6 +115,7 @@ def main():
     parser.add_argument("seed", type=int)
     parser.add_argument("--kills", type=int, default=8)
     parser.add_argument("--patience", type=float, default=0.5, help="seconds that the first start lives, at most")
+    parser.add_argument("--workers", type=numbers, default=WORKERS)
     parser.add_argument("--processes", action="store_true")
     parser.add_argument("--cluster", action="store_true")
     parser.add_argument("--damage", action="store_true")
@@ -136,7 +144,7 @@ def attempt(options, rnd, patience):
     environment = {**os.environ, **({"TIDEGATE_DATA": str(options.out), "TIDEGATE_CHECKPOINT": str(checkpoint)} if options.configured else {})}
     kills = 0
     for start in range(STARTS):
-        workers = rnd.choice([1, 2, 3, 8])
+        workers = rnd.choice(options.workers)
         run = ["run", *options.arguments, *to, "-w", str(workers)]
         is_cluster = options.cluster or (options.processes and start % 3 == 2)
         command = [options.binary, *(["cluster", "2"] if is_cluster else []), *run]
@@ -199,8 +207,9 @@ def attempt(options, rnd, patience):
         if kind >= 0.8 and process.returncode not in (0, -signal.SIGTERM):
             sys.exit(f"start {start}: exit code {process.returncode} after SIGTERM\n{said.decode()[-3000:]}")
         spoilt = damage(rnd, checkpoint / options.arguments[0]) if options.damage and rnd.random() < 0.5 else None
-        print(f"{start}: {'cluster, ' if is_cluster else ''}{workers} workers, {process.returncode}{f', {spoilt}' if spoilt else ''}")
+        print(f"{start}: {'cluster, ' if is_cluster else ''}{workers} workers, {process.returncode}, epoch {newest(checkpoint / options.arguments[0])}{f', {spoilt}' if spoilt else ''}")
     sys.exit("it never came to its end")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -57,15 +57,7 @@ copy_hdfs() { # FOLDER TO
     rm -rf "$2"
     serve hdfs dfs -get "/hydraulic_data/$1" "$2" 2>"$place/get.out" || { cat "$place/get.out" >&2; die "$1 could not be copied from HDFS"; }
 }
-copy_s3() {
-    rm -rf "$2"
-    "$python" - "$1" "$2" <<'P'
-import os, sys
-from pyarrow import fs
-s3 = fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"], region="us-east-1")
-fs.copy_files("tidegate/hydraulic_data/" + sys.argv[1], sys.argv[2], source_filesystem=s3)
-P
-}
+copy_s3() { "$python" tests/bucket.py copy "hydraulic_data/$1" "$2"; }
 
 # Always in a subshell or in the background, whose pid is then the program's.
 run() { # NAME LAKE CHECKPOINT ARGS...

@@ -35,23 +35,12 @@ done
 tidegate replay activity --fixture "$fixture" --out "$work/expected" -w 2 >/dev/null 2>&1
 
 # A run that is done before it was killed often enough is begun anew: nothing of it may be in the bucket any more.
-cat >"$work/bucket.py" <<'P'
-import os, sys
-from pyarrow import fs
-s3 = fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"], region="us-east-1")
-if sys.argv[1] == "empty":
-    for entry in s3.get_file_info(fs.FileSelector("tidegate")):
-        s3.delete_dir(entry.path) if entry.type == fs.FileType.Directory else s3.delete_file(entry.path)
-else:
-    fs.copy_files("tidegate/" + sys.argv[2], sys.argv[3], source_filesystem=s3)
-P
-bucket() { "$python" "$work/bucket.py" "$@"; }
 sinks=(TIDEGATE_ACTIVITY_SINKS_TABLES=sqlite TIDEGATE_ACTIVITY_SINKS_TOPICS=files TIDEGATE_ACTIVITY_SINKS_LAKE=s3://tidegate/clicks)
 "${bare[@]}" "${sinks[@]}" "$python" tests/crash.py "$binary" "$work/data" 21 --kills "${LAKE_S3_KILLS:-3}" --patience 2 \
-    --configured "'$python' '$work/bucket.py' empty" -- activity --fixture "$fixture" --epoch 100ms --web off --checkpoint s3://tidegate/checkpoint
+    --configured "'$python' tests/bucket.py empty" -- activity --fixture "$fixture" --epoch 100ms --web off --checkpoint s3://tidegate/checkpoint
 
 # Read back: by its manifests and by its files.
-bucket copy clicks "$work/lake"
+"$python" tests/bucket.py copy clicks "$work/lake"
 "$python" tests/lake_rows.py compare "$work/expected/lake/activity" "$work/lake" --list
 "$python" tests/lake_rows.py compare "$work/expected/lake/activity" "$work/lake"
 [ ! -e "$work/data/lake" ] || die 'there is a lake on this disk too'

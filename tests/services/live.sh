@@ -68,16 +68,46 @@ end_broker_and_postgres() {
 # killed and all is removed.
 own_s3() { # NAME S3_PORT MASTER_PORT VOLUME_PORT FILER_PORT: the first free ones from there
     own_place "$1"
-    S3_PORT=$(free_port "$2") && SEAWEEDFS_MASTER_PORT=$(free_port "$3") && SEAWEEDFS_VOLUME_PORT=$(free_port "$4") && SEAWEEDFS_FILER_PORT=$(free_port "$5")
-    export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
     trap end_own_s3 EXIT
-    tests/services/s3.sh start
-    eval "$(tests/services/s3.sh env)"
+    s3_server "${@:2}"
 }
 end_own_s3() {
     kill_jobs
     tests/services/s3.sh wipe || :
     rm -rf "$work"
+}
+
+# Servers beside those that a script has already, which ends them, and where they are in the environment of the program.
+s3_server() { # S3_PORT MASTER_PORT VOLUME_PORT FILER_PORT
+    S3_PORT=$(free_port "$1") && SEAWEEDFS_MASTER_PORT=$(free_port "$2") && SEAWEEDFS_VOLUME_PORT=$(free_port "$3") && SEAWEEDFS_FILER_PORT=$(free_port "$4")
+    export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
+    tests/services/s3.sh start
+    eval "$(tests/services/s3.sh env)"
+}
+mongo_server() { # MONGO_PORT
+    MONGO_PORT=$(free_port "$1") && export MONGO_PORT
+    tests/services/mongo.sh start
+    eval "$(tests/services/mongo.sh env)"
+    export MONGO_URI=$MONGO_TEST_URI
+}
+# Of iot's stages in one process: the first makes the topic between them, but the second may look for it before.
+topic_between_stages() { # PARTITIONS
+    "$python" - "$KAFKA_BOOTSTRAP_SERVERS" "$1" <<'P'
+import sys
+from confluent_kafka.admin import AdminClient, NewTopic
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+for done in admin.create_topics([NewTopic("validated_iot_data", int(sys.argv[2]), 1)]).values():
+    done.result()
+P
+}
+# Of those that broker_and_postgres has started: the names by which each pipeline finds its database.
+postgres_of_all() {
+    local pipeline
+    for pipeline in HYDRAULIC TRANSIT; do
+        bare+=("TIDEGATE_${pipeline}_SINKS_POSTGRES_HOST=$PGHOST" "TIDEGATE_${pipeline}_SINKS_POSTGRES_PORT=$PGPORT"
+            "TIDEGATE_${pipeline}_SINKS_POSTGRES_USER=$PGUSER" "TIDEGATE_${pipeline}_SINKS_POSTGRES_DATABASE=$PGDATABASE")
+    done
+    export POSTGRES_HOST=$PGHOST POSTGRES_PORT=$PGPORT POSTGRES_USER=$PGUSER POSTGRES_PASSWORD=$PGPASSWORD POSTGRES_DB=$PGDATABASE
 }
 
 # After broker_and_postgres: activity live in the background, disturbed while it goes on, and at last compared with the replay of its log.
@@ -105,6 +135,20 @@ until_true() { # SECONDS WHAT COMMAND...
         sleep 0.2
     done
 }
+# A figure of the run that is under way, whose page is on the port `page`, summed over partitions and sinks; nothing as long as there is none.
+figure() { # METRIC PIPELINE
+    curl -sS "http://127.0.0.1:$page/metrics" 2>/dev/null |
+        awk -v name="tidegate_$1" -v label="pipeline=\"$2\"" '{ of = $1; sub(/\{.*/, "", of) } of == name && index($0, label) { sum += $NF; found = 1 } END { if (found) print sum }'
+}
+is() { [ "$(figure "$1" "$2")" = "$3" ]; } # METRIC PIPELINE VALUE
+epoch() { local of; of=$(figure epoch_decided_number "$1") && printf '%s' "${of:-0}"; } # PIPELINE
+has_decided() { [ "$(epoch "$1")" -ge "$2" ]; }
+# What is read is decided, and so visible, two epochs later.
+all_of_it() { # PIPELINE
+    until_true 60 "the end of the input of $1" at_the_end "$1"
+    until_true 60 "two epochs more of $1" has_decided "$1" $(($(epoch "$1") + 2))
+}
+at_the_end() { is source_lag_records "$1" 0; }
 rows() { psql -c 'SELECT count(*) FROM page_view_counts' 2>/dev/null || echo 0; }
 more_rows() { [ "$(rows)" -gt "$1" ]; }
 told() { grep -q "$1" "$log"; }
