@@ -143,6 +143,15 @@ refuses() { # STATUS OF CURL, or any; CURL'S ARGUMENTS...: nothing of the page g
 live page
 until_page_says "$committed" metrics page
 look well
+# Our own tools get in as others do.
+at=(--url "https://localhost:$web_port" --ca-file "$tls/ca.crt")
+run 0 health "${at[@]}"
+run 0 top --once "${at[@]}" --token-file "$work/token"
+run 0 top --once "${at[@]}" --password-file "$work/password"
+run 2 top --once "${at[@]}"
+says --token-file
+run 1 health --url "https://localhost:$web_port"
+says --ca-file
 # In either scheme, as docs/api.md has it; the token is the password of any user.
 opens 200 -u "ann:$password"
 opens 200 -u "anybody:$token"
