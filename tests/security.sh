@@ -122,7 +122,7 @@ until_page_says() { # REGEX PATH NAME, of the run
 committed='^tidegate_sink_epoch_number\{pipeline="activity",sink="postgres"\} [1-9]'
 look() { # WHEN
     local path
-    for path in '' page.js metrics api/v1/state api/v1/history; do page "$path" >"$said/page-$1-${path//\//-}"; done
+    for path in '' assets/page.js metrics api/v1/state api/v1/history; do page "$path" >"$said/page-$1-${path//\//-}"; done
     asked -i "https://localhost:$web_port/api/v1/state" >"$said/page-$1-barred"
     grep -q '^HTTP/1.1 401' "$said/page-$1-barred" || die "the page is shown to anybody"
 }
