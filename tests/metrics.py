@@ -24,7 +24,7 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BARE = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
-PATIENCE = 90.0
+PATIENCE = 240.0
 PIPELINES = {"activity": "user_activity", "iot": "iot_data", "hydraulic": "hydraulic-PS1", "transit": "dev_topic"}
 # In milliseconds: as far away as it takes to wait for it at this speed, and nearer than where times end.
 FAR, SPEED = 250_000_000_000_000, "100000000x"

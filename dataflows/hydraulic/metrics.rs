@@ -38,23 +38,16 @@ pub const METRICS: &[Family] = &[PRESSURE, TEMPERATURE, FLOW, NEWEST, ANOMALIES]
 /// States the figures of the newest row.
 pub(super) fn newest(board: &Arc<Board>) -> impl FnMut(&SyncRow) + 'static {
     let board = Arc::clone(board);
-    let mut newest_us = i64::MIN;
+    // Rows are spread over workers, and each sees but its own.
     move |row| {
-        if row.start_us < newest_us {
-            return;
-        }
-        newest_us = row.start_us;
         let derived = row.derived();
-        for (family, value) in [
+        let means = [
             (&PRESSURE, derived.pressure_mean),
             (&TEMPERATURE, derived.temperature_mean),
             (&FLOW, derived.flow_mean),
-            (&NEWEST, Some(row.end_us as f64 / 1e6)),
-        ] {
-            if let Some(value) = value {
-                board.set(family, &[], value);
-            }
-        }
+        ];
+        let known: Vec<_> = means.into_iter().filter_map(|(family, mean)| Some((family, mean?))).collect();
+        board.set_newest((&NEWEST, row.end_us as f64 / 1e6), &known);
     }
 }
 

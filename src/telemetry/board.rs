@@ -130,6 +130,19 @@ impl Board {
         self.change(family, labels, |old| *old = value);
     }
 
+    /// Sets figures without further labels that are all of the moment `as_of`, itself one of them, unless a worker
+    /// has set those of a later one: workers come to them in no order.
+    pub fn set_newest(&self, as_of: (&'static Family, f64), figures: &[(&'static Family, f64)]) {
+        let Ok(mut values) = self.values.lock() else { return };
+        let (moment, at) = as_of;
+        if values.get(&(moment.name, Vec::new())).is_some_and(|newest| *newest > at) {
+            return;
+        }
+        for (family, value) in figures.iter().chain([&as_of]) {
+            values.insert((family.name, Vec::new()), *value);
+        }
+    }
+
     /// Adds to a figure of the pipeline's own.
     pub fn add(&self, family: &'static Family, labels: &[&str], n: u64) {
         self.change(family, labels, |old| *old += n as f64);
@@ -346,6 +359,22 @@ mod tests {
         let mut whole = board.snapshot(0);
         whole.absorb(&others[0]);
         assert_eq!((whole.records, whole.workers), (7, 4));
+    }
+
+    #[test]
+    fn figures_of_a_moment_stay_when_an_earlier_one_comes_later() {
+        const fn figure(name: &'static str) -> Family {
+            Family { name, kind: crate::telemetry::Kind::Gauge, labels: &["pipeline"], help: "a figure" }
+        }
+        const AT: Family = figure("tidegate_test_at");
+        const MEAN: Family = figure("tidegate_test_mean");
+        let board = Board::default();
+        let values = || board.values.lock().expect("no panic").values().copied().collect::<Vec<_>>();
+        board.set_newest((&AT, 2.0), &[(&MEAN, 20.0)]);
+        board.set_newest((&AT, 1.0), &[(&MEAN, 10.0)]);
+        assert_eq!(values(), [2.0, 20.0]);
+        board.set_newest((&AT, 3.0), &[(&MEAN, 30.0)]);
+        assert_eq!(values(), [3.0, 30.0]);
     }
 
     #[test]
