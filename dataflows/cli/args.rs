@@ -168,7 +168,7 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Ask a run's page whether it is well; exits with 1 when it is not.
     Health(HealthArgs),
-    /// Watch a run that is under way, in a terminal.
+    /// Watch a run that is under way, in a terminal; q ends it.
     Top(TopArgs),
     /// Write a starting configuration, with its schema for editors, or a starting pipeline.
     Init(InitArgs),

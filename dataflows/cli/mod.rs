@@ -25,6 +25,7 @@ mod prove;
 mod record;
 mod replay;
 mod run;
+mod screen;
 mod set_aside;
 mod signals;
 mod sync;

@@ -1,7 +1,6 @@
 //! `tidegate top`: a run that is under way, in a terminal.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,11 +9,10 @@ use tidegate::time;
 
 use super::failure::Failure;
 use super::http::Page;
+use super::screen::Screen;
 use super::signals::Signals;
 use super::ui::{Style, Ui, grouped};
 
-/// How often it is asked whether to stop.
-const TICK: Duration = Duration::from_millis(100);
 /// A terminal shows about so many partitions of a pipeline.
 const PARTITIONS: usize = 12;
 
@@ -31,7 +29,7 @@ pub(crate) struct TopArgs {
     /// How often it is drawn anew.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     every: Duration,
-    /// Draw it once and end, as where standard output is no terminal.
+    /// Draw it once and end, as where standard output is no terminal, or a dumb one.
     #[arg(long)]
     once: bool,
     /// The state document of the API, as it is.
@@ -39,31 +37,23 @@ pub(crate) struct TopArgs {
     json: bool,
 }
 
-/// Shows the state of a run until a signal comes.
+/// Shows the state of a run until `q` is pressed or a signal comes.
 pub(crate) fn run(ui: &Ui, args: &TopArgs) -> Result<(), Failure> {
     if args.json {
         return ui.result(format!("{}\n", ask(&args.page)?));
     }
-    if args.once || !std::io::stdout().is_terminal() {
+    if args.once || !ui.has_screen() {
         return ui.result(draw(ui, &args.page.url, &parse(&ask(&args.page)?)?));
     }
     let signals = Signals::listen(ui, 1)?;
-    // What is drawn over and over goes to the terminal's other screen, and is gone afterwards.
-    ui.result("\u{1b}[?1049h\u{1b}[?25l")?;
-    let mut outcome = Ok(());
-    while outcome.is_ok() && !signals.asked() {
-        outcome = ask(&args.page).and_then(|text| parse(&text)).and_then(|state| {
-            let text = draw(ui, &args.page.url, &state).replace('\n', "\u{1b}[K\n");
-            ui.result(format!("\u{1b}[H{text}\u{1b}[J"))
-        });
-        let mut left = args.every;
-        while outcome.is_ok() && !left.is_zero() && !signals.asked() {
-            std::thread::sleep(TICK.min(left));
-            left = left.saturating_sub(TICK);
+    // The terminal is as it was before anybody is told how it ended.
+    let screen = Screen::open(ui)?;
+    loop {
+        screen.show(&draw(ui, &args.page.url, &parse(&ask(&args.page)?)?))?;
+        if !screen.pause(args.every, || signals.asked()) {
+            return Ok(());
         }
     }
-    ui.result("\u{1b}[?25h\u{1b}[?1049l")?;
-    outcome
 }
 
 fn ask(page: &Page) -> Result<String, Failure> {

@@ -21,6 +21,7 @@ pub(crate) struct Ui(Arc<Shared>);
 struct Shared {
     json: bool,
     bars: bool,
+    screen: bool,
     colored_out: bool,
     colored_err: bool,
 }
@@ -40,13 +41,15 @@ impl Ui {
     /// Shows things as the terminal and the environment allow, and sends log messages the same way.
     pub(crate) fn new(format: LogFormat) -> Result<Ui, Failure> {
         // https://no-color.org: set and not empty.
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let json = format == LogFormat::Json;
         let shared = Shared {
             json,
             bars: err && !dumb && !json,
+            screen: out && !dumb,
             colored_out: out && !plain && !dumb,
             colored_err: err && !plain && !dumb && !json,
         };
@@ -62,6 +65,11 @@ impl Ui {
     /// Whether progress can be drawn over and over.
     pub(crate) fn has_bars(&self) -> bool {
         self.0.bars
+    }
+
+    /// Whether standard output is a terminal that can be drawn on.
+    pub(crate) fn has_screen(&self) -> bool {
+        self.0.screen
     }
 
     /// Whether standard error may be coloured.

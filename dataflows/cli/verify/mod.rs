@@ -26,6 +26,9 @@ use super::ui::Ui;
 use super::{kafka, places, replay, settings};
 
 #[derive(Args, Debug)]
+#[command(override_usage = "\
+tidegate verify [OPTIONS] <PIPELINE>
+       <--out <DIR>|--postgres|--mongo|--lake[=<URL>]|--topics|--deployment>")]
 #[command(group = ArgGroup::new("target").required(true).multiple(true), after_help = "\
 Examples:
   tidegate verify activity --fixture recorded --postgres --lake --topics
