@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 [ -x "$binary" ] || die "there is no $binary"
 screenshot=${1:-}
 own_place web
-PG_PORT=$(free_port 5533) PROM_PORT=$(free_port 9590) ALERTMANAGER_PORT=$(free_port 9690) web=$(free_port 4540)
+PG_PORT=$(free_port 5533) PROM_PORT=$(free_port 9590) ALERTMANAGER_PORT=$(free_port 9690) web=$(free_port 4540) guarded=$(free_port 4640)
 slack=$(free_port 9790) mail=$(free_port 9890)
 export PG_PORT PROM_PORT ALERTMANAGER_PORT
 export PROM_CONFIG=$work/prometheus.yml ALERTMANAGER_CONFIG=$work/alertmanager.yml
@@ -15,8 +15,9 @@ pg() { bash tests/services/postgres.sh "$@"; }
 finish() {
     code=$?
     trap - EXIT
-    [ "$code" = 0 ] || { say "the run said:"; tail -n 15 "$work/run.log" >&2 || :; }
+    [ "$code" = 0 ] || { say "the runs said:"; tail -n 15 "$work/run.log" "$work/hydraulic.log" >&2 || :; }
     stop_pid "$work/run.pid" TERM 20 || :
+    stop_pid "$work/hydraulic.pid" TERM 20 || :
     stop_pid "$work/receiver.pid" TERM 5 || :
     bash tests/services/prometheus.sh stop || :
     pg stop || :
@@ -26,7 +27,9 @@ finish() {
 trap finish EXIT
 
 # Rules and dashboards, without anything running.
+# What is fetched is there before the run is: it moves for a while only.
 bash tests/services/prometheus.sh install
+bash tests/services/chromium.sh install
 promtool test rules docker/monitoring/rules/tests.yml >"$work/rules.log" 2>&1 || { cat "$work/rules.log"; die "a rule does not do what its test says"; }
 alerts=$(grep -c -- '- alert:' docker/monitoring/rules/alerts.yml)
 tested=$(grep -o 'alertname: [A-Za-z]*' docker/monitoring/rules/tests.yml | sort -u | wc -l)
@@ -52,13 +55,27 @@ spawn "$work/run.pid" "$work/run.log" "${bare[@]}" DB_PASSWORD=tidegate-secret \
     "$binary" run activity --config "$work/config.yaml" --fixture "$work/fixture" --speed 1x --epoch 500ms --web "127.0.0.1:$web"
 wait_until 60 "$work/run.pid" "$work/run.log" curl -fsS "http://127.0.0.1:$web/readyz"
 
+# Beside it hydraulic, whose page wants a token, as it does in containers: a minute of its recording every few seconds.
+token=$(openssl rand -hex 32)
+printf '%s' "$token" >"$work/tidegate_web_token"
+printf 'web: {address: "127.0.0.1:%s", token_file: %s}\n' "$guarded" "$work/tidegate_web_token" >"$work/hydraulic.yaml"
+spawn "$work/hydraulic.pid" "$work/hydraulic.log" "${bare[@]}" "$binary" run hydraulic --config "$work/hydraulic.yaml" \
+    --fixture fixtures/hydraulic --speed 5x --epoch 500ms --out "$work/hydraulic"
+wait_until 60 "$work/hydraulic.pid" "$work/hydraulic.log" curl -fsS "http://127.0.0.1:$guarded/readyz"
+asked() { curl -sS -o /dev/null -w '%{http_code}' "$@" "http://127.0.0.1:$guarded/metrics"; }
+[ "$(asked)" = 401 ] || die "metrics are given without a token: $(asked)"
+[ "$(asked -H 'Authorization: Bearer somebody-else')" = 401 ] || die "metrics are given for another token"
+[ "$(asked -H @- <<<"Authorization: Bearer $token")" = 200 ] || die "no metrics for the token"
+
 # The rules as they are, but for their patience.
 mkdir "$work/rules" && cp docker/monitoring/rules/recording.yml "$work/rules/"
 sed 's/^\( *for: \).*/\11s/' docker/monitoring/rules/alerts.yml >"$work/rules/alerts.yml"
 sed -e 's/scrape_interval: .*/scrape_interval: 1s/; s/evaluation_interval: .*/evaluation_interval: 1s/' \
     -e "s|/etc/prometheus/rules|$work/rules|; s|alertmanager:9093|127.0.0.1:$ALERTMANAGER_PORT|; s|localhost:9090|127.0.0.1:$PROM_PORT|" \
-    -e "s|- activity:4040|- 127.0.0.1:$web|; /- \(iot\|hydraulic\|transit\):4040/d; /authorization:/d; /credentials_file:/d" \
+    -e "s|- activity:4040|- 127.0.0.1:$web|; s|- hydraulic:4040|- 127.0.0.1:$guarded|; /- \(iot\|transit\):4040/d; s|/run/secrets|$work|" \
     docker/monitoring/prometheus.yml >"$PROM_CONFIG"
+# And once more as somebody who has no token.
+printf '  - job_name: nobody\n    static_configs:\n      - targets: ["127.0.0.1:%s"]\n' "$guarded" >>"$PROM_CONFIG"
 printf 'http://127.0.0.1:%s/services/T/B/secret' "$slack" >"$work/slack_webhook_url"
 sed -e "s|/run/secrets|$work|; s|/etc/alertmanager|$PWD/docker/monitoring/alertmanager|; s|mail:587|127.0.0.1:$mail|" \
     -e 's/group_wait: .*/group_wait: 1s/; s/group_interval: .*/group_interval: 1s/' \
@@ -68,12 +85,27 @@ spawn "$work/receiver.pid" "$work/receiver.log" python3 tests/web/receiver.py "$
 bash tests/services/prometheus.sh start
 
 # In a browser, while it moves.
-bash tests/services/chromium.sh install
 NODE_PATH=$(bash tests/services/chromium.sh modules) && export NODE_PATH
 node tests/web/page.js moving "http://127.0.0.1:$web/"
 say "the page follows, stands while paused, and comes back after the connection was lost"
 
+# Prometheus has the token from the file that the run has it from.
+answers() { # QUERY: the value of the one sample
+    curl -fsS -G "http://127.0.0.1:$PROM_PORT/api/v1/query" --data-urlencode "query=$1" |
+        python3 -c 'import json, sys; (one,) = json.load(sys.stdin)["data"]["result"]; print(one["value"][1])'
+}
+is() { [ "$(answers "$1")" = "$2" ]; }
+for instance in "$web" "$guarded"; do
+    wait_until 20 "$work/hydraulic.pid" "$work/hydraulic.log" is "up{job=\"tidegate\", instance=\"127.0.0.1:$instance\"}" 1
+done
+wait_until 20 "$work/hydraulic.pid" "$work/hydraulic.log" is 'up{job="nobody"}' 0
+say "Prometheus scrapes with the token, and is given nothing without"
+
 python3 tests/web/dashboards.py "http://127.0.0.1:$PROM_PORT" docker/monitoring/grafana/dashboards/*.json
+pid_of "$work/hydraulic.pid" >/dev/null || die "hydraulic had ended before it was asked"
+stop_pid "$work/hydraulic.pid" TERM 20
+grep -q 'stopped after epoch' "$work/hydraulic.log" || die "hydraulic did not stop at a checkpoint"
+! grep -qF "$token" "$work/hydraulic.log" || die "the token is in the log"
 
 # A sink that is stopped is told, and so is that it works again.
 arrived() { # KIND TEXT
