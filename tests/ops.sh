@@ -16,7 +16,7 @@ export PATH=$venv/bin:$PATH
 "$venv/bin/python" tests/ops.py "$binary"
 # A user's number rather than its name is a matter of taste (DL3066): the image brings the name.
 hadolint --ignore DL3066 docker/Dockerfile
-shellcheck -x -P SCRIPTDIR docker/*.sh tests/ops.sh tests/dbt.sh tests/security.sh tests/advisories/refresh.sh
+shellcheck -x -P SCRIPTDIR docker/*.sh tests/ops.sh tests/deploy.sh tests/dbt.sh tests/security.sh tests/advisories/refresh.sh
 
 # start.sh makes what compose wants to have, once, and keeps what is there.
 cp -r docker "$work/docker" && rm -rf "$work/docker/.env" "$work/docker/secrets"
