@@ -12,7 +12,7 @@
 //!
 //! State is written first, then the manifest; sinks commit after it. So an epoch without a manifest has left
 //! nothing that counts, and an epoch with one can be finished from it by anybody. Every file carries a format
-//! version, its length and a checksum ([`frame`]); a damaged one is passed over and said.
+//! version, its length and a checksum (`frame`); a damaged one is passed over and said.
 //!
 //! **A damaged newest checkpoint** is not simply the one before it: sinks may have made its epoch visible, and
 //! nothing decided may be computed again. Recovery therefore takes two things apart. The newest manifest that is

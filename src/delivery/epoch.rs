@@ -11,29 +11,29 @@ use crate::sink::{SinkError, Staged};
 
 /// A sink without its batch type: the part that an epoch's decision needs.
 pub trait Deliver: Send + Sync {
-    /// See [`Sink::prepare`].
+    /// See [`Sink::prepare`](crate::sink::Sink::prepare).
     ///
     /// # Errors
     /// As there.
     fn prepare(&self, epoch: u64) -> Result<Staged, SinkError>;
-    /// See [`Sink::commit`].
+    /// See [`Sink::commit`](crate::sink::Sink::commit).
     ///
     /// # Errors
     /// As there.
     fn commit(&self, epoch: u64, generation: u64, staged: &Staged) -> Result<(), SinkError>;
-    /// See [`Sink::take_back`].
+    /// See [`Sink::take_back`](crate::sink::Sink::take_back).
     ///
     /// # Errors
     /// As there.
     fn take_back(&self, generation: u64) -> Result<(), SinkError>;
-    /// See [`Sink::committed`].
+    /// See [`Sink::committed`](crate::sink::Sink::committed).
     ///
     /// # Errors
     /// As there.
     fn committed(&self) -> Result<Option<u64>, SinkError>;
-    /// See [`Sink::refused`].
+    /// See [`Sink::refused`](crate::sink::Sink::refused).
     fn refused(&self) -> u64;
-    /// See [`Sink::finish`].
+    /// See [`Sink::finish`](crate::sink::Sink::finish).
     ///
     /// # Errors
     /// As there.

@@ -129,7 +129,7 @@ struct Worker<D: Decode, V: Validate<D>, F: FrontSet<D>> {
 /// * Verdicts and what the fronts see depend on the log alone, partition by partition.
 /// * The capability is at the smallest watermark of the worker's partitions that have not ended; it is
 ///   dropped when all have.
-/// * A live partition that is idle is released ([`super::idle`]): the capability then follows the run's partitions that
+/// * A live partition that is idle is released (`idle.rs`): the capability then follows the run's partitions that
 ///   are not. A partition that an earlier run did not know of is released from the start.
 /// * A worker far ahead of the frontier in event time waits, so that open state stays bounded.
 ///

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A replay starts afresh and replaces what an earlier replay left, but nothing else is ever removed: the
-//! directory must carry a replay's marker, every file in it must be one that tidegate makes ([`inventory`]), and
+//! directory must carry a replay's marker, every file in it must be one that tidegate makes (`inventory.rs`), and
 //! all of it is looked at before the first is removed. Then exactly the files that were looked at go, the
 //! visible ones first and the bookkeeping that explains them last, so that a clean-up that dies halfway leaves
 //! a directory that the next replay knows as its own.
