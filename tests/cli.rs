@@ -443,6 +443,37 @@ fn what_is_faulty_is_marked_and_says_so_and_is_what_a_replay_refuses() {
 }
 
 #[test]
+fn rules_of_ones_own_are_named_where_they_are_broken_repeats_too() {
+    let place = Place::new();
+    place.run("generate iot --fixture f --events 3000 --late-every 0 --fault-every 40 --partitions 1").is(0);
+    place.write(
+        "my.yaml",
+        "iot:\n  rules:\n    sent_twice: {kind: duplicate}\n    has_battery: {member: battery, kind: required}\n",
+    );
+    place.run("replay iot --fixture f --config my.yaml").is(0);
+    let refused = records(&place.path("out/topics"), ".dlq.jsonl");
+    let named = |rule: &str| {
+        let details = refused.iter().filter_map(|record| header(record, "detail"));
+        details.filter(|detail| detail.split("; ").any(|part| part.starts_with(&format!("{rule}: ")))).count()
+    };
+    let marks: Vec<Value> =
+        serde_json::from_slice(&fs::read(place.path("f/faults.json")).expect("there")).expect("JSON");
+    let repeats = marks.iter().filter(|mark| mark["kind"] == "repeated").count();
+    // No reading has a battery, so none is accepted that another could repeat.
+    assert_eq!((refused.len(), named("sent_twice"), named("duplicate")), (3_000, 0, 0));
+    assert!(named("has_battery") > 2_900);
+    place.write("my.yaml", "iot: {rules: {sent_twice: {kind: duplicate}}}");
+    place.run("replay iot --fixture f --config my.yaml").is(0);
+    let refused = records(&place.path("out/topics"), ".dlq.jsonl");
+    let twice = refused.iter().filter_map(|record| header(record, "detail"));
+    assert_eq!(twice.filter(|detail| detail.starts_with("sent_twice: ")).count(), repeats);
+    assert!(repeats > 0);
+
+    place.write("bad.yaml", "iot: {rules: {a: {kind: duplicate}, b: {kind: duplicate}, c: {kind: range}}}");
+    place.run("validate --config bad.yaml").is(2).says(&["second of kind duplicate", "must say its member"]);
+}
+
+#[test]
 fn every_form_of_a_fixture_replays_to_the_same_results() {
     let place = Place::new();
     let forms = ["--form kcat", "--form kcat-gz", "--form segments", "--form segments --codec snappy"];

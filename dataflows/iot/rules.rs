@@ -59,6 +59,8 @@ pub enum Check {
     Regex(Regex),
     /// It stands in this order to another member: both numbers, or both texts, bytewise.
     Compare(Order, String),
+    /// The reading is no repeat. That is always asked, by whoever remembers what came before; the rule gives it a name.
+    Duplicate,
 }
 
 /// A named rule about one member.
@@ -66,7 +68,7 @@ pub enum Check {
 pub struct Rule {
     /// Its name, in details and in `data_quality`.
     pub name: String,
-    /// The member.
+    /// The member; none where it is about the whole reading.
     pub member: String,
     /// What is asked of it.
     pub check: Check,
@@ -148,6 +150,9 @@ impl Rule {
     /// Whether it holds; what is wrong is appended to `why`.
     fn holds(&self, reading: &Reading<'_>, payload: &Payload<'_>, why: &mut String) -> bool {
         let member = &*self.member;
+        if matches!(self.check, Check::Duplicate) {
+            return true;
+        }
         let held = held(member, reading, payload);
         // Writing to a string does not fail.
         match (&self.check, &held) {
@@ -155,7 +160,7 @@ impl Rule {
                 write!(why, "{member} is missing").ok();
                 false
             }
-            (_, Held::Missing) | (Check::Required, _) => true,
+            (_, Held::Missing) | (Check::Required | Check::Duplicate, _) => true,
             (Check::Type(wanted), held) => {
                 let fits = match wanted {
                     MemberType::Text => matches!(held, Held::Text(_)),

@@ -10,7 +10,7 @@ use tidegate::ingest::{BadState, Dedup, Position, QualityCounts, Range, Validate
 
 use super::config::Config;
 use super::event::{Reading, ReadingDecoder};
-use super::rules::Rule;
+use super::rules::{Check, Rule};
 
 type Take = for<'r, 'a> fn(&'r Reading<'a>) -> f64;
 
@@ -22,13 +22,14 @@ struct RangeRule {
     range: Range,
 }
 
-/// The rule that a repeat breaks.
+/// The rule that a repeat breaks, where nobody gives it another name.
 const DUPLICATE: &str = "duplicate";
 
 /// Ranges, declared rules, then duplicates.
 pub(super) struct Validation {
     ranges: [RangeRule; 3],
     rules: Vec<Rule>,
+    duplicate: String,
     dedup: Dedup,
     quality: QualityCounts,
 }
@@ -39,6 +40,9 @@ impl Validation {
         let rule = |name, member, take: Take, range| RangeRule { name, member, take, range };
         let ranges = &config.ranges;
         let dedup = Dedup::new(config.windows);
+        let (named, rules): (Vec<Rule>, Vec<Rule>) =
+            config.rules.iter().cloned().partition(|rule| matches!(rule.check, Check::Duplicate));
+        let duplicate = named.into_iter().next().map_or(DUPLICATE.to_owned(), |rule| rule.name);
         Validation {
             ranges: [
                 rule("temperature_range", "temperature", |reading| reading.temperature(), ranges.temperature),
@@ -51,7 +55,8 @@ impl Validation {
                 ),
             ],
             dedup: if is_kept { dedup.saved() } else { dedup },
-            rules: config.rules.clone(),
+            rules,
+            duplicate,
             quality,
         }
     }
@@ -81,8 +86,9 @@ impl Validation {
             write!(detail, "{}: {why}; ", rule.name).ok();
         });
         if repeats {
-            self.quality.count(event.sensor_id(), DUPLICATE);
-            write!(detail, "{DUPLICATE}: the partition holds this sensor's reading of this instant; ").ok();
+            let name = &self.duplicate;
+            self.quality.count(event.sensor_id(), name);
+            write!(detail, "{name}: the partition holds this sensor's reading of this instant; ").ok();
         }
         detail.truncate(detail.trim_end_matches("; ").len());
         Rejected::new(reason.unwrap_or(Reason::Duplicate), detail)

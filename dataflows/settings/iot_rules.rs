@@ -34,6 +34,11 @@ pub(super) fn read(section: &mut Section<'_>, rules: &mut Vec<Rule>, findings: &
             of_rule.misfit(None, cause, mend, findings);
         }
         if let Some(rule) = read_rule(name, &mut of_rule, findings) {
+            let is_duplicate = |rule: &Rule| matches!(rule.check, Check::Duplicate);
+            if is_duplicate(&rule) && rules.iter().any(is_duplicate) {
+                let cause = format!("rule {name:?} is the second of kind duplicate");
+                of_rule.misfit(None, cause, "leave one: it names what refuses repeats", findings);
+            }
             rules.push(rule);
         }
         of_rule.finish(findings);
@@ -42,10 +47,14 @@ pub(super) fn read(section: &mut Section<'_>, rules: &mut Vec<Rule>, findings: &
 
 fn read_rule(name: &str, section: &mut Section<'_>, findings: &mut Findings) -> Option<Rule> {
     let (mut member, mut kind) = (String::new(), KindName::Required);
-    let has_member = section.read("member", &MEMBER, &mut member, findings).is_some();
     let has_kind = section.read("kind", &KIND, &mut kind, findings).is_some();
+    if matches!(kind, KindName::Duplicate) {
+        return Some(Rule { name: name.to_owned(), member, check: Check::Duplicate });
+    }
+    let has_member = section.read("member", &MEMBER, &mut member, findings).is_some();
     if !has_member || !has_kind {
-        let mend = "write member: NAME and kind: required, type, range, enum, regex or compare";
+        let mend =
+            "write member: NAME and kind: required, type, range, enum, regex or compare; or kind: duplicate";
         section.misfit(None, format!("rule {name:?} must say its member and its kind"), mend, findings);
         return None;
     }
@@ -56,6 +65,7 @@ fn read_rule(name: &str, section: &mut Section<'_>, findings: &mut Findings) -> 
     };
     let check = match kind {
         KindName::Required => Check::Required,
+        KindName::Duplicate => Check::Duplicate,
         KindName::Type => {
             let mut of = MemberType::Text;
             if section.read("type", &TYPE, &mut of, findings).is_none() {
@@ -110,15 +120,17 @@ enum KindName {
     Enum,
     Regex,
     Compare,
+    Duplicate,
 }
 
-const KIND_NAMES: [(&str, KindName); 6] = [
+const KIND_NAMES: [(&str, KindName); 7] = [
     ("required", KindName::Required),
     ("type", KindName::Type),
     ("range", KindName::Range),
     ("enum", KindName::Enum),
     ("regex", KindName::Regex),
     ("compare", KindName::Compare),
+    ("duplicate", KindName::Duplicate),
 ];
 
 const KIND: Kind<KindName> = Kind {
@@ -126,7 +138,7 @@ const KIND: Kind<KindName> = Kind {
         Some((_, kind)) => Ok(*kind),
         None => wrong(
             format!("{text:?} is no kind of rule"),
-            "write required, type, range, enum, regex or compare; repeats are always refused",
+            "write required, type, range, enum, regex, compare or duplicate",
         ),
     },
     show: |kind| KIND_NAMES[*kind as usize].0.to_owned(),
