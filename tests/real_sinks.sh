@@ -101,7 +101,6 @@ iot() { # FLAGS
     local how=(--late-every 40 --fault-every 40) place
     inputs=(iot_data)
     tidegate generate iot "${servers[@]}" --partitions 3 --records 2500 --span 5m --start 2026-01-01T00:00:00Z "${how[@]}"
-    topic_between_stages 3
     killed iot-validate,iot "$1" "$(writing_parts 5 iot --records 2500 "${how[@]}")"
     verified iot log 6 --mongo --postgres --topics
     recorded validated validated_iot_data

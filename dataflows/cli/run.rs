@@ -82,10 +82,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: &RunArgs) -> Result<(), Failur
             Some(fixture) => settings.pipelines.of_fixture(name, fixture).map_err(replay_failure)?,
             None => settings.pipelines.live(name),
         };
-        let source = source(args, &settings, &*pipeline)?;
         if args.fixture.is_none() && (name == "iot" || name == IOT_VALIDATE) {
-            same_partitions(args, &settings)?;
+            same_partitions(ui, args, &settings)?;
         }
+        let source = source(args, &settings, &*pipeline)?;
         let mut targets = targets(args, &settings, name)?;
         targets.credentials = options.credentials.clone();
         if let Some(lake) = &args.lake {
@@ -171,12 +171,14 @@ fn targets(args: &RunArgs, settings: &Settings, name: &str) -> Result<Targets, F
     Ok(sinks.targets(&settings.database_of(name), &settings.secrets, &KafkaTarget { properties }))
 }
 
-/// The two topics of `iot` have the same partitions, so that a record keeps its partition's number; where one is not
-/// there yet, it is made so.
-fn same_partitions(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
+/// The two topics of `iot` have the same partitions, so that a record keeps its partition's number. Where the stage that writes
+/// the second is among those that begin, it is made so: the other one asks for it before anything is written.
+fn same_partitions(ui: &Ui, args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
     let iot = &settings.pipelines.iot;
     let names = [&*iot.topic, &*iot.validated_topic];
-    let found = describe_topics(&brokers(args, settings)?, &names, kafka::TIMEOUT).map_err(kafka::failure)?;
+    let brokers = brokers(args, settings)?;
+    let found = describe_topics(&brokers, &names, kafka::TIMEOUT).map_err(kafka::failure)?;
+    let validates = args.pipelines.iter().any(|name| name == IOT_VALIDATE);
     match &found[..] {
         [Some(raw), Some(validated)] if raw.partitions != validated.partitions => {
             let what = format!(
@@ -187,6 +189,9 @@ fn same_partitions(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
                 "give both as many: a reading keeps the number of its partition, so that the two stages give the rows \
                  of one dataflow",
             ))
+        }
+        [Some(raw), None] if validates => {
+            kafka::topic_of(ui, &brokers, names[1], None, raw.partitions as u32).map(drop)
         }
         _ => Ok(()),
     }

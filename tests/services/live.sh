@@ -90,16 +90,6 @@ mongo_server() { # MONGO_PORT
     eval "$(tests/services/mongo.sh env)"
     export MONGO_URI=$MONGO_TEST_URI
 }
-# Of iot's stages in one process: the first makes the topic between them, but the second may look for it before.
-topic_between_stages() { # PARTITIONS
-    "$python" - "$KAFKA_BOOTSTRAP_SERVERS" "$1" <<'P'
-import sys
-from confluent_kafka.admin import AdminClient, NewTopic
-admin = AdminClient({"bootstrap.servers": sys.argv[1]})
-for done in admin.create_topics([NewTopic("validated_iot_data", int(sys.argv[2]), 1)]).values():
-    done.result()
-P
-}
 # Of those that broker_and_postgres has started: the names by which each pipeline finds its database.
 postgres_of_all() {
     local pipeline
