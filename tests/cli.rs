@@ -36,7 +36,8 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ("generate activity --fixture x --start yesterday", "2026-01-01"),
         ("generate activity --fixture x --span 1h --rate 5", "cannot be used with"),
         ("generate activity --fixture x --start 9999-12-31T23:59:59Z", "years 0001 to 9999"),
-        ("generate hydraulic --fixture x --interval 1s", "--bootstrap-servers"),
+        ("generate hydraulic --fixture x --interval 1s", "cannot be used with"),
+        ("generate transit --fixture x --rate 5", "cannot be used with"),
         ("generate hydraulic --fixture x --events 10 --cycles 1", "cannot be used with"),
         ("generate transit --fixture x --events 10 --polls 1", "cannot be used with"),
         ("generate activity --fixture x --marks nowhere/faults.json", "no directory for nowhere/faults.json"),
@@ -395,15 +396,17 @@ fn header(record: &Value, name: &str) -> Option<String> {
 
 #[test]
 fn what_is_faulty_is_marked_and_says_so_and_is_what_a_replay_refuses() {
-    for (pipeline, flags) in [
-        ("activity", "--fault-every 40"),
-        ("iot", "--fault-every 40"),
-        ("transit", "--fault-every 40"),
-        ("hydraulic", "--fault-every 5 --high-rate 1"),
+    for (pipeline, events, flags) in [
+        ("activity", 3_000, "--fault-every 40"),
+        ("iot", 3_000, "--fault-every 40"),
+        ("transit", 3_000, "--fault-every 40"),
+        // Its first minute and a half is without faults: 2,100 readings a minute.
+        ("hydraulic", 9_000, "--fault-every 5 --high-rate 1"),
     ] {
         let place = Place::new();
-        let generate = format!("generate {pipeline} --events 3000 --late-every 0 {flags}");
-        place.run(&format!("{generate} --fixture f")).is(0).says(&["3,000 records", "faults in faults.json"]);
+        let generate = format!("generate {pipeline} --events {events} --late-every 0 {flags}");
+        let count = format!("{},000 records", events / 1_000);
+        place.run(&format!("{generate} --fixture f")).is(0).says(&[&count, "faults in faults.json"]);
         place
             .run(&format!("{generate} --fixture g --marks marks.json"))
             .is(0)
@@ -414,7 +417,7 @@ fn what_is_faulty_is_marked_and_says_so_and_is_what_a_replay_refuses() {
         let marks: Vec<Value> = serde_json::from_slice(&marks).expect("JSON");
 
         let made = records(&place.path("f"), ".jsonl");
-        assert_eq!(made.len(), 3_000, "{pipeline}");
+        assert_eq!(made.len(), events, "{pipeline}");
         let faulty: Vec<&Value> = made.iter().filter(|record| header(record, "fault").is_some()).collect();
         let kinds = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<String>>();
         let told = faulty.iter().filter_map(|record| header(record, "fault"));

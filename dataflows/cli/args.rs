@@ -709,7 +709,7 @@ pub(crate) struct GenerateHydraulic {
     #[command(flatten)]
     pub(crate) live: Live,
     /// Writes a record to Kafka every so long, whatever their times; a number alone is seconds.
-    #[arg(long, value_name = "DURATION", requires = "bootstrap_servers", conflicts_with_all = ["real_time", "rate"])]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["fixture", "real_time", "rate"])]
     #[arg(value_parser = duration_or_seconds)]
     pub(crate) interval: Option<Duration>,
     /// One reading in so many is late, on average; 0: none.
@@ -768,10 +768,10 @@ pub(crate) struct Span {
 #[derive(Args, Debug)]
 pub(crate) struct Live {
     /// Writes each record when its time comes [default: all at once].
-    #[arg(long, requires = "bootstrap_servers")]
+    #[arg(long, conflicts_with = "fixture")]
     pub(crate) real_time: bool,
     /// Writes so many records a second to Kafka, whatever their times.
-    #[arg(long, value_name = "N", requires = "bootstrap_servers", conflicts_with = "real_time", value_parser = rate)]
+    #[arg(long, value_name = "N", conflicts_with_all = ["fixture", "real_time"], value_parser = rate)]
     pub(crate) rate: Option<f64>,
 }
 
