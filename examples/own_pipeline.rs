@@ -49,7 +49,7 @@ fn rows(closed: ClosedWindow<(u64, Option<f64>, Option<Finite>)>, rows: &mut Row
     }
 }
 
-/// Replays the topic `meters` of `fixture` into `out`: a table in SQLite, and the same rows as lines on the screen.
+/// Replays the topic `meters` of a fixture into `out`: a table in SQLite, and the same rows as lines on the screen.
 pub(crate) fn run(fixture: &Path, out: &Path, workers: usize) -> Result<Replayed, Box<dyn Error>> {
     let schema = Arc::new(schema());
     let schemas = || vec![Arc::clone(&schema)];

@@ -70,7 +70,10 @@ class Runs:
             process.send_signal(signal.SIGTERM)
         else:
             os.killpg(process.pid, signal.SIGKILL)
-        status = process.wait(60)
+        try:
+            status = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            crash.give_up(process, "it does not end after SIGTERM")
         print(f"{workers} workers, {status}, epoch {crash.newest(self.decided())}", flush=True)
         # A signal that comes before the program listens ends it as signals do.
         wanted = (0, -signal.SIGTERM) if stopped else (-signal.SIGKILL,)
@@ -103,10 +106,13 @@ def main():
     runs = Runs(options)
     writer = subprocess.Popen(["bash", "-ec", options.input])
     kills = 0
-    while kills < options.kills:
-        kills += runs.killed()
-    if writer.wait(PATIENCE) != 0:
-        sys.exit(f"the input: exit code {writer.returncode}")
+    try:
+        while kills < options.kills:
+            kills += runs.killed()
+        if writer.wait(PATIENCE) != 0:
+            sys.exit(f"the input: exit code {writer.returncode}")
+    finally:
+        writer.kill()
     runs.finish()
     print(f"done after {kills} kills, {crash.newest(runs.decided())} epochs")
 

@@ -7,7 +7,7 @@ export PG_DATABASE=stream_data
 . tests/services/live.sh
 apt_for curl curl unshare util-linux
 yaml=$(venv deploy pyyaml==6.0.3)/bin/python
-broker_and_postgres deploy 22320 22340 22360
+broker_and_postgres deploy 22520 22540 22560
 
 # Kafka's own tool where an image has it. It takes a second to start: most topics are made by a stand-in, with the same flags.
 home=$work/kafka
@@ -83,7 +83,7 @@ say 'both databases are there'
 
 # The service's own command and variables, but for where the servers are; its settings with their places, in file systems of its own
 # that are gone with the process.
-page=$(free_port 22380)
+page=$(free_port 22580)
 service() { # command|variables|health
     "$yaml" - "$1" <<'X'
 import re, sys, yaml
@@ -129,6 +129,8 @@ until_true 60 'all records are read' all_read
 [ "$(curl -sS -o /dev/null -w '%{http_code}' "http://127.0.0.1:$page/metrics")" = 401 ] || fail 'metrics without a token'
 well || fail "it is not well: $(cat "$work/health")"
 kill -TERM "$runner"
+has_ended() { ! kill -0 "$runner" 2>/dev/null; }
+until_true 120 'its end after SIGTERM' has_ended
 wait "$runner" || fail "exit code $? after SIGTERM"
 status=0 && well || status=$?
 [ "$status" = 1 ] || die "the health check exits with $status where nobody answers"

@@ -13,6 +13,7 @@ pipelines=${1:?usage: tests/real_sinks.sh PIPELINE,... [--matrix | FLAGS...]}
 shift
 cells=("$*")
 [ "${1:-}" != --matrix ] || mapfile -t cells < <(tests/killed.sh --cells)
+[ ${#cells[@]} -gt 0 ] || die 'there are no cells'
 finish() {
     [ -z "${MONGO_PORT:-}" ] || tests/services/mongo.sh wipe || :
     [ -z "${S3_PORT:-}" ] || tests/services/s3.sh wipe || :

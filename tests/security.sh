@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 own_place security
 KAFKA_PORT=$(free_port 29292) KAFKA_CONTROLLER_PORT=$(free_port 29393)
 KAFKA_SASL_SSL_PORT=$(free_port 29494) KAFKA_SSL_PORT=$(free_port 29595) PG_PORT=$(free_port 25433)
-S3_PORT=$(free_port 28340) SEAWEEDFS_MASTER_PORT=$(free_port 29540) SEAWEEDFS_VOLUME_PORT=$(free_port 28590) SEAWEEDFS_FILER_PORT=$(free_port 28890)
+# SeaweedFS takes each of these ten thousand higher too, which must be below the ports that clients are given.
+S3_PORT=$(free_port 22600) SEAWEEDFS_MASTER_PORT=$(free_port 22620) SEAWEEDFS_VOLUME_PORT=$(free_port 22640) SEAWEEDFS_FILER_PORT=$(free_port 22660)
 secret=Sesam0effne-Dich-9271
 export KAFKA_PORT KAFKA_CONTROLLER_PORT KAFKA_SASL_SSL_PORT KAFKA_SSL_PORT PG_PORT
 export S3_PORT SEAWEEDFS_MASTER_PORT SEAWEEDFS_VOLUME_PORT SEAWEEDFS_FILER_PORT
@@ -105,6 +106,17 @@ live() { # NAME FLAGS...: in the background; a crash leaves no core, which would
         >"$said/$name.out" 2>"$said/$name.err" &
     runner=$!
 }
+ends() { # PID: it does, or is ended: what hangs must not hold everything up
+    local left=600
+    while kill -0 "$1" 2>/dev/null; do
+        left=$((left - 1))
+        if [ "$left" = 0 ]; then
+            kill -KILL "$1"
+            die "process $1 does not end"
+        fi
+        sleep 0.2
+    done
+}
 asked() { curl -sS --max-time 10 --cacert "$tls/ca.crt" "$@"; }
 page() { asked -H "Authorization: Bearer $token" "https://localhost:$web_port/$1" || :; } # PATH
 until_page_says() { # REGEX PATH NAME, of the run
@@ -169,6 +181,7 @@ until_page_says 'tidegate_sink_failing\{pipeline="activity",sink="postgres"\} 1'
 look away
 pg start
 kill -TERM "$runner"
+ends "$runner"
 wait "$runner" || die "the live run ended with $?"
 
 # A crash: two processes go on from there, one is made to abort, and the other panics for it. Both have all secrets in their memory.
@@ -184,6 +197,7 @@ status=0
 wait "$aborts" 2>/dev/null || status=$?
 [ "$status" = 134 ] || die "the process that was to abort ended with $status"
 status=0
+ends "$runner"
 wait "$runner" || status=$?
 [ "$status" = 1 ] || die "the process whose peer is lost ended with $status"
 for line in 'panicked at' 'stack backtrace:' 'a worker of this process has ended'; do

@@ -212,7 +212,7 @@ def main():
         subprocess.run([binary, "generate", "activity", "--fixture", fixture, "--records", "20000", "--span", "2h", "--partitions", "2"],
                        check=True, capture_output=True, env=BARE)
         url = f"http://127.0.0.1:{free_port()}"
-        command = [binary, "run", "activity", "--fixture", fixture, "--out", f"{place}/live", "--speed", "60x", "--epoch", "200ms", "--web", url[7:]]
+        command = [binary, "run", "activity", "--fixture", fixture, "--out", f"{place}/live", "--speed", "10x", "--epoch", "200ms", "--web", url[7:]]
         with open(f"{place}/log", "wb") as log:
             run = subprocess.Popen(command, stdout=log, stderr=log, env=BARE)
         try:

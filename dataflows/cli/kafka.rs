@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate::kafka::{NewTopicSpec, Properties, create_topic, describe_topics};
 use tidegate_dataflows::settings::Settings;
@@ -13,6 +13,8 @@ use super::ui::Ui;
 
 /// How long brokers may take to answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a topic that was made is asked for.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How the brokers are reached: as the command line says, or else the settings.
 pub(crate) fn brokers(
@@ -79,6 +81,13 @@ pub(crate) fn topic_of(
     let spec = NewTopicSpec { name: topic, partitions: partitions as i32, replication: None, settings: &[] };
     if create_topic(properties, &spec, TIMEOUT).map_err(failure)? {
         ui.note(format_args!("made topic {topic} with {partitions} partitions"));
+    }
+    // The brokers agree on it before each of them knows.
+    let until = Instant::now() + TIMEOUT;
+    while Instant::now() < until
+        && describe_topics(properties, &[topic], TIMEOUT).map_err(failure)?.iter().all(Option::is_none)
+    {
+        std::thread::sleep(LOOK);
     }
     Ok(partitions)
 }

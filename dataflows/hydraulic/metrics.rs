@@ -46,8 +46,7 @@ pub(super) fn newest(board: &Arc<Board>) -> impl FnMut(&SyncRow) + 'static {
             (&TEMPERATURE, derived.temperature_mean),
             (&FLOW, derived.flow_mean),
         ];
-        let known: Vec<_> = means.into_iter().filter_map(|(family, mean)| Some((family, mean?))).collect();
-        board.set_newest((&NEWEST, row.end_us as f64 / 1e6), &known);
+        board.set_newest((&NEWEST, row.end_us as f64 / 1e6), &means);
     }
 }
 

@@ -23,8 +23,13 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(runtime: Handle) -> Result<Client, String> {
-        let client =
-            reqwest::Client::builder().timeout(PATIENCE).build().map_err(|error| error.to_string())?;
+        // Keys in headers are for the collector that was named, and nobody that it points to.
+        let stays = reqwest::redirect::Policy::none();
+        let client = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .redirect(stays)
+            .build()
+            .map_err(|error| error.to_string())?;
         Ok(Client { client, runtime, fails: AtomicBool::new(false) })
     }
 

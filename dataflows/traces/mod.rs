@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanProcessor};
 use thiserror::Error;
@@ -59,14 +59,9 @@ impl Config {
 /// Why no traces can be sent as configured.
 #[derive(Debug, Error)]
 pub enum TracesError {
-    /// The exporter does not take it.
-    #[error("traces cannot be sent to {to}: {cause}")]
-    Exporter {
-        /// The address.
-        to: String,
-        /// What it says.
-        cause: ExporterBuildError,
-    },
+    /// The exporter does not take the address, which may hold a key and is not shown.
+    #[error("the settings or OTEL_EXPORTER_OTLP_ENDPOINT name no address of a collector")]
+    Address,
     /// There can be no client.
     #[error("traces cannot be sent: {0}")]
     Client(String),
@@ -76,8 +71,8 @@ pub enum TracesError {
 #[derive(Debug)]
 pub struct Traces {
     processor: Arc<BatchSpanProcessor>,
-    /// Where requests are made; it outlives the processor.
-    _runtime: Option<tokio::runtime::Runtime>,
+    /// Where requests are made.
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Traces {
@@ -98,8 +93,8 @@ impl Traces {
         let client = Client::new(runtime.handle().clone()).map_err(TracesError::Client)?;
         let exporter =
             SpanExporter::builder().with_http().with_endpoint(&to).with_http_client(client).build();
-        let exporter = exporter.map_err(|cause| TracesError::Exporter { to, cause })?;
-        Ok(Some(Traces { processor: processor(exporter, process), _runtime: Some(runtime) }))
+        let exporter = exporter.map_err(|_| TracesError::Address)?;
+        Ok(Some(Traces { processor: processor(exporter, process), runtime: Some(runtime) }))
     }
 
     /// Sends a trace of every epoch of the pipeline that `board` is of.
@@ -112,6 +107,10 @@ impl Drop for Traces {
     fn drop(&mut self) {
         if let Err(error) = self.processor.shutdown_with_timeout(PATIENCE) {
             tracing::warn!(%error, "the last traces are lost");
+        }
+        // A request may still wait for a name server.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }

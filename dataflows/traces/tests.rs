@@ -27,7 +27,7 @@ fn attribute(span: &SpanData, name: &str) -> Option<String> {
 #[test]
 fn an_epoch_is_a_trace_with_a_span_a_step_and_an_event_a_failure() {
     let kept = Kept::default();
-    let traces = Traces { processor: processor(kept.clone(), 0), _runtime: None };
+    let traces = Traces { processor: processor(kept.clone(), 0), runtime: None };
     let board = Board::default();
     traces.follow("activity", &board);
     let ms = Duration::from_millis;

@@ -131,15 +131,19 @@ impl Board {
     }
 
     /// Sets figures without further labels that are all of the moment `as_of`, itself one of them, unless a worker
-    /// has set those of a later one: workers come to them in no order.
-    pub fn set_newest(&self, as_of: (&'static Family, f64), figures: &[(&'static Family, f64)]) {
+    /// has set those of a later one: workers come to them in no order. What that moment has not is no figure.
+    pub fn set_newest(&self, as_of: (&'static Family, f64), figures: &[(&'static Family, Option<f64>)]) {
         let Ok(mut values) = self.values.lock() else { return };
         let (moment, at) = as_of;
         if values.get(&(moment.name, Vec::new())).is_some_and(|newest| *newest > at) {
             return;
         }
-        for (family, value) in figures.iter().chain([&as_of]) {
-            values.insert((family.name, Vec::new()), *value);
+        values.insert((moment.name, Vec::new()), at);
+        for (family, value) in figures {
+            match value {
+                Some(value) => values.insert((family.name, Vec::new()), *value),
+                None => values.remove(&(family.name, Vec::new())),
+            };
         }
     }
 
@@ -370,11 +374,13 @@ mod tests {
         const MEAN: Family = figure("tidegate_test_mean");
         let board = Board::default();
         let values = || board.values.lock().expect("no panic").values().copied().collect::<Vec<_>>();
-        board.set_newest((&AT, 2.0), &[(&MEAN, 20.0)]);
-        board.set_newest((&AT, 1.0), &[(&MEAN, 10.0)]);
+        board.set_newest((&AT, 2.0), &[(&MEAN, Some(20.0))]);
+        board.set_newest((&AT, 1.0), &[(&MEAN, Some(10.0))]);
         assert_eq!(values(), [2.0, 20.0]);
-        board.set_newest((&AT, 3.0), &[(&MEAN, 30.0)]);
+        board.set_newest((&AT, 3.0), &[(&MEAN, Some(30.0))]);
         assert_eq!(values(), [3.0, 30.0]);
+        board.set_newest((&AT, 4.0), &[(&MEAN, None)]);
+        assert_eq!(values(), [4.0]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tidegate::rows::{ColumnType, Schema};
 use tidegate::sink::delta::Log;
 use tidegate::sink::lake::{LakeIndex, partition_values, read_file};
 use tidegate::sink::{SinkError, postgres, sqlite};
+use tidegate::source::kafka::Start;
 use tidegate::storage::{self, Location, Storage};
 use tidegate_dataflows::pipeline::PIPELINES;
 use tidegate_dataflows::services::TableKind;
@@ -18,6 +19,9 @@ use super::super::failure::Failure;
 use super::super::settings;
 use super::super::ui::{Style, Ui, grouped};
 use super::TapArgs;
+
+/// Databases count with a sign.
+const MOST: u64 = i64::MAX as u64;
 
 /// Where rows are read from.
 pub(super) enum Rows {
@@ -44,9 +48,10 @@ impl Rows {
         } else {
             Rows::of_table(args, &settings(global)?)?
         };
-        if found.is_some() && (args.follow || args.partition.is_some()) {
-            return Err(Failure::usage("a table has no partitions and no end to wait at")
-                .mend("leave --partition and --follow out, or name a topic"));
+        let begins = matches!(args.from, Start::Earliest);
+        if found.is_some() && (args.follow || args.partition.is_some() || !begins) {
+            return Err(Failure::usage("a table has no partitions, no offsets and no end to wait at")
+                .mend("leave --partition, --from and --follow out, or name a topic"));
         }
         Ok(found)
     }
@@ -110,7 +115,7 @@ impl Rows {
     /// Gives rows until `row` says that it has enough.
     fn read(&self, args: &TapArgs, row: &mut dyn FnMut(Cells) -> bool) -> Result<(), SinkError> {
         // What a text is looked for in, has to be read for it.
-        let most = args.holding.is_none().then(|| args.count.saturating_mul(args.every));
+        let most = args.holding.is_none().then(|| args.count.saturating_mul(args.every).min(MOST));
         let of_table = |schema: &Schema, texts: Vec<Option<String>>| -> Cells {
             let columns = schema.columns.iter().map(|column| (column.name.to_string(), column.kind));
             columns.zip(texts).map(|((name, kind), text)| (name, kind, text)).collect()
