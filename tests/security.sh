@@ -162,8 +162,10 @@ run 0 top --once "${at[@]}" --token-file "$work/token"
 run 0 top --once "${at[@]}" --password-file "$work/password"
 run 2 top --once "${at[@]}"
 says --token-file
+before=("${with[@]}") with=()
 run 1 health --url "https://localhost:$web_port"
 says --ca-file
+with=("${before[@]}")
 # In either scheme, as docs/api.md has it; the token is the password of any user.
 opens 200 -u "ann:$password"
 opens 200 -u "anybody:$token"
