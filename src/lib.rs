@@ -6,6 +6,7 @@
 //! the modules below.
 
 pub mod aggregate;
+pub mod causes;
 pub mod checkpoint;
 pub mod decode;
 pub mod delivery;

@@ -9,6 +9,7 @@ use reqwest::header::{
 };
 use reqwest::{Client, Response, StatusCode, Url};
 use thiserror::Error;
+use tidegate::causes::causes;
 use tidegate::keys::key_hash;
 use tokio::runtime::{Builder, Runtime};
 
@@ -175,14 +176,7 @@ impl Feed {
 
     /// An error without the address, which may hold a key.
     fn away(&self, error: reqwest::Error) -> FeedError {
-        let error = error.without_url();
-        let mut cause = error.to_string();
-        let mut next = std::error::Error::source(&error);
-        while let Some(source) = next {
-            cause = format!("{cause}: {source}");
-            next = source.source();
-        }
-        FeedError::Away { host: self.host(), cause }
+        FeedError::Away { host: self.host(), cause: causes(&error.without_url()) }
     }
 }
 

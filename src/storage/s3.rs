@@ -24,6 +24,7 @@ use tokio::runtime::Runtime;
 
 use super::remote::{PATIENCE, Slow, each, patiently, runtime};
 use super::{Credentials, Publish, Storage, StorageError, StoredFile, Upload, check};
+use crate::causes::causes;
 
 /// A bucket, from a prefix on.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl S3 {
         let is_there =
             s3.run("", "open", async |s3| match s3.client.list(Some(&s3.key(""))).try_next().await {
                 Ok(_) => Ok(true),
-                Err(error) if code(&describe(&error)) == Some(NO_BUCKET) => Ok(false),
+                Err(error) if code(&causes(&error)) == Some(NO_BUCKET) => Ok(false),
                 Err(error) => Err(error),
             })?;
         if !is_there {
@@ -340,24 +341,9 @@ impl From<Slow> for Error {
     }
 }
 
-/// The whole chain of causes: the client's first line often says only that it failed.
-fn describe(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    text
-}
-
 /// The error as it is told, with what to do where it alone does not say so.
 fn cause(error: &Error) -> String {
-    let mut text = describe(error);
+    let mut text = causes(error);
     if text.contains(BAD_CERTIFICATE) {
         text.push_str("; check SSL_CERT_FILE, which names the CAs that are believed, and the server's name");
     }
@@ -380,7 +366,7 @@ fn is_away(error: &Error) -> bool {
     // The client has no word for it: what is not a clear answer counts as away. Of a listing it gives every answer as
     // the same error, and only the text tells that one was clear.
     let is_unclear = matches!(error, Error::Generic { .. } | Error::JoinError { .. });
-    let said = describe(error);
+    let said = causes(error);
     let is_for_good =
         said.contains(BAD_CERTIFICATE) || code(&said).is_some_and(|code| FOR_GOOD.contains(&code));
     is_unclear && !is_for_good

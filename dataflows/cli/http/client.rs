@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::SslConnector;
+use tidegate::causes::causes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
@@ -40,16 +41,7 @@ pub(super) struct Silence {
 
 impl Silence {
     fn of(error: &(dyn std::error::Error + 'static)) -> Silence {
-        let mut cause = error.to_string();
-        let mut next = error.source();
-        while let Some(source) = next {
-            let text = source.to_string();
-            if !cause.contains(&text) {
-                cause = format!("{cause}: {text}");
-            }
-            next = source.source();
-        }
-        Silence { cause, is_distrust: false }
+        Silence { cause: causes(error), is_distrust: false }
     }
 }
 

@@ -1,7 +1,6 @@
 //! What an error of the database means for the run: try again, or stop and look.
 
-use std::error::Error;
-
+use crate::causes::causes;
 use crate::sink::SinkError;
 
 /// An error while talking to the server.
@@ -79,7 +78,7 @@ impl Fault {
             cause.push_str(mend(code));
             return SinkError::Failed { sink, cause };
         }
-        let text = chain(&error);
+        let text = causes(&error);
         let cause = format!("{place}: {doing}: {text}");
         if ["certificate", "does not support TLS", "invalid configuration", "authentication error"]
             .iter()
@@ -90,17 +89,6 @@ impl Fault {
         }
         SinkError::Unavailable { sink, cause }
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// The session is over: connection exceptions and operator intervention.
