@@ -18,9 +18,12 @@
 //! **Zombies**: `transactional.id` is fixed, so a new run fences every older producer. A run that is fenced ends with
 //! [`SinkError::Fenced`] and does not fight back. The mark states the generation, and a run looks at it before it
 //! takes over: an older one that starts late ends without having disturbed the newer.
+//!
+//! A record that a topic refuses for what it holds does not hold up the others (`refused.rs`).
 
 mod line;
 mod mark;
+mod refused;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -30,6 +33,8 @@ use std::time::Duration;
 
 use self::line::Outgoing;
 use self::mark::{Committed, MarkError, MarkStore, Pending};
+pub use self::refused::REFUSED_TOPIC;
+use self::refused::{Care, MOST, Refusals, largest, set_aside};
 use self::transaction::{Transactions, Verdict, judge_mark};
 use super::staged::{Books, Description, Mark, Turn, turn};
 use super::staged_lines::{StagedFile, Staging};
@@ -94,6 +99,12 @@ pub struct KafkaTopics {
     live: Option<(Transactions, u64)>,
     /// The mark as last read; of use while `live` is there.
     mark: Option<Committed>,
+    /// That of the producer.
+    care: Care,
+    /// Records that the topics have refused since it was opened.
+    refused: u64,
+    /// Those of the transaction that was sent last, which may not be known to have happened, with its epoch.
+    in_doubt: (u64, u64),
 }
 
 impl KafkaTopics {
@@ -123,6 +134,11 @@ impl KafkaTopics {
                 settings.transaction_timeout, settings.timeout
             )));
         }
+        if settings.topics.iter().any(|topic| topic.name == REFUSED_TOPIC) {
+            return Err(
+                books.failed(format!("{REFUSED_TOPIC:?} is for what other topics refuse: name another"))
+            );
+        }
         let fixed =
             [("transactional.id", identity.as_str()), ("enable.idempotence", "true"), ("acks", "all")];
         if let Some((name, value)) = settings.properties.contradiction(&fixed) {
@@ -134,6 +150,7 @@ impl KafkaTopics {
             .with("transactional.id", &identity)
             .with("enable.idempotence", "true")
             .with("transaction.timeout.ms", settings.transaction_timeout.as_millis())
+            .with("message.max.bytes", largest(&settings.properties))
             .or("client.id", "tidegate")
             .or("linger.ms", "5")
             .or("queue.buffering.max.kbytes", 64 << 10)
@@ -153,6 +170,9 @@ impl KafkaTopics {
             early_marks,
             live: None,
             mark: None,
+            care: Care::None,
+            refused: 0,
+            in_doubt: (0, 0),
         };
         sink.make_topics()?;
         Ok(sink)
@@ -247,33 +267,103 @@ impl KafkaTopics {
         self.live = None;
         self.mark = self.read_mark(Pending::Ignore)?;
         self.turn(local, epoch, generation)?;
-        let transactions = Transactions::take_over(&self.producing, self.settings.timeout);
+        let transactions = Transactions::take_over(&self.care.of(&self.producing), self.settings.timeout);
         self.live = Some((transactions.map_err(|verdict| self.lift(verdict, generation))?, generation));
         // Only now is it certain how the last transaction ended.
         self.mark = self.read_mark(Pending::Wait)?;
         Ok(())
     }
 
-    /// Sends the epoch in one transaction.
+    /// Publishes the epoch, in as many tries as it takes to know which records the topics refuse.
     fn publish(
+        &mut self,
+        local: &Mark<()>,
+        mark: Committed,
+        staged: &Description<StagedFile>,
+    ) -> Result<(), SinkError> {
+        let Committed { epoch, generation } = mark;
+        let mut aside = Refusals::new();
+        loop {
+            self.take_over(local, epoch, generation)?;
+            if self.turn(local, epoch, generation)? == Turn::Done {
+                self.tell_refused(epoch);
+                return Ok(());
+            }
+            let Some((transactions, _)) = self.live.take() else {
+                return Err(self.unavailable("there is no producer".to_owned()));
+            };
+            self.in_doubt = (epoch, aside.len() as u64);
+            let failure = match self.send(&transactions, mark, staged, &aside) {
+                Ok(()) => {
+                    self.mark = Some(mark);
+                    if self.care == Care::Alone {
+                        // It is slow, and the next epoch may do without.
+                        self.care = Care::None;
+                    } else {
+                        self.live = Some((transactions, generation));
+                    }
+                    self.tell_refused(epoch);
+                    return Ok(());
+                }
+                Err(failure) => failure,
+            };
+            let refused = match failure {
+                Failure::Kafka(Verdict::Never(_) | Verdict::Again(_)) => transactions.refused(),
+                _ => Refusals::new(),
+            };
+            let error = match failure {
+                Failure::Kafka(verdict) => self.lift(verdict, generation),
+                Failure::Sink(error) => error,
+            };
+            transactions.abandon();
+            if refused.is_empty() {
+                return Err(error);
+            }
+            if let Some(care) = self.care.after(&refused, self.batch_limit()) {
+                tracing::debug!("a batch was refused, sending epoch {epoch} again with care ({care:?})");
+                self.care = care;
+                continue;
+            }
+            let known = aside.len();
+            aside.extend(refused);
+            if aside.len() == known {
+                // What was refused is what was set aside.
+                return Err(error);
+            }
+            if aside.len() > MOST {
+                return Err(self.staging.books.failed(format!(
+                    "more than {MOST} records of epoch {epoch} are refused, which is no matter of single records: {error}"
+                )));
+            }
+            self.make_refused_topic()?;
+        }
+    }
+
+    /// Sends the epoch in one transaction, and what is to be set `aside` to its own topic.
+    fn send(
         &self,
         transactions: &Transactions,
         mark: Committed,
         staged: &Description<StagedFile>,
+        aside: &Refusals,
     ) -> Result<(), Failure> {
         transactions.begin()?;
         let (epoch, generation) = (mark.epoch.to_string(), mark.generation.to_string());
         let mut verdict = None;
-        let mut number = 0_u64;
+        let sink = self.identity.strip_prefix("tidegate-").unwrap_or(&self.identity);
+        let mut number = 0_usize;
         let read = self.staging.read(staged, |line| {
             number += 1;
             let bad =
                 |what: String| self.staging.books.failed(format!("line {number} of epoch {epoch}: {what}"));
-            let record = Outgoing::parse(line).map_err(bad)?;
+            let mut record = Outgoing::parse(line).map_err(bad)?;
             if !self.settings.topics.iter().any(|topic| topic.name == record.topic) {
                 return Err(bad(format!("{:?} is none of this sink's topics", record.topic)));
             }
-            transactions.send(&record, &epoch, &generation).map_err(|error| {
+            if let Some(code) = aside.get(&number) {
+                record = set_aside(record, sink, *code);
+            }
+            transactions.send(number, &record, [&epoch, &generation]).map_err(|error| {
                 verdict = Some(error);
                 self.unavailable(String::new())
             })
@@ -354,31 +444,15 @@ impl Sink for KafkaTopics {
         // Here and not only in Kafka, so that an epoch without output takes no transaction.
         self.turn(&local, epoch, generation)?;
         if !description.files.is_empty() {
-            self.take_over(&local, epoch, generation)?;
-            if self.turn(&local, epoch, generation)? == Turn::Publish {
-                let Some((transactions, _)) = self.live.take() else {
-                    return Err(self.unavailable("there is no producer".to_owned()));
-                };
-                let mark = Committed { epoch, generation };
-                match self.publish(&transactions, mark, &description) {
-                    Ok(()) => {
-                        self.live = Some((transactions, generation));
-                        self.mark = Some(mark);
-                    }
-                    Err(failure) => {
-                        let error = match failure {
-                            Failure::Kafka(verdict) => self.lift(verdict, generation),
-                            Failure::Sink(error) => error,
-                        };
-                        transactions.abandon();
-                        return Err(error);
-                    }
-                }
-            }
+            self.publish(&local, Committed { epoch, generation }, &description)?;
         }
         local.epoch = local.epoch.max(Some(epoch));
         local.generation = local.generation.max(generation);
         self.staging.books.set_mark(&local)?;
         self.staging.clear(epoch)
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
     }
 }

@@ -1,6 +1,7 @@
 //! Exactly once, against a real broker named by `TIDEGATE_TEST_KAFKA`: librdkafka's mock cluster shows aborted records,
 //! keeps no offsets of transactions and fences nobody. Without a broker each test says that it was not made.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -13,6 +14,9 @@ use crate::source::memory::OwnedRecord;
 use crate::source::{Assignment, Source, Visit};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How large a batch a narrow topic takes, in bytes: many of the records that are not too large by themselves make one that is.
+const NARROW: usize = 2_000;
 
 /// In a child process of a test: dies here without warning, if it was told to.
 pub(super) fn reached(moment: &str) {
@@ -56,32 +60,89 @@ impl Trial {
         open(&self.broker, &self.dir, &self.pipeline).unwrap()
     }
 
+    /// The same, whose topic takes little at a time.
+    fn narrow(what: &str) -> Option<Trial> {
+        Trial::with(what, "max.message.bytes", &NARROW.to_string())
+    }
+
+    /// The same, whose topic has a setting.
+    fn with(what: &str, setting: &str, value: &str) -> Option<Trial> {
+        let trial = Trial::new(what)?;
+        let (topic, settings) = (trial.topic(), [(setting, value)]);
+        let spec = NewTopicSpec { name: &topic, partitions: 2, replication: Some(1), settings: &settings };
+        assert!(create_topic(&Properties::new(&trial.broker), &spec, PATIENCE).unwrap());
+        Some(trial)
+    }
+
+    /// What was set aside of this pipeline: the record's number, and its partition, epoch, generation and reason.
+    fn aside(&self) -> Vec<(u64, String)> {
+        let sink = format!("{}-topics", self.pipeline);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let mut found = Vec::new();
+        for record in read(&self.broker, REFUSED_TOPIC, 1).remove(0) {
+            let headers = record.headers.into_iter().map(|(name, value)| (text(name), text(value.unwrap())));
+            let headers: BTreeMap<String, String> = headers.collect();
+            if headers["refused-sink"] != sink {
+                continue;
+            }
+            let number: u64 = text(record.value.unwrap()).trim_end().parse().unwrap();
+            assert_eq!((&headers["refused-topic"], &*headers["own"]), (&self.topic(), "1"));
+            assert_eq!(headers["refused-timestamp"], (1_700_000_000_000 + number).to_string());
+            let told = ["refused-partition", "tidegate-epoch", "tidegate-generation", "refused-reason"];
+            let told = told.map(|name| headers[name].split(' ').next().unwrap().to_owned());
+            found.push((number, told.join(" ")));
+        }
+        found.sort();
+        found
+    }
+
+    /// A process of its own commits the first epoch and is killed at this moment; what it had staged.
+    fn killed(&self, moment: &str, more: &[(&str, &str)]) -> Staged {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sink::kafka::tests::child_commits_and_dies", "--nocapture"])
+            .env("TIDEGATE_TEST_PIPELINE", &self.pipeline)
+            .env("TIDEGATE_TEST_DIR", &self.dir)
+            .env("TIDEGATE_TEST_DIE_AT", moment)
+            .envs(more.iter().copied())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(child.code(), None, "at {moment:?} it was not killed: {child}");
+        Staged(std::fs::read(self.dir.join("staged")).unwrap())
+    }
+
     /// What a reader of committed records sees, by partition.
     fn visible(&self) -> Vec<Vec<OwnedRecord>> {
-        let settings = source::Settings::new(Properties::new(&self.broker), [self.topic()]);
-        let source = source::KafkaSource::open(settings).unwrap();
-        let assigned = [0, 1].map(|partition| Assignment { partition, from_offset: 0 });
-        let mut reader = source.reader(&assigned).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        let mut all = vec![Vec::new(), Vec::new()];
-        while !(0..2).all(|lane| reader.status(lane).unwrap().at_end && reader.confirm_end(lane)) {
-            for (lane, records) in all.iter_mut().enumerate() {
-                let mut visit = |_: usize, record: &Record<'_>| {
-                    records.push(OwnedRecord::from(record));
-                    Visit::Taken
-                };
-                reader.poll(lane, 1_000, &mut visit).unwrap();
-            }
-            assert!(Instant::now() < deadline, "the topic has no end");
-            std::thread::yield_now();
-        }
-        all
+        read(&self.broker, &self.topic(), 2)
     }
 
     fn values(&self) -> Vec<Vec<String>> {
         let text = |record: OwnedRecord| String::from_utf8(record.value.unwrap()).unwrap();
         self.visible().into_iter().map(|records| records.into_iter().map(text).collect()).collect()
     }
+}
+
+/// What a reader of committed records sees of a topic, by partition.
+fn read(broker: &str, topic: &str, partitions: usize) -> Vec<Vec<OwnedRecord>> {
+    let settings = source::Settings::new(Properties::new(broker), [topic.to_owned()]);
+    let source = source::KafkaSource::open(settings).unwrap();
+    let assigned: Vec<_> =
+        (0..partitions).map(|partition| Assignment { partition, from_offset: 0 }).collect();
+    let mut reader = source.reader(&assigned).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut all = vec![Vec::new(); partitions];
+    while !(0..partitions).all(|lane| reader.status(lane).unwrap().at_end && reader.confirm_end(lane)) {
+        for (lane, records) in all.iter_mut().enumerate() {
+            let mut visit = |_: usize, record: &Record<'_>| {
+                records.push(OwnedRecord::from(record));
+                Visit::Taken
+            };
+            reader.poll(lane, 1_000, &mut visit).unwrap();
+        }
+        assert!(Instant::now() < deadline, "the topic has no end");
+        std::thread::yield_now();
+    }
+    all
 }
 
 fn topic(pipeline: &str) -> String {
@@ -97,9 +158,29 @@ fn open(broker: &str, dir: &Path, pipeline: &str) -> Result<KafkaTopics, SinkErr
 
 /// Stages numbered records in both partitions.
 fn stage(sink: &mut KafkaTopics, pipeline: &str, epoch: u64, numbers: std::ops::Range<u64>) -> Staged {
+    stage_of(sink, pipeline, epoch, numbers.map(|number| (number, number.to_string(), KEY)))
+}
+
+/// Records of whose numbers some have a payload that the topic of [`Trial::narrow`] finds too large.
+fn with_large(numbers: std::ops::Range<u64>, is_large: fn(u64) -> bool) -> impl Iterator<Item = Made> {
+    let spaces = move |number| if is_large(number) { 4 * NARROW } else { 0 };
+    numbers.map(move |number| (number, format!("{number}{}", " ".repeat(spaces(number))), KEY))
+}
+
+/// A record: its number, its payload, its key.
+type Made = (u64, String, Option<&'static [u8]>);
+
+const KEY: Option<&[u8]> = Some(b"k");
+
+/// Stages records.
+fn stage_of(
+    sink: &mut KafkaTopics,
+    pipeline: &str,
+    epoch: u64,
+    records: impl Iterator<Item = Made>,
+) -> Staged {
     let topic = topic(pipeline);
-    for number in numbers {
-        let payload = number.to_string();
+    for (number, payload, key) in records {
         let partition = (number % 2) as i32;
         let line = Line {
             topic: &topic,
@@ -107,7 +188,7 @@ fn stage(sink: &mut KafkaTopics, pipeline: &str, epoch: u64, numbers: std::ops::
             offset: 0,
             kafka_time: KafkaTime::Create(1_700_000_000_000 + number as i64),
             headers: &[("own", b"1")],
-            key: Some(b"k"),
+            key,
             payload: Some(payload.as_bytes()),
         };
         let mut lines = Vec::new();
@@ -179,7 +260,11 @@ fn child_commits_and_dies() {
     let Ok(pipeline) = std::env::var("TIDEGATE_TEST_PIPELINE") else { return };
     let dir = PathBuf::from(std::env::var("TIDEGATE_TEST_DIR").unwrap());
     let mut sink = open(&broker().unwrap(), &dir, &pipeline).unwrap();
-    let staged = stage(&mut sink, &pipeline, 1, 0..1_000);
+    let is_large: fn(u64) -> bool = match std::env::var("TIDEGATE_TEST_LARGE") {
+        Ok(_) => |number| number == 10 || number == 501,
+        Err(_) => |_| false,
+    };
+    let staged = stage_of(&mut sink, &pipeline, 1, with_large(0..1_000, is_large));
     std::fs::write(dir.join("staged"), &staged.0).unwrap();
     sink.commit(1, 1, &staged).unwrap();
     unreachable!("it should have been killed before");
@@ -189,23 +274,71 @@ fn child_commits_and_dies() {
 fn killed_at_any_moment_of_a_commit_each_record_is_there_once() {
     for moment in ["sent", "marked", "committed"] {
         let Some(trial) = Trial::new(moment) else { return };
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sink::kafka::tests::child_commits_and_dies", "--nocapture"])
-            .env("TIDEGATE_TEST_PIPELINE", &trial.pipeline)
-            .env("TIDEGATE_TEST_DIR", &trial.dir)
-            .env("TIDEGATE_TEST_DIE_AT", moment)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert_eq!(child.code(), None, "at {moment:?} it was not killed: {child}");
-        let staged = Staged(std::fs::read(trial.dir.join("staged")).unwrap());
-
+        let staged = trial.killed(moment, &[]);
         let mut sink = trial.sink();
         sink.commit(1, 2, &staged).unwrap();
         sink.commit(1, 2, &staged).unwrap();
         let more = stage(&mut sink, &trial.pipeline, 2, 1_000..1_010);
         sink.commit(2, 2, &more).unwrap();
         assert_eq!(trial.values(), once(0..1_010), "killed at {moment:?}");
+    }
+}
+
+/// What both partitions hold when each number is there once, but for some.
+fn once_without(numbers: std::ops::Range<u64>, missing: &[&str]) -> Vec<Vec<String>> {
+    let mut all = once(numbers);
+    all.iter_mut().for_each(|of| of.retain(|number| !missing.contains(&number.as_str())));
+    all
+}
+
+#[test]
+fn records_that_a_topic_refuses_go_aside_and_do_not_hold_up_the_others() {
+    let Some(trial) = Trial::narrow("refused") else { return };
+    let mut sink = trial.sink();
+    let large = with_large(0..400, |number| [7, 8, 300].contains(&number));
+    let staged = stage_of(&mut sink, &trial.pipeline, 1, large);
+    sink.commit(1, 4, &staged).unwrap();
+    assert_eq!(sink.refused(), 3);
+    sink.commit(1, 4, &staged).unwrap();
+    let aside = [(7, 1), (8, 0), (300, 0)]
+        .map(|(number, partition)| (number, format!("{partition} 1 4 MessageSizeTooLarge")));
+    assert_eq!(trial.aside(), aside);
+    assert_eq!(trial.values(), once_without(0..400, &["7", "8", "300"]));
+    // The next epochs are as others, and the last is all of it too large.
+    let staged = stage(&mut sink, &trial.pipeline, 2, 400..500);
+    sink.commit(2, 4, &staged).unwrap();
+    let staged = stage_of(&mut sink, &trial.pipeline, 3, with_large(500..502, |_| true));
+    sink.commit(3, 4, &staged).unwrap();
+    assert_eq!((sink.refused(), trial.aside().len()), (5, 5));
+    assert_eq!(trial.values(), once_without(0..500, &["7", "8", "300"]));
+    assert_eq!(sink.committed().unwrap(), Some(3));
+}
+
+#[test]
+fn records_of_a_form_that_a_topic_does_not_take_go_aside_too() {
+    let Some(trial) = Trial::with("keyless", "cleanup.policy", "compact") else { return };
+    let mut sink = trial.sink();
+    let key = |number| if [4, 77].contains(&number) { None } else { KEY };
+    let records = (0..100).map(|number| (number, number.to_string(), key(number)));
+    let staged = stage_of(&mut sink, &trial.pipeline, 1, records);
+    sink.commit(1, 1, &staged).unwrap();
+    let aside =
+        [(4, 0), (77, 1)].map(|(number, partition)| (number, format!("{partition} 1 1 InvalidRecord")));
+    assert_eq!((trial.aside(), sink.refused()), (aside.to_vec(), 2));
+    assert_eq!(trial.values(), once_without(0..100, &["4", "77"]));
+}
+
+#[test]
+fn killed_at_any_moment_what_is_refused_is_aside_once() {
+    for moment in ["sent", "marked", "committed"] {
+        let Some(trial) = Trial::narrow(&format!("refused-{moment}")) else { return };
+        let staged = trial.killed(moment, &[("TIDEGATE_TEST_LARGE", "1")]);
+        let mut sink = trial.sink();
+        sink.commit(1, 2, &staged).unwrap();
+        sink.commit(1, 2, &staged).unwrap();
+        let numbers: Vec<u64> = trial.aside().into_iter().map(|(number, ..)| number).collect();
+        assert_eq!(numbers, [10, 501], "killed at {moment:?}");
+        assert_eq!(trial.values(), once_without(0..1_000, &["10", "501"]), "killed at {moment:?}");
     }
 }
 

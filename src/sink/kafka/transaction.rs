@@ -13,7 +13,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::line::Outgoing;
 use super::mark::{Committed, MarkStore};
-use crate::kafka::{Hears, Properties, explain};
+use super::refused::{HearsEach, Refusals};
+use crate::kafka::{Properties, explain};
 
 /// What an error means for the sink.
 #[derive(Debug)]
@@ -28,15 +29,15 @@ pub(super) enum Verdict {
 
 /// A producer whose identity is ours.
 pub(super) struct Transactions {
-    producer: BaseProducer<Hears>,
+    producer: BaseProducer<HearsEach>,
     timeout: Duration,
 }
 
 impl Transactions {
     /// Takes the identity over: older producers of it are fenced, and what they left open is ended.
     pub(super) fn take_over(properties: &Properties, timeout: Duration) -> Result<Transactions, Verdict> {
-        let hears = Hears::new("kafka sink");
-        let producer: BaseProducer<Hears> = properties
+        let hears = HearsEach::new("kafka sink");
+        let producer: BaseProducer<HearsEach> = properties
             .client()
             .create_with_context(hears)
             .map_err(|error| Verdict::Never(explain(&error)))?;
@@ -49,16 +50,22 @@ impl Transactions {
         self.producer.begin_transaction().map_err(|error| self.judge(&error))
     }
 
-    /// Hands a record to the producer, with two more headers; waits while its buffer is full.
-    pub(super) fn send(&self, record: &Outgoing<'_>, epoch: &str, generation: &str) -> Result<(), Verdict> {
+    /// Hands a record of this number to the producer, with two more headers; waits while its buffer is full.
+    pub(super) fn send(
+        &self,
+        number: usize,
+        record: &Outgoing<'_>,
+        [epoch, generation]: [&str; 2],
+    ) -> Result<(), Verdict> {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 2);
         for (name, value) in &record.headers {
             headers = headers.insert(Header { key: name, value: value.as_deref() });
         }
         headers = headers.insert(Header { key: "tidegate-epoch", value: Some(epoch) });
         headers = headers.insert(Header { key: "tidegate-generation", value: Some(generation) });
-        let mut message =
-            BaseRecord::<[u8], [u8]>::to(&record.topic).partition(record.partition).headers(headers);
+        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&record.topic, number)
+            .partition(record.partition)
+            .headers(headers);
         (message.key, message.payload) = (record.key.as_deref(), record.payload.as_deref());
         message.timestamp = record.timestamp_ms;
         let deadline = Instant::now() + self.timeout;
@@ -80,10 +87,7 @@ impl Transactions {
     /// Commits what was sent, and the mark with it.
     pub(super) fn commit(&self, marks: &MarkStore, mark: Committed) -> Result<(), Verdict> {
         let judge = |error: KafkaError| self.judge(&error);
-        self.producer.flush(self.timeout).map_err(judge)?;
-        if let Some(error) = self.producer.context().undelivered() {
-            return Err(self.judge(&error));
-        }
+        self.drain()?;
         reached("sent");
         let (offsets, group) = marks.state(mark).map_err(judge)?;
         let group = group.ok_or_else(|| Verdict::Again("the mark's group is not known".to_owned()))?;
@@ -92,6 +96,35 @@ impl Transactions {
         self.producer.commit_transaction(self.timeout).map_err(judge)?;
         reached("committed");
         Ok(())
+    }
+
+    /// Waits until every record is delivered, or one is not; as long as some are.
+    fn drain(&self) -> Result<(), Verdict> {
+        let (mut left, mut deadline) = (i32::MAX, Instant::now() + self.timeout);
+        loop {
+            let flushed = self.producer.flush(Duration::from_millis(100));
+            // Behind one that is refused nothing is sent any more.
+            if let Some(error) = self.producer.context().all.undelivered() {
+                return Err(self.judge(&error));
+            }
+            let Err(error) = flushed else { return Ok(()) };
+            let now_left = self.producer.in_flight_count();
+            if now_left < left {
+                (left, deadline) = (now_left, Instant::now() + self.timeout);
+            } else if Instant::now() > deadline {
+                return Err(self.judge(&error));
+            }
+        }
+    }
+
+    /// The records that were refused for what they hold, after an error.
+    pub(super) fn refused(&self) -> Refusals {
+        // The transaction may know of it a moment before we are told.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while self.producer.context().all.undelivered().is_none() && Instant::now() < deadline {
+            self.producer.poll(Duration::from_millis(50));
+        }
+        self.producer.context().refused()
     }
 
     /// Ends the open transaction, if it can; the next producer does it otherwise.
@@ -106,14 +139,14 @@ impl Transactions {
     fn judge(&self, error: &KafkaError) -> Verdict {
         self.producer.poll(Duration::ZERO);
         // An error of the transaction says less than the record that caused it.
-        let cause = self.producer.context().undelivered();
+        let cause = self.producer.context().all.undelivered();
         let fatal = self.producer.client().fatal_error();
         let codes = [
             error.rdkafka_error_code(),
             fatal.map(|(code, _)| code),
             cause.and_then(|c| c.rdkafka_error_code()),
         ];
-        let reason = self.producer.context().reason();
+        let reason = self.producer.context().all.reason();
         let said = match error {
             KafkaError::Transaction(error) => error.string(),
             other => explain(other),
@@ -154,9 +187,12 @@ fn judge(codes: impl Iterator<Item = RDKafkaErrorCode>, said: &str) -> Verdict {
             }
             Code::SaslAuthenticationFailed => "the credentials are refused",
             Code::MessageSizeTooLarge => {
-                "a record is larger than the topic takes: raise max.message.bytes, and message.max.bytes of the client"
+                "a record is larger than its topic takes, and than tidegate_refused does: raise max.message.bytes of either"
             }
-            Code::InvalidRecord | Code::PolicyViolation => "the topic does not take such a record",
+            Code::InvalidRecord | Code::InvalidTimestamp => {
+                "neither its topic nor tidegate_refused takes such a record"
+            }
+            Code::PolicyViolation => "the topic does not take such a record",
             Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition => {
                 "the topic or one of its partitions is gone: make it again"
             }
