@@ -49,7 +49,7 @@ Results go to standard output, progress and messages to standard error.";
 /// far it is, writes tables, a data lake and topics to out/, and ends with a summary.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, after_help = EXAMPLES, disable_help_flag = true, disable_version_flag = true)]
-#[command(max_term_width = 110)]
+#[command(max_term_width = 110, color = super::ui::color_of_usage())]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

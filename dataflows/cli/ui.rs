@@ -26,6 +26,16 @@ struct Shared {
     colored_err: bool,
 }
 
+/// Whether the terminal says that it only writes lines.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Where help and wrong usage may be coloured. By itself clap colours them on a dumb terminal too where `CI` is set.
+pub(crate) fn color_of_usage() -> clap::ColorChoice {
+    if is_dumb() { clap::ColorChoice::Never } else { clap::ColorChoice::Auto }
+}
+
 /// A style of the terminal, as its SGR parameters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style(&'static str);
@@ -43,7 +53,7 @@ impl Ui {
         // https://no-color.org: set and not empty.
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let dumb = is_dumb();
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let json = format == LogFormat::Json;
         let shared = Shared {
