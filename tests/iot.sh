@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # iot live, with a broker, MongoDB, PostgreSQL and PgBouncer of this checkout's own: killed at random moments and with its
-# sink stopped meanwhile, it leaves what a replay of the same log leaves; sync brings PostgreSQL up to MongoDB, and changes
-# nothing the second time.
+# sink stopped meanwhile, it leaves what a replay of the same log leaves; sync brings PostgreSQL up to MongoDB, also again and again and
+# killed in the middle, and changes nothing the second time.
 # usage: tests/iot.sh
 #   TIDEGATE_BINARY   the binary (default target/release/tidegate)   IOT_RECORDS (30000)   ports: as in tests/services/
 set -euo pipefail
@@ -14,6 +14,7 @@ KAFKA_PORT=$(free_port "${KAFKA_PORT:-29392}") KAFKA_CONTROLLER_PORT=$(free_port
 MONGO_PORT=$(free_port "${MONGO_PORT:-27217}") PG_PORT=$(free_port "${PG_PORT:-5533}") BOUNCER_PORT=$(free_port "${BOUNCER_PORT:-6533}")
 export KAFKA_PORT KAFKA_CONTROLLER_PORT MONGO_PORT PG_PORT BOUNCER_PORT
 finish() {
+    kill_jobs
     cd "$root"
     tests/services/postgres.sh bouncer-stop || :
     for service in kafka mongo postgres; do tests/services/$service.sh wipe >/dev/null 2>&1 || :; done
@@ -92,10 +93,74 @@ sql 'ALTER TABLE real_time_aggregates DROP CONSTRAINT others; DELETE FROM tidega
 POSTGRES_PORT=$BOUNCER_PORT tidegate sync
 live compare "$work/expected" bouncer
 
-# PostgreSQL as a second sink in the same epoch, in a schema of its own, beside another MongoDB database.
-psql -X -q -c 'CREATE SCHEMA direct'
-printf 'data: direct\niot:\n  sinks:\n    tables: mongo, postgres\n    topics: files\n    postgres:\n      schema: direct\n' >direct.yaml
-export POSTGRES_PORT=$PG_PORT MONGO_DATABASE=iot_direct
-live crash "$binary" 3 2 -- iot --config direct.yaml --until-end --epoch 100ms
+# In update mode, from the same log at its pace, with PostgreSQL as a second sink in the same epoch, in a schema of its own. Another schema
+# follows meanwhile by sync, again and again.
+for schema in direct followed; do sql "CREATE SCHEMA $schema"; done
+export MONGO_DATABASE=iot_direct POSTGRES_PORT=$PG_PORT
+printf 'data: direct\niot:\n  update_every: 200ms\n  sinks:\n    tables: mongo, postgres\n    topics: files\n    postgres:\n      schema: direct\n' >direct.yaml
+printf 'iot:\n  sinks:\n    postgres:\n      schema: followed\n' >followed.yaml
+"${bare[@]}" "$binary" sync --config followed.yaml --every 200ms >follows.log 2>&1 &
+follower=$!
+tidegate run iot --config direct.yaml --fixture "$work/fixture" --speed 400x --epoch 200ms --web off >direct.log 2>&1 || { cat direct.log; fail "in update mode: $?"; }
 PGOPTIONS='-c search_path=direct' live compare "$work/expected" postgres
+# A line a batch, counted from 0. Rows of open windows are in it, which an epoch's own line does not count.
+"$MONGO_TEST_PYTHON" - direct.log "$(live_python 'print(c.count_documents({}))')" <<'P' || { cat direct.log; fail 'the lines of the batches'; }
+import re, sys
+log = open(sys.argv[1]).read()
+batches = re.findall(r" Batch (\d+): wrote (\d+) rows to MongoDB", log)
+final = {table: sum(map(int, re.findall(rf'[" ]{table} (\d+)', log))) for table in ("real_time_aggregates", "data_quality")}
+written, documents = sum(int(rows) for _, rows in batches), int(sys.argv[2])
+print(f"{len(batches)} batches, {written} rows, of which final {final}, {documents} documents")
+assert batches and [int(number) for number, _ in batches] == list(range(len(batches))), batches
+assert final["real_time_aggregates"] == documents and written > sum(final.values()), "no row of an open window was written"
+P
+within() { # SECONDS WHAT COMMAND...
+    local left=$(($1 * 10)) what=$2
+    until "${@:3}"; do [ $((left -= 1)) -gt 0 ] || fail "it never came: $what"; sleep 0.1; done
+}
+newest=$(live_python 'print(c.find_one(sort=[("epoch", -1)])["epoch"])')
+brought() { [ "$(sql "SELECT position FROM followed.tidegate_sync WHERE name = 'iot_direct.real_time_aggregates'")" = "$newest" ]; }
+within 60 'sync at the newest epoch' brought
+kill -TERM "$follower"
+status=0 && wait "$follower" || status=$?
+[ "$status" = 0 ] && [ "$(grep -c 'changed [1-9]' follows.log)" -ge 2 ] || { cat follows.log; fail "sync --every: exit code $status after SIGTERM"; }
+PGOPTIONS='-c search_path=followed' live compare "$work/expected" postgres
+followed() { tidegate sync --config followed.yaml 2>&1 | tee sync.log; }
+followed
+grep -q 'changed 0 rows' sync.log || fail 'what was followed changes rows once more'
+
+# Which of two is newer, epoch and revision say: a document of before, written by hand, changes nothing, a later one does.
+by_hand() { # EPOCH REVISION COUNT ROWS-THAT-CHANGE
+    live_python "one = c.find_one({'epoch': {'\$gte': $newest}}, sort=[('sensor_id', 1)]) if $1 == $newest and $2 == 1 else c.find_one({'by_hand': 1}); c.update_one({'_id': one['_id']}, {'\$set': {'by_hand': 1, 'epoch': $1, 'revision': $2, 'count': $3}})"
+    followed
+    grep -q "changed $4 rows" sync.log || fail "a document of epoch $1, revision $2"
+    [ "$(sql "SELECT count(*) FROM followed.real_time_aggregates WHERE count = $3")" = "$4" ] || fail "the row of epoch $1, revision $2"
+}
+by_hand "$newest" 1 1000001 1
+by_hand "$newest" 0 1000002 0
+by_hand $((newest - 1)) 9 1000003 0
+by_hand "$newest" 2 1000004 1
+
+# Killed in the middle of a sync of several transactions, at a row that somebody holds: what was merged before is there, and no more.
+live_python 'import itertools; found = list(c.find({}, {"_id": 0, "by_hand": 0})); copies = 6000 // len(found) + 1; c.insert_many([{**d, "sensor_id": "%s_%d" % (d["sensor_id"], n), "epoch": d["epoch"] - 1} for n in range(copies) for d in found])'
+documents=$(live_python 'print(c.count_documents({}))')
+[ "$documents" -gt 5000 ] || fail "$documents documents"
+again() { sql "TRUNCATE followed.real_time_aggregates; DELETE FROM followed.tidegate_sync"; }
+again && followed
+sql 'CREATE TABLE kept AS TABLE followed.real_time_aggregates' && again
+psql -X -q -c 'BEGIN' -c "INSERT INTO followed.real_time_aggregates SELECT * FROM kept WHERE epoch = (SELECT max(epoch) FROM kept) LIMIT 1" -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &
+"${bare[@]}" "$binary" sync --config followed.yaml >killed.log 2>&1 &
+killed=$!
+merged() { [ "$(sql 'SELECT count(*) FROM followed.real_time_aggregates')" = "$1" ]; }
+waits() { [ "$(sql "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")" = 1 ]; }
+within 60 'whole transactions of a sync' merged $((documents / 5000 * 5000))
+within 60 'sync at the row that is held' waits
+kill -9 "$killed" && wait "$killed" 2>/dev/null || :
+sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()" >/dev/null
+merged $((documents / 5000 * 5000)) || fail 'a sync that was killed has left part of a transaction'
+followed
+differ() { sql "SELECT count(*) FROM (TABLE $1 EXCEPT TABLE $2) AS more"; }
+[ "$(differ kept followed.real_time_aggregates)$(differ followed.real_time_aggregates kept)" = 00 ] || fail 'a sync that was killed and run again leaves other rows'
+followed
+grep -q 'changed 0 rows' sync.log || fail 'after a sync that was killed: the second one changes rows'
 echo 'iot: all of it held'

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# All stages of iot, hydraulic and transit in one process; MongoDB, HDFS, S3, PostgreSQL and Kafka are killed and started again one after the
+# other while it runs. Whoever needs the one that is away waits for it, the others go on, and in the end each has in its sinks what a replay of
+# its log gives. Called by tests/run.
+# usage: tests/sinks_away.sh [SERVICE...]     mongo, hdfs, s3, postgres, kafka (all)
+#   TIDEGATE_BINARY   the program (default: the release build)
+cd "$(dirname "$0")/.."
+. tests/services/live.sh
+apt_for curl curl
+broker_and_postgres sinks-away 22480 22500 22520
+log=$work/run.log tells=()
+finish() {
+    # What commands said is there.
+    [ $? = 0 ] || [ ! -s "$log" ] || tail -n 40 "$log" >&2
+    local service
+    for service in mongo hdfs s3; do tests/services/$service.sh wipe >/dev/null 2>&1 || :; done
+    end_broker_and_postgres
+}
+trap finish EXIT
+postgres_of_all
+HDFS_RPC_PORT=$(free_port 22540) HDFS_HTTP_PORT=$(free_port 22560) HDFS_DN_PORT=$(free_port 22580) HDFS_DN_HTTP_PORT=$(free_port 22600) HDFS_DN_IPC_PORT=$(free_port 22620)
+export HDFS_RPC_PORT HDFS_HTTP_PORT HDFS_DN_PORT HDFS_DN_HTTP_PORT HDFS_DN_IPC_PORT
+tests/services/hdfs.sh start
+s3_server 22640 22660 22680 22700
+mongo_server 22720
+# No partition is released by the clock: the logs alone say what the answers are.
+bare+=(TIDEGATE_DATA="$work/data" TIDEGATE_CHECKPOINT="$work/data/checkpoint" TIDEGATE_IDLE_TIMEOUT=none TIDEGATE_IOT_UPDATE_EVERY=100ms
+    TIDEGATE_HYDRAULIC_SINKS_LAKE="hdfs://127.0.0.1:$HDFS_RPC_PORT/rig" TIDEGATE_TRANSIT_SINKS_LAKE=s3://tidegate/delta)
+pipelines=(iot-validate iot hydraulic transit)
+
+run() { # PIPELINE... FLAGS...: in the background
+    page=$(free_port 22740)
+    "${bare[@]}" "$binary" run "$@" --epoch 200ms -w 2 --web "127.0.0.1:$page" >>"$log" 2>&1 &
+    runner=$!
+}
+# Another five minutes of all.
+part=0
+written() { # WHAT FLAGS...
+    tidegate generate "$1" "${servers[@]}" --seed $((part + 1)) --start "$(date -u -d "2026-01-01 $((part * 5)) minutes" +%Y-%m-%dT%H:%M:%SZ)" "${@:2}" 2>>"$log"
+}
+more_input() {
+    written iot --partitions 3 --records 2000 --span 5m --late-every 40 --fault-every 40
+    written hydraulic --cycles 1 --high-rate 10
+    written transit --partitions 3 --polls 20 --vehicles 20
+    part=$((part + 1))
+}
+more_than() { [ "$(figure source_records_read_total iot-validate)" -gt "$1" ]; }
+epochs_more() { # PIPELINE N
+    until_true 60 "$2 epochs more of $1" has_decided "$1" $(($(epoch "$1") + $2))
+}
+away() { # SERVICE WHO-WAITS-FOR-IT...
+    local pipeline stood=() index
+    say "$1 is away"
+    # SeaweedFS loses what it has not written when it is killed.
+    if [ "$1" = s3 ]; then tests/services/s3.sh stop; else "tests/services/$1.sh" kill; fi
+    more_input
+    for pipeline in "${pipelines[@]}"; do
+        case " ${*:2} " in *" $pipeline "*) ;; *) all_of_it "$pipeline" ;; esac
+    done
+    for pipeline in "${@:2}"; do stood+=("$(epoch "$pipeline")"); done
+    for pipeline in "${pipelines[@]}"; do
+        case " ${*:2} " in *" $pipeline "*) ;; *) epochs_more "$pipeline" 5 ;; esac
+    done
+    for index in "${!stood[@]}"; do
+        pipeline=${*:index + 2:1}
+        [ "$(epoch "$pipeline")" = "${stood[$index]}" ] || fail "$pipeline has gone on from epoch ${stood[$index]} without $1"
+    done
+    "tests/services/$1.sh" start
+    more_input
+    for pipeline in "${pipelines[@]}"; do all_of_it "$pipeline"; done
+}
+
+more_input
+run "${pipelines[@]}"
+for pipeline in "${pipelines[@]}"; do all_of_it "$pipeline"; done
+[ $# -gt 0 ] || set -- mongo hdfs s3 postgres kafka
+for service in "$@"; do
+    began=$SECONDS
+    case $service in
+    mongo) away mongo iot-validate iot ;;
+    hdfs) away hdfs hydraulic ;;
+    s3) away s3 transit ;;
+    postgres) away postgres hydraulic transit ;;
+    kafka)
+        # Records are on their way when it is killed; those that did not arrive are not in the log.
+        before=$(figure source_records_read_total iot-validate)
+        written iot --partitions 3 --records 30000 --rate 2000 --late-every 40 --fault-every 40 &
+        writer=$!
+        until_true 60 'the first of them' more_than "$before"
+        say 'kafka is away'
+        tests/services/kafka.sh kill
+        until_true 60 'a word about Kafka' told 'kafka sink: no broker answers'
+        tests/services/kafka.sh start
+        wait "$writer" || :
+        part=$((part + 1))
+        more_input
+        for pipeline in "${pipelines[@]}"; do all_of_it "$pipeline"; done
+        ;;
+    esac
+    say "$service was away, in $((SECONDS - began)) s"
+done
+kill -TERM "$runner"
+wait "$runner" || fail "exit code $? after SIGTERM"
+
+say 'the rest, and all compared with their replays'
+# Each to its end, the second stage of iot once the first has come to its own.
+for pipeline in "${pipelines[@]}"; do
+    run "$pipeline" --until-end
+    wait "$runner" || fail "$pipeline to the end: exit code $?"
+done
+recorded() { # NAME TOPIC...
+    local name=$1 topics=() topic
+    for topic in "${@:2}"; do topics+=(--topic "$topic"); done
+    tidegate record "${servers[@]}" "${topics[@]}" --out "$work/$name" 2>>"$log"
+    tidegate replay "$name" --fixture "$work/$name" --out "$work/expected-$name" -w 2 >/dev/null 2>>"$log"
+}
+agree() { # COUNT PIPELINE FIXTURE ARGUMENTS...: so many tables, lakes and topics
+    tidegate verify "$2" --fixture "$work/$3" "${@:4}" >"$work/said" 2>>"$log" || { cat "$work/said"; fail "verify $2: exit code $?"; }
+    [ "$(grep -c ': agrees, ' "$work/said")" = "$1" ] || { cat "$work/said"; fail "verify $2: not $1 audits"; }
+}
+sensors=()
+for sensor in PS{1..6} EPS1 FS1 FS2 TS{1..4} VS1 CE CP SE; do sensors+=("hydraulic-$sensor"); done
+recorded iot iot_data
+recorded hydraulic "${sensors[@]}"
+recorded transit dev_topic
+tidegate record "${servers[@]}" --topic validated_iot_data --out "$work/validated" 2>>"$log"
+agree 4 iot iot --mongo --topics
+agree 2 iot validated --topics
+agree 39 hydraulic hydraulic --postgres --lake --topics
+agree 12 transit transit --postgres --lake --topics
+MONGO_DATABASE=iot_data "$MONGO_TEST_PYTHON" tests/iot_live.py compare "$work/expected-iot" mongo
+"$python" tests/transit_delta.py "$work/expected-transit" s3://tidegate/delta
+say 'sinks-away: those that could went on, and nothing is missing'
