@@ -316,7 +316,7 @@ impl Pipeline for transit::Config {
         let partition_columns = vec![transit::DATE.to_owned()];
         let dated =
             |schema| DeltaTable { schema, partition_columns: partition_columns.clone(), replaces: false };
-        transit::feed_schemas().map(dated).to_vec()
+        transit::feed_schemas(self.keep_unknown).map(dated).to_vec()
     }
     fn delta_rows(&self) -> Vec<DeltaTable> {
         let plain = |schema: Arc<Schema>| {

@@ -12,7 +12,7 @@ use tidegate::storage::{Credentials, Location};
 
 use crate::graph::{EXACTLY_ONCE, Place, Sinks};
 use crate::settings::Secrets;
-use crate::targets::{KafkaTarget, LakeTarget, MongoTarget, TableTarget, Targets, TopicTarget};
+use crate::targets::{KafkaTarget, LakeFiles, LakeTarget, MongoTarget, TableTarget, Targets, TopicTarget};
 
 /// Where the brokers are; section `kafka`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub struct SinkSettings {
     pub postgres: postgres::Config,
     /// What becomes of Delta tables whose columns are not ours; setting `schema` of the pipeline's.
     pub schema: SchemaMode,
+    /// What the files of the lake are like.
+    pub files: LakeFiles,
     /// The MongoDB database, if one gets rows. The connection string is a secret of the environment.
     pub mongo: MongoSettings,
 }
@@ -146,6 +148,7 @@ impl SinkSettings {
             lake: vec![None],
             topics: vec![TopicKind::Kafka],
             schema: SchemaMode::default(),
+            files: LakeFiles::default(),
             postgres,
             mongo,
         }
@@ -178,6 +181,7 @@ impl SinkSettings {
             lake: lake.collect(),
             topics: topics.collect(),
             schema: self.schema,
+            files: self.files,
             durability: Durability::Power,
             credentials: Credentials::default(),
             idle: true,

@@ -13,9 +13,9 @@ use tidegate::kafka::Properties;
 use tidegate::runtime::Run;
 use tidegate::sink::console::{Console, ConsoleFormat};
 use tidegate::sink::console_topics::ConsoleTopics;
-use tidegate::sink::delta::{self, DeltaRows, DeltaTable, DeltaTables, SchemaMode};
+use tidegate::sink::delta::{self, DeltaRows, DeltaTable, DeltaTables, Merge, SchemaMode};
 use tidegate::sink::kafka::{KafkaTopics, Settings as KafkaSettings, TargetTopic};
-use tidegate::sink::lake::{LakeBatch, ParquetLake, RemoteLake};
+use tidegate::sink::lake::{LakeBatch, Limits, ParquetLake, RemoteLake};
 use tidegate::sink::mongo::{self, MongoTables};
 use tidegate::sink::postgres::{self, PostgresTables};
 use tidegate::sink::retry::{Backoff, retry};
@@ -110,6 +110,35 @@ pub struct KafkaTarget {
     pub properties: Properties,
 }
 
+/// The Parquet files of lakes and Delta tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LakeFiles {
+    /// A row group has at most so many rows.
+    pub row_group: usize,
+    /// A file is ended once it has so many bytes; as large become those that are merged.
+    pub size: usize,
+    /// After so many new files of a Delta table its small ones are merged; `None`: never.
+    pub merge_after: Option<usize>,
+}
+
+impl Default for LakeFiles {
+    fn default() -> Self {
+        let Limits { group_rows, file_bytes, .. } = Limits::default();
+        LakeFiles { row_group: group_rows, size: file_bytes, merge_after: None }
+    }
+}
+
+impl LakeFiles {
+    fn limits(self) -> Limits {
+        Limits { group_rows: self.row_group, file_bytes: self.size, ..Limits::default() }
+    }
+
+    fn merge(self) -> Option<Merge> {
+        let target_bytes = self.size as u64;
+        self.merge_after.map(|after_files| Merge { after_files, target_bytes })
+    }
+}
+
 /// All sinks of a pipeline.
 #[derive(Clone, Debug)]
 pub struct Targets {
@@ -121,6 +150,8 @@ pub struct Targets {
     pub topics: Vec<TopicTarget>,
     /// What becomes of Delta tables whose columns are not ours.
     pub schema: SchemaMode,
+    /// What the files of lakes and Delta tables are like.
+    pub files: LakeFiles,
     /// What output survives that has been acknowledged.
     pub durability: Durability,
     /// What S3 is reached with.
@@ -146,6 +177,7 @@ impl Targets {
             lake: vec![LakeTarget::Embedded],
             topics: vec![TopicTarget::Files],
             schema: SchemaMode::default(),
+            files: LakeFiles::default(),
             durability,
             credentials: Credentials::default(),
             idle: false,
@@ -201,15 +233,16 @@ impl Targets {
         dir: &str,
         pipeline: &str,
     ) -> Result<AnySink<LakeBatch>, SinkError> {
+        let limits = self.files.limits();
         let root = match target {
             LakeTarget::Embedded => out.join(dir),
             LakeTarget::At(Location::Dir(root)) => root.clone(),
             LakeTarget::At(location) => {
                 let place = storage::open(location, &self.credentials).map_err(|error| error.of(pipeline))?;
-                return Ok(Box::new(RemoteLake::open(place, out, pipeline)?));
+                return Ok(Box::new(RemoteLake::open(place, out, pipeline)?.with_limits(limits)));
             }
         };
-        Ok(Box::new(ParquetLake::open(&root, pipeline, self.durability)?))
+        Ok(Box::new(ParquetLake::open(&root, pipeline, self.durability)?.with_limits(limits)))
     }
 
     fn open_delta(
@@ -220,8 +253,9 @@ impl Targets {
         pipeline: &str,
         tables: &[DeltaTable],
     ) -> Result<DeltaTables, SinkError> {
-        let (tables, options) =
-            (tables.to_vec(), delta::Options { schema: self.schema, ..Default::default() });
+        let (limits, merge) = (self.files.limits(), self.files.merge());
+        let options = delta::Options { schema: self.schema, limits, merge, ..Default::default() };
+        let tables = tables.to_vec();
         let root = match target {
             LakeTarget::Embedded => out.join(dir),
             LakeTarget::At(Location::Dir(root)) => root.clone(),

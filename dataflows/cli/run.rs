@@ -158,7 +158,11 @@ fn source(args: &RunArgs, settings: &Settings, pipeline: &dyn Pipeline) -> Resul
 fn targets(args: &RunArgs, settings: &Settings, name: &str) -> Result<Targets, Failure> {
     let sinks = settings.sinks_of(name);
     if args.out.is_some() {
-        return Ok(Targets { schema: sinks.schema, ..Targets::embedded(Durability::Power) });
+        return Ok(Targets {
+            schema: sinks.schema,
+            files: sinks.files,
+            ..Targets::embedded(Durability::Power)
+        });
     }
     if sinks.tables.contains(&TableKind::Mongo) {
         check_mongo(settings, &sinks)?;

@@ -220,11 +220,12 @@ fn interpret(tree: &Node, findings: &mut Findings) -> Settings {
         }
         let mut of_sinks = SinkSettings::of(name);
         let pipeline = pipelines.called(name);
-        if !pipeline.delta().is_empty() {
+        let is_delta = !pipeline.delta().is_empty();
+        if is_delta {
             section.read("schema", &sinks::SCHEMA, &mut of_sinks.schema, findings);
         }
         let mut inner = section.section("sinks", findings);
-        sinks::read(&mut inner, &mut of_sinks, pipeline.lake().is_some(), findings);
+        sinks::read(&mut inner, &mut of_sinks, pipeline.lake().is_some(), is_delta, findings);
         inner.finish(findings);
         settings.sinks.push((name, of_sinks));
         section.finish(findings);

@@ -7,7 +7,7 @@ use tidegate::sink::postgres::{self, TlsMode};
 use tidegate::source::kafka::OutOfRange;
 use tidegate::storage::Location;
 
-use super::kinds::{Kind, POSITIVE_DURATION, wrong};
+use super::kinds::{BYTES, Kind, POSITIVE_DURATION, wrong};
 use super::section::{Findings, Section};
 use crate::services::{Brokers, SinkSettings, TableKind, TopicKind};
 
@@ -19,16 +19,24 @@ pub(super) fn brokers(section: &mut Section<'_>, brokers: &mut Brokers, findings
     section.read("refresh", &POSITIVE_DURATION, &mut brokers.refresh, findings);
 }
 
-/// Reads the section `sinks` of a pipeline; `has_lake` says whether it has rows for a lake.
+/// Reads the section `sinks` of a pipeline; `has_lake` says whether it has rows for a lake, `is_delta` whether that has Delta tables.
 pub(super) fn read(
     section: &mut Section<'_>,
     sinks: &mut SinkSettings,
     has_lake: bool,
+    is_delta: bool,
     findings: &mut Findings,
 ) {
     section.read("tables", &TABLES, &mut sinks.tables, findings);
     if has_lake {
         section.read("lake", &PLACES, &mut sinks.lake, findings);
+        let mut files = section.section("files", findings);
+        files.read("row_group", &ROWS, &mut sinks.files.row_group, findings);
+        files.read("size", &BYTES, &mut sinks.files.size, findings);
+        if is_delta {
+            files.read("merge_after", &FILES, &mut sinks.files.merge_after, findings);
+        }
+        files.finish(findings);
     }
     section.read("topics", &TOPICS, &mut sinks.topics, findings);
     let mut database = section.section("postgres", findings);
@@ -131,6 +139,27 @@ const PORT: Kind<u16> = Kind {
         _ => wrong(format!("{text:?} is not a port"), "write a number from 1 to 65535"),
     },
     show: u16::to_string,
+};
+
+/// A number of rows.
+const ROWS: Kind<usize> = Kind {
+    read: |text| match text.parse() {
+        Ok(rows) if (1..=1 << 30).contains(&rows) => Ok(rows),
+        _ => wrong(format!("{text:?} is not a number of rows"), "write a number from 1 to 1073741824"),
+    },
+    show: usize::to_string,
+};
+
+/// A number of files, or `none`.
+const FILES: Kind<Option<usize>> = Kind {
+    read: |text| match (text, text.parse()) {
+        (NONE, _) => Ok(None),
+        (_, Ok(files)) if files >= 2 => Ok(Some(files)),
+        _ => {
+            wrong(format!("{text:?} is not a number of files"), "write a number from 2, such as 100, or none")
+        }
+    },
+    show: |files| files.map_or(NONE.to_owned(), |files| files.to_string()),
 };
 
 const TLS: Kind<TlsMode> = Kind {
@@ -248,6 +277,12 @@ mod tests {
         assert_eq!((TABLES.show)(&both), "postgres, console");
         assert_eq!((TABLES.read)("none"), Ok(Vec::new()));
         assert!((TABLES.read)("postgers").unwrap_err().1.contains("postgres"));
+        assert_eq!((FILES.read)("none"), Ok(None));
+        assert_eq!(((FILES.read)("100"), (FILES.show)(&Some(100))), (Ok(Some(100)), "100".to_owned()));
+        for bad in ["0", "-3", "many", ""] {
+            assert!((FILES.read)(bad).is_err() && (ROWS.read)(bad).is_err(), "{bad}");
+        }
+        assert!((FILES.read)("1").is_err() && (ROWS.read)("1").is_ok());
         assert!((SERVERS.read)("localhost").is_err());
         assert_eq!((SERVERS.read)("a:1, b:2"), Ok(Some("a:1, b:2".to_owned())));
     }

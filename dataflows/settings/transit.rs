@@ -26,6 +26,7 @@ pub(super) fn read(section: &mut Section<'_>, config: &mut Config, findings: &mu
         );
     }
     of_message.finish(findings);
+    section.read("keep_unknown", &SWITCH, &mut config.keep_unknown, findings);
     section.read("delay", &DURATION, &mut config.delay, findings);
     section.read("max_ahead", &DURATION, &mut config.max_ahead, findings);
     section.read("max_record_bytes", &BYTES, &mut config.limits.max_record_bytes, findings);

@@ -55,6 +55,9 @@ pub struct Config {
     /// The type of records that are Protobuf; default `None`: FeedMessages. Those of another type are events, as JSON objects are
     /// that are no FeedMessage.
     pub message: Option<DescribedType>,
+    /// Whether the tables of entities have the column `entity`: those with fields that the schema does not name, as they came;
+    /// default no.
+    pub keep_unknown: bool,
     /// How far a partition's watermark stays behind its largest event time; default 2 minutes. More makes
     /// fewer entities late, and every window close that much later.
     pub delay: Duration,
@@ -97,6 +100,8 @@ impl Config {
                     session_gap,
                     time_field,
                     time_unit,
+                    // Of rows, which no state has.
+                    keep_unknown: _,
                     update_every: _,
                     update_sessions: _,
                 } = self.0;
@@ -129,6 +134,7 @@ impl Default for Config {
             topic: "dev_topic".to_owned(),
             format: Format::default(),
             message: None,
+            keep_unknown: false,
             delay: Duration::from_secs(120),
             max_ahead: Duration::from_secs(3600),
             limits: Limits::default(),

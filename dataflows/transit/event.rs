@@ -49,6 +49,8 @@ pub struct Entity<'a> {
     pub feed_us: Option<i64>,
     /// All of it.
     pub message: Message<'a>,
+    /// Its bytes, where they hold fields that the schema does not name.
+    pub unknown: Option<(Form, &'a [u8])>,
 }
 
 impl Entity<'_> {
@@ -192,9 +194,12 @@ struct Feed<'a> {
     entities: Vec<&'a [u8]>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+/// The forms of Protobuf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// That of its encoding.
     Wire,
+    /// That of the JSON mapping.
     Json,
 }
 
@@ -285,6 +290,7 @@ impl Reads<'_> {
         for &bytes in &feed.entities {
             let alone = || feed.alone(bytes);
             let alone: Option<&dyn Fn() -> Vec<u8>> = if several { Some(&alone) } else { None };
+            let before = met.fields;
             let message = match feed.form {
                 Form::Wire => {
                     wire::read(&ENTITY, bytes, met).map_err(|error| schema(format!("the entity: {error}")))
@@ -292,7 +298,8 @@ impl Reads<'_> {
                 Form::Json => entity_of_json(bytes, met),
             };
             let entity = message.map_err(|why| (id_of(feed.form, bytes), why)).and_then(|message| {
-                self.entity(message, feed.header_us).map_err(|why| (id_of(feed.form, bytes), why))
+                let unknown = (met.fields > before).then_some((feed.form, bytes));
+                self.entity(message, feed.header_us, unknown).map_err(|why| (id_of(feed.form, bytes), why))
             });
             match entity {
                 Ok(entity) => {
@@ -305,7 +312,12 @@ impl Reads<'_> {
         }
     }
 
-    fn entity<'a>(&self, message: Message<'a>, feed_us: Option<i64>) -> Result<Entity<'a>, Rejected> {
+    fn entity<'a>(
+        &self,
+        message: Message<'a>,
+        feed_us: Option<i64>,
+        unknown: Option<(Form, &'a [u8])>,
+    ) -> Result<Entity<'a>, Rejected> {
         if message.text(1).is_none_or(str::is_empty) {
             return Err(schema("member \"id\" is missing or empty"));
         }
@@ -315,7 +327,7 @@ impl Reads<'_> {
         let own = of_vehicle.transpose()?.flatten().or(of_trip.transpose()?.flatten());
         let time_us = own.or(feed_us).or(self.kafka_us);
         let time_us = time_us.ok_or_else(|| schema("neither entity, header nor record has a timestamp"))?;
-        Ok(Entity { time_us, feed_us, message })
+        Ok(Entity { time_us, feed_us, message, unknown })
     }
 
     /// No text may hold U+0000; an id may not be longer than the limit, as every text that is a key.

@@ -1,7 +1,10 @@
 //! The near ends of the pipeline's outputs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tidegate::aggregate::{Avg, Count, DistinctExact, Finite, IfPresent};
 use tidegate::decode::protobuf::{Descriptor, Message, json};
 use tidegate::ingest::{Edge, EventRows, Front, Position, Verdict, Verdicts};
@@ -12,7 +15,7 @@ use tidegate::operators::session::{Mark, SessionEvent};
 use tidegate::rows::Cell;
 use tidegate::time;
 
-use super::event::{Entity, TransitDecoder, TransitEvent};
+use super::event::{Entity, Form, TransitDecoder, TransitEvent};
 use super::gtfs::{PERIOD, SELECTOR};
 use super::tables::{ALERTS, DATE, EVENTS, TRIP_UPDATES, VEHICLE_POSITIONS};
 
@@ -101,7 +104,10 @@ impl Front<TransitDecoder> for RouteCounts {
 }
 
 /// Rows of the tables that take entities as they come.
-pub(super) struct FeedRows;
+pub(super) struct FeedRows {
+    /// Whether entities have the column of those with unknown fields.
+    pub(super) keep_unknown: bool,
+}
 
 impl EventRows<TransitDecoder> for FeedRows {
     fn directory(&self, day: i64) -> String {
@@ -132,8 +138,14 @@ impl EventRows<TransitDecoder> for FeedRows {
                     Cell::Time(at.time_us),
                     Cell::Text(entity.id().as_bytes()),
                 ];
+                let kept = entity.unknown.filter(|_| self.keep_unknown).map(|(form, bytes)| match form {
+                    Form::Json => Cow::Borrowed(bytes),
+                    Form::Wire => Cow::Owned(STANDARD.encode(bytes).into_bytes()),
+                });
+                let kept = [kept.as_deref().map_or(Cell::Null, Cell::Text)];
+                let kept = if self.keep_unknown { &kept[..] } else { &[] };
                 of_entity(entity, &mut |table, cells| {
-                    row(table, day, Row::of([&own, cells, &origin]).cells());
+                    row(table, day, Row::of([&own, cells, &origin, kept]).cells());
                 });
             }
         }

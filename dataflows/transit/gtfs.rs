@@ -107,6 +107,8 @@ message!(CARRIAGE "CarriageDetails":
 
 message!(ALERT "Alert":
     many(1, "active_period", nested(&PERIOD)),
+    many(2, "communication_period", nested(&PERIOD)),
+    many(3, "impact_period", nested(&PERIOD)),
     many(5, "informed_entity", nested(&SELECTOR)),
     one(6, "cause", Enum(&CAUSE)),
     one(7, "effect", Enum(&EFFECT)),
@@ -187,7 +189,8 @@ enumeration!(OCCUPANCY "OccupancyStatus":
     NOT_BOARDABLE = 8);
 enumeration!(CAUSE "Cause":
     UNKNOWN_CAUSE = 1, OTHER_CAUSE = 2, TECHNICAL_PROBLEM = 3, STRIKE = 4, DEMONSTRATION = 5, ACCIDENT = 6,
-    HOLIDAY = 7, WEATHER = 8, MAINTENANCE = 9, CONSTRUCTION = 10, POLICE_ACTIVITY = 11, MEDICAL_EMERGENCY = 12);
+    HOLIDAY = 7, WEATHER = 8, MAINTENANCE = 9, CONSTRUCTION = 10, POLICE_ACTIVITY = 11, MEDICAL_EMERGENCY = 12,
+    SPECIAL_EVENT = 13);
 enumeration!(EFFECT "Effect":
     NO_SERVICE = 1, REDUCED_SERVICE = 2, SIGNIFICANT_DELAYS = 3, DETOUR = 4, ADDITIONAL_SERVICE = 5,
     MODIFIED_SERVICE = 6, OTHER_EFFECT = 7, UNKNOWN_EFFECT = 8, STOP_MOVED = 9, NO_EFFECT = 10,

@@ -57,12 +57,12 @@ pub fn build(at: Site<'_, '_>, config: &Config) {
         TopicLines::new([(Arc::from(config.topic.as_str()), (output as u32, Arc::clone(name)))])
     };
     let peers = at.scope.peers();
-    let feed_schemas = feed_schemas();
+    let feed_schemas = feed_schemas(config.keep_unknown);
     let fronts = (
         WindowFront::new(config.windows, ByRoute, ROUTE_ACTIVITY, peers),
         ByVehicle(KeyedRouter::new(peers)),
         RouteCounts::default(),
-        RowsFront::new(FeedRows, feed_schemas.to_vec()),
+        RowsFront::new(FeedRows { keep_unknown: config.keep_unknown }, feed_schemas.to_vec()),
     );
     let side = at.side(&JUDGED_NAMES, lines(LATE), lines(DEAD));
     let decoder = TransitDecoder::new(config).watched(at.run.board());

@@ -96,8 +96,13 @@ pub fn table_schemas() -> [Arc<Schema>; TABLES] {
 const ORIGIN: [(&str, tidegate::rows::ColumnType); 4] =
     [("kafka_topic", Text), ("kafka_partition", Int), ("kafka_offset", Int), ("kafka_timestamp", Time)];
 
-/// The schemas of the tables that take entities as they come, in order.
-pub fn feed_schemas() -> [Arc<Schema>; 4] {
+/// The column that has entities with fields that nobody knows as they came: JSON as it is, the wire's bytes in base64 (RFC 4648,
+/// with padding). Null in all other rows.
+pub(super) const ENTITY_COLUMN: &str = "entity";
+
+/// The schemas of the tables that take entities as they come, in order; with [`ENTITY_COLUMN`] if so.
+pub fn feed_schemas(keep_unknown: bool) -> [Arc<Schema>; 4] {
+    let kept: &[_] = if keep_unknown { &[(ENTITY_COLUMN, Text)] } else { &[] };
     let entity = [("feed_timestamp", Time), ("event_time", Time), ("entity_id", Text)];
     let trip = [
         ("trip_id", Text),
@@ -140,7 +145,8 @@ pub fn feed_schemas() -> [Arc<Schema>; 4] {
         ("informed_entities", Text),
     ];
     let schema = |name: &'static str, parts: &[&[(&'static str, tidegate::rows::ColumnType)]]| {
-        let columns: Vec<_> = parts.iter().copied().flatten().chain(&ORIGIN).copied().collect();
+        let more = if name == "events" { &[] } else { kept };
+        let columns: Vec<_> = parts.iter().copied().flatten().chain(&ORIGIN).chain(more).copied().collect();
         let given = ["event_time", "entity_id", "payload", "kafka_topic", "kafka_partition", "kafka_offset"];
         let absent: Vec<&str> =
             columns.iter().map(|(name, _)| *name).filter(|name| !given.contains(name)).collect();

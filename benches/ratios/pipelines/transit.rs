@@ -157,7 +157,7 @@ impl Seen {
             totals: Vec::new(),
             sightings: Vec::new(),
             rows: BTreeMap::new(),
-            schemas: feed_schemas(),
+            schemas: feed_schemas(false),
             digests,
         }
     }

@@ -26,6 +26,7 @@ mod action;
 mod checkpoint;
 mod log;
 mod maintain;
+mod merging;
 mod optimize;
 mod read;
 mod rows;
@@ -41,6 +42,8 @@ use xxhash_rust::xxh3::xxh3_128;
 pub use self::action::{Action, Add, Format, MetaData, Protocol, Remove, Txn};
 pub use self::log::{LOG, Log, PROTOCOL, Put, Snapshot};
 pub use self::maintain::{Commit, Vacuumed, history, vacuum, vacuum_remote};
+pub use self::merging::Merge;
+use self::merging::Merging;
 pub use self::optimize::{Optimized, optimize};
 pub use self::rows::DeltaRows;
 use super::disk::{Disk, Durability};
@@ -73,11 +76,14 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// When rows become files, and what may be held at once.
     pub limits: Limits,
+    /// When small files are merged, of tables that only grow; default never.
+    pub merge: Option<Merge>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { schema: SchemaMode::default(), checkpoint_every: 100, limits: Limits::default() }
+        let (schema, limits) = (SchemaMode::default(), Limits::default());
+        Options { schema, checkpoint_every: 100, limits, merge: None }
     }
 }
 
@@ -118,6 +124,8 @@ struct Table {
     of: DeltaTable,
     log: Log,
     tip: Tip,
+    /// How many files have been added since small ones were merged.
+    new_files: usize,
 }
 
 /// The sink of some Delta tables.
@@ -134,6 +142,7 @@ pub struct DeltaTables {
     prepared: BTreeMap<u64, Staged>,
     /// The epoch whose files have been uploaded last.
     uploaded: Option<u64>,
+    merging: Merging,
 }
 
 /// What the sink's mark holds besides epoch and generation: nothing.
@@ -184,13 +193,14 @@ impl DeltaTables {
         let app = format!("tidegate/{}", books.sink);
         let table = |of: DeltaTable| {
             let log = Log::new(Arc::clone(&place), &of.schema.name, &books.sink);
-            let mut table = Table { of, log, tip: Tip::default() };
+            let mut table = Table { of, log, tip: Tip::default(), new_files: 0 };
             table.open(&app, options.schema).map_err(|cause| cause.of(&books))?;
             Ok(table)
         };
         let tables = tables.into_iter().map(table).collect::<Result<_, SinkError>>()?;
         let (open, prepared) = (BTreeMap::new(), BTreeMap::new());
-        Ok(DeltaTables { app, options, books, place, local: None, tables, open, prepared, uploaded: None })
+        let (local, uploaded, merging) = (None, None, Merging::default());
+        Ok(DeltaTables { app, options, books, place, local, tables, open, prepared, uploaded, merging })
     }
 
     fn lift<T>(&self, result: Result<T, StorageError>) -> Result<T, SinkError> {
@@ -269,8 +279,16 @@ impl DeltaTables {
         let files = if known { Vec::new() } else { files };
         self.publish(&table.of.schema.name, dir, &files, verify)?;
         let adds: Vec<_> = files.iter().map(|file| Action::Add(add(file, now_ms))).collect();
-        let DeltaTables { app, options, books, tables, .. } = self;
-        tables[index].commit(app, *options, books, epoch, generation, adds, now_ms)
+        let DeltaTables { app, options, books, tables, place, merging, .. } = self;
+        let table = &mut tables[index];
+        table.new_files += adds.len();
+        table.commit(app, *options, books, epoch, generation, adds, now_ms)?;
+        let due = options.merge.filter(|_| !table.of.replaces);
+        if let Some(merge) = due.filter(|merge| merging.is_due(*merge, table.new_files)) {
+            table.new_files = 0;
+            merging.begin(place, &table.of.schema.name, merge);
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 //! that were merged, the merging begins again. Older versions keep what they had until a vacuum.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,16 +52,43 @@ pub struct Optimized {
 /// When it is no Delta table, asks for more than is written here, has columns that tidegate does not write, or a file is damaged;
 /// the table stays as it is then.
 pub fn optimize(table: &Arc<dyn Storage>, target_bytes: u64) -> Result<Optimized, SinkError> {
-    let log = Log::new(Arc::clone(table), "", "delta");
+    optimize_in(&TablePlace { place: Arc::clone(table), table: String::new() }, target_bytes)
+}
+
+/// A table in a place.
+#[derive(Clone, Debug)]
+pub(super) struct TablePlace {
+    pub(super) place: Arc<dyn Storage>,
+    /// Its directory there; empty where it is the place itself.
+    pub(super) table: String,
+}
+
+impl TablePlace {
+    /// A path below the table as one below the place.
+    fn at(&self, path: &str) -> String {
+        if self.table.is_empty() { path.to_owned() } else { format!("{}/{path}", self.table) }
+    }
+}
+
+impl fmt::Display for TablePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.place.place();
+        if self.table.is_empty() { f.write_str(&place) } else { write!(f, "{place}/{}", self.table) }
+    }
+}
+
+/// As [`optimize`], wherever the table lies.
+pub(super) fn optimize_in(table: &TablePlace, target_bytes: u64) -> Result<Optimized, SinkError> {
+    let log = Log::new(Arc::clone(&table.place), &table.table, "delta");
     for _ in 0..TRIES {
-        let snapshot = present(&log, &**table)?;
+        let snapshot = present(&log, &*table.place)?;
         check(&snapshot)?;
         let plan = plan(&snapshot, target_bytes);
         if plan.is_empty() {
             return Ok(Optimized::default());
         }
         let dir = std::env::temp_dir().join(format!("tidegate-optimize-{}", nonce()));
-        let done = merge(&**table, &snapshot, &plan, target_bytes, &dir)
+        let done = merge(table, &snapshot, &plan, target_bytes, &dir)
             .and_then(|staged| commit(table, &log, &snapshot, &plan, staged, &dir));
         // The system clears its temporary directory where we cannot.
         drop(std::fs::remove_dir_all(&dir));
@@ -68,7 +96,7 @@ pub fn optimize(table: &Arc<dyn Storage>, target_bytes: u64) -> Result<Optimized
             return Ok(done);
         }
     }
-    Err(failed("delta", format!("a writer of {} takes out what is merged, again and again", table.place())))
+    Err(failed("delta", format!("a writer of {table} takes out what is merged, again and again")))
 }
 
 /// The files that are merged, by their directory.
@@ -109,13 +137,13 @@ fn rows_of(add: &Add) -> Option<u64> {
 
 /// Writes the merged files to the local directory `dir`.
 fn merge(
-    table: &dyn Storage,
+    table: &TablePlace,
     snapshot: &Snapshot,
     plan: &Plan<'_>,
     target_bytes: u64,
     dir: &Path,
 ) -> Result<Vec<StagedFile>, SinkError> {
-    let wrong = |path: &str, what: String| failed("delta", format!("{path:?} in {}: {what}", table.place()));
+    let wrong = |path: &str, what: String| failed("delta", format!("{path:?} in {table}: {what}"));
     std::fs::create_dir_all(dir).map_err(|error| failed("delta", format!("{dir:?}: {error}")))?;
     let limits = Limits { file_bytes: target_bytes as usize, open_files: 4, ..Limits::default() };
     let version = snapshot.version.map_or(0, |version| version + 1);
@@ -123,8 +151,8 @@ fn merge(
         OpenEpoch::new(Disk::new(Durability::Process), dir.to_owned(), version, limits).named("optimized");
     for (target, adds) in plan {
         for now in portions(adds, |add| add.size.unsigned_abs()) {
-            let paths: Vec<String> = now.iter().map(|add| add.path.clone()).collect();
-            let read = table.read_all(&paths).map_err(|error| error.of("delta"))?;
+            let paths: Vec<String> = now.iter().map(|add| table.at(&add.path)).collect();
+            let read = table.place.read_all(&paths).map_err(|error| error.of("delta"))?;
             for (add, bytes) in now.iter().zip(read) {
                 let path = &add.path;
                 let bytes = bytes.filter(|bytes| bytes.len() as i64 == add.size);
@@ -150,7 +178,7 @@ fn merge(
 
 /// Puts the merged files in place of the small ones; `None` where these are not all there any more.
 fn commit(
-    table: &Arc<dyn Storage>,
+    table: &TablePlace,
     log: &Log,
     snapshot: &Snapshot,
     plan: &Plan<'_>,
@@ -159,9 +187,9 @@ fn commit(
 ) -> Result<Option<Optimized>, SinkError> {
     let uploads: Vec<_> = staged
         .iter()
-        .map(|file| Upload { from: dir.join(&file.name), to: file.path.clone(), bytes: file.bytes })
+        .map(|file| Upload { from: dir.join(&file.name), to: table.at(&file.path), bytes: file.bytes })
         .collect();
-    table.upload(&uploads).map_err(|error| error.of("delta"))?;
+    table.place.upload(&uploads).map_err(|error| error.of("delta"))?;
     let now_ms = SystemClock.now_us() / 1000;
     let replaced = || plan.values().flatten();
     let mut actions = vec![Action::CommitInfo(json!({
@@ -198,7 +226,8 @@ fn commit(
         if replaced().any(|add| now.files.get(&add.path) != Some(*add)) {
             let is_named = |path: &String| now.files.contains_key(path) || now.removed.contains_key(path);
             let unnamed = staged.into_iter().map(|file| file.path).filter(|path| !is_named(path));
-            table.remove(&unnamed.collect::<Vec<_>>()).map_err(|error| error.of("delta"))?;
+            let unnamed: Vec<_> = unnamed.map(|path| table.at(&path)).collect();
+            table.place.remove(&unnamed).map_err(|error| error.of("delta"))?;
             return Ok(None);
         }
         version = now.version.map_or(0, |newest| newest + 1);
@@ -260,15 +289,16 @@ mod tests {
         let mut sink = open(root.path(), Options::default());
         (1..=3).for_each(|number| drop(epoch(&mut sink, number, 2)));
         let place = table(root.path());
+        let of_place = TablePlace { place: Arc::clone(&place), table: String::new() };
         let log = Log::new(Arc::clone(&place), "", "test");
         let dir = tempfile::tempdir().unwrap();
         let merged = |old: &Snapshot| {
             let dir = dir.path().join(format!("{:?}", old.version));
-            merge(&*place, old, &plan(old, 1 << 20), 1 << 20, &dir).unwrap()
+            merge(&of_place, old, &plan(old, 1 << 20), 1 << 20, &dir).unwrap()
         };
         let commit = |old: &Snapshot, staged| {
             let dir = dir.path().join(format!("{:?}", old.version));
-            commit(&place, &log, old, &plan(old, 1 << 20), staged, &dir)
+            commit(&of_place, &log, old, &plan(old, 1 << 20), staged, &dir)
         };
 
         // Rows that were added meanwhile stay beside.

@@ -61,6 +61,33 @@ pub(super) fn snapshot(root: &Path, table: &str) -> Snapshot {
 }
 
 #[test]
+fn small_files_of_many_epochs_are_merged_while_the_sink_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let merge = Some(Merge { after_files: 10, target_bytes: 1 << 20 });
+    let mut sink = open(root.path(), Options { merge, ..Options::default() });
+    for number in 1..=100 {
+        epoch(&mut sink, number, 2);
+        // The next one may come before the first ten are merged, or after.
+        if number % 50 == 0 {
+            drop(std::mem::take(&mut sink.merging));
+        }
+    }
+    drop(sink);
+    let merged = snapshot(root.path(), "dated");
+    let place: Arc<dyn Storage> = Arc::new(Dir::new(&root.path().join("dated")));
+    let operations: Vec<_> = history(&place).unwrap().into_iter().map(|commit| commit.operation).collect();
+    let times = operations.iter().filter(|operation| *operation == "OPTIMIZE").count();
+    assert!((2..=10).contains(&times), "{operations:?}");
+    assert!(merged.files.len() <= 50, "{} files", merged.files.len());
+    // Each epoch is in once, and a new sink takes none of them again.
+    assert_eq!(numbers(root.path()), [vec![0; 100], vec![1; 100]].concat());
+    let mut sink = open(root.path(), Options { merge, ..Options::default() });
+    assert_eq!(sink.committed().unwrap(), Some(100));
+    epoch(&mut sink, 101, 1);
+    assert_eq!(numbers(root.path()).len(), 201);
+}
+
+#[test]
 fn nothing_is_visible_before_the_commit_and_all_after_it() {
     let root = tempfile::tempdir().unwrap();
     let mut sink = open(root.path(), Options::default());
