@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The lake of hydraulic in real places: HDFS (a NameNode and a DataNode) and S3, each under runs that are killed
-# at random moments and under servers that are stopped and started; its compaction; what is read from it. Called by tests/run.
+# The lake of hydraulic in real places: HDFS (a NameNode and a DataNode) and S3, each under runs that are killed at random moments; its
+# compaction; what is read from it. Servers that are away: sinks_away.sh. Called by tests/run.
 # usage: tests/hydraulic.sh   TIDEGATE_BINARY   the program (default target/release/tidegate)
 #   HYDRAULIC_KILLS (2)  how often each run is killed   S3_SERVER (seaweedfs)  whose S3: seaweedfs, minio
 cd "$(dirname "$0")/.."
@@ -117,35 +117,6 @@ for lake in "$hdfs" "$s3"; do
     "$binary" verify hydraulic --deployment --out "$place/$name" --lake="$lake" --checkpoint "$checkpoint" >"$place/verify.log" || { cat "$place/verify.log"; die "verify --deployment: $lake"; }
     grep -q '^ok    files of lake at ' "$place/verify.log" || { cat "$place/verify.log"; die "the files of $lake were not looked for"; }
 done
-
-say 'the servers stopped and started while runs write'
-run hdfs-away "${hdfs%/*}/away" "$place/hdfs-away.checkpoint" --speed 30x &
-to_hdfs=$!
-run s3-away "${s3%/*}/away" "$place/s3-away.checkpoint" --speed 30x &
-to_s3=$!
-sleep 1
-serve hdfs kill
-serve s3 stop
-sleep 2
-# A run that was over before the servers stopped has shown nothing; one that was not cannot end without them.
-for pid in "$to_hdfs" "$to_s3"; do
-    case $(state_of "$pid") in '' | Z | X) die 'a run was over before the servers were stopped' ;; esac
-done
-serve s3 start 2>"$place/s3.out" || { cat "$place/s3.out" >&2; exit 1; }
-serve hdfs start 2>"$place/hdfs.out" || { cat "$place/hdfs.out" >&2; exit 1; }
-# What a killed run was writing lies under a hidden name that nobody reads, open until the NameNode ends the lease. A DataNode that was
-# restarted meanwhile does not give it out, and all of a copy would fail.
-drafts=$(serve hdfs dfs -find /hydraulic_data/streaming -name '.*' 2>/dev/null)
-# shellcheck disable=SC2086
-[ -z "$drafts" ] || { say "left by killed runs: "$drafts; serve hdfs dfs -rm -skipTrash $drafts >/dev/null 2>&1; }
-wait "$to_hdfs" || { tail -n 20 "$place/hdfs-away.log" >&2; exit 1; }
-wait "$to_s3" || { tail -n 20 "$place/s3-away.log" >&2; exit 1; }
-# In either: the client of HDFS tries for a minute by itself before it says anything.
-grep -h -m 2 'waiting for it\|trying again' "$place/hdfs-away.log" "$place/s3-away.log" || die 'no run waited for its place'
-copy_hdfs away "$place/away"
-rows compare "$place/lake" "$place/away" --list
-copy_s3 away "$place/away"
-rows compare "$place/lake" "$place/away" --list
 
 say 'the training set, from each place and from the stream'
 labels=$place/profile.txt
