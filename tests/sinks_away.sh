@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All stages of iot, hydraulic and transit in one process; MongoDB, HDFS, S3, PostgreSQL and Kafka are killed and started again one after the
-# other while it runs. Whoever needs the one that is away waits for it, the others go on, and in the end each has in its sinks what a replay of
-# its log gives. Called by tests/run.
-# usage: tests/sinks_away.sh [SERVICE...]     mongo, hdfs, s3, postgres, kafka (all)
+# other while it runs, and PostgreSQL is slow for a while. Whoever needs the one that is away or slow waits for it, the others go on, and in the
+# end each has in its sinks what a replay of its log gives. Called by tests/run.
+# usage: tests/sinks_away.sh [SERVICE...]     mongo, hdfs, s3, postgres, slow, kafka (all)
 #   TIDEGATE_BINARY   the program (default: the release build)   S3_SERVER (seaweedfs)  whose S3: seaweedfs, minio
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
@@ -45,6 +45,7 @@ more_input() {
     part=$((part + 1))
 }
 more_than() { [ "$(figure source_records_read_total iot-validate)" -gt "$1" ]; }
+waited() { awk -v now="$(figure epoch_backpressure_seconds_total transit)" -v before="$1" 'BEGIN { exit !(now - before >= 1) }'; } # SECONDS-BEFORE
 epochs_more() { # PIPELINE N
     until_true 60 "$2 epochs more of $1" has_decided "$1" $(($(epoch "$1") + $2))
 }
@@ -73,7 +74,7 @@ away() { # SERVICE WHO-WAITS-FOR-IT...
 more_input
 run "${pipelines[@]}"
 for pipeline in "${pipelines[@]}"; do all_of_it "$pipeline"; done
-[ $# -gt 0 ] || set -- mongo hdfs s3 postgres kafka
+[ $# -gt 0 ] || set -- mongo hdfs s3 postgres slow kafka
 for service in "$@"; do
     began=$SECONDS
     case $service in
@@ -81,6 +82,17 @@ for service in "$@"; do
     hdfs) away hdfs hydraulic ;;
     s3) away s3 transit ;;
     postgres) away postgres hydraulic transit ;;
+    slow)
+        say 'PostgreSQL is slow'
+        psql -c "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); RETURN NULL; END'" \
+            -c 'CREATE TRIGGER slow BEFORE INSERT ON route_activity FOR EACH STATEMENT EXECUTE FUNCTION slow()'
+        before=$(figure epoch_backpressure_seconds_total transit)
+        more_input
+        until_true 60 'an epoch of transit that waits for the one before' waited "$before"
+        epochs_more iot 5
+        for pipeline in "${pipelines[@]}"; do all_of_it "$pipeline"; done
+        psql -c 'DROP TRIGGER slow ON route_activity' -c 'DROP FUNCTION slow'
+        ;;
     kafka)
         # Records are on their way when it is killed; those that did not arrive are not in the log.
         before=$(figure source_records_read_total iot-validate)
@@ -97,7 +109,7 @@ for service in "$@"; do
         for pipeline in "${pipelines[@]}"; do all_of_it "$pipeline"; done
         ;;
     esac
-    say "$service was away, in $((SECONDS - began)) s"
+    say "$service: over, in $((SECONDS - began)) s"
 done
 kill -TERM "$runner"
 wait "$runner" || fail "exit code $? after SIGTERM"
