@@ -134,8 +134,7 @@ impl LakeFiles {
     }
 
     fn merge(self) -> Option<Merge> {
-        let target_bytes = self.size as u64;
-        self.merge_after.map(|after_files| Merge { after_files, target_bytes })
+        self.merge_after.map(|after_files| Merge { after_files, limits: self.limits() })
     }
 }
 

@@ -41,7 +41,7 @@ protobuf=$(venv protobuf grpcio-tools gtfs-realtime-bindings)/bin/python
 tidegate generate transit --fixture "$work/long" --polls 900 --vehicles 60
 tidegate replay transit --fixture "$work/long" --out "$work/whole" -w 2
 # Small files are merged meanwhile.
-"${bare[@]}" TIDEGATE_TRANSIT_SINKS_FILES_MERGE_AFTER=6 "$python" tests/crash.py "$binary" "$work/epochs" 5 --kills 4 -- transit --fixture "$work/long" --epoch 100ms
+"${bare[@]}" TIDEGATE_TRANSIT_SINKS_FILES_MERGE_AFTER=2 "$python" tests/crash.py "$binary" "$work/epochs" 5 --kills 4 -- transit --fixture "$work/long" --epoch 100ms --speed 3000x
 "$python" tests/transit_delta.py "$work/whole" "$work/epochs" || die "the Delta tables differ"
 # The same for programs.
 positions=$work/epochs/delta/vehicle_positions

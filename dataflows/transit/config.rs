@@ -55,8 +55,8 @@ pub struct Config {
     /// The type of records that are Protobuf; default `None`: FeedMessages. Those of another type are events, as JSON objects are
     /// that are no FeedMessage.
     pub message: Option<DescribedType>,
-    /// Whether the tables of entities have the column `entity`: those with fields that the schema does not name, as they came;
-    /// default no.
+    /// Whether the tables of entities have the column `entity`: those with fields that the schema does not name, as they came,
+    /// once each; default no.
     pub keep_unknown: bool,
     /// How far a partition's watermark stays behind its largest event time; default 2 minutes. More makes
     /// fewer entities late, and every window close that much later.

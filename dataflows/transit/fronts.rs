@@ -142,10 +142,12 @@ impl EventRows<TransitDecoder> for FeedRows {
                     Form::Json => Cow::Borrowed(bytes),
                     Form::Wire => Cow::Owned(STANDARD.encode(bytes).into_bytes()),
                 });
-                let kept = [kept.as_deref().map_or(Cell::Null, Cell::Text)];
-                let kept = if self.keep_unknown { &kept[..] } else { &[] };
+                let mut kept = [kept.as_deref().map_or(Cell::Null, Cell::Text)];
                 of_entity(entity, &mut |table, cells| {
-                    row(table, day, Row::of([&own, cells, &origin, kept]).cells());
+                    let more = if self.keep_unknown { &kept[..] } else { &[] };
+                    row(table, day, Row::of([&own, cells, &origin, more]).cells());
+                    // Once is enough: a trip's update is a row for each of its stops.
+                    kept = [Cell::Null];
                 });
             }
         }
@@ -160,7 +162,7 @@ struct Row<'e> {
 
 impl<'e> Row<'e> {
     /// More than the widest of the tables has.
-    const MOST: usize = 24;
+    const MOST: usize = 32;
 
     fn of<const N: usize>(parts: [&[Cell<'e>]; N]) -> Self {
         let mut row = Row { cells: [Cell::Null; Row::MOST], len: 0 };

@@ -97,7 +97,7 @@ const ORIGIN: [(&str, tidegate::rows::ColumnType); 4] =
     [("kafka_topic", Text), ("kafka_partition", Int), ("kafka_offset", Int), ("kafka_timestamp", Time)];
 
 /// The column that has entities with fields that nobody knows as they came: JSON as it is, the wire's bytes in base64 (RFC 4648,
-/// with padding). Null in all other rows.
+/// with padding). In the first row of such an entity; null in all others.
 pub(super) const ENTITY_COLUMN: &str = "entity";
 
 /// The schemas of the tables that take entities as they come, in order; with [`ENTITY_COLUMN`] if so.

@@ -4,10 +4,13 @@
 //! them [`optimize`](super::optimize()) goes over the table, on a thread of its own: the epochs do not wait for it. It is another
 //! writer of the log: whichever of the two comes second takes the next version.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
-use super::optimize::{TablePlace, optimize_in};
+use super::optimize::{TablePlace, Work, optimize_in};
+use crate::sink::lake::Limits;
 use crate::storage::Storage;
 
 /// When small files become larger ones.
@@ -15,15 +18,25 @@ use crate::storage::Storage;
 pub struct Merge {
     /// After so many new files of a table.
     pub after_files: usize,
-    /// How large they become, about, in bytes.
-    pub target_bytes: u64,
+    /// What the merged files are like: how large, and their row groups.
+    pub limits: Limits,
+}
+
+impl Merge {
+    fn work(self, dir: PathBuf, stop: &AtomicBool) -> Work<'_> {
+        Work { limits: self.limits, dir, most_bytes: IN_ONE_GO * self.limits.file_bytes as u64, stop }
+    }
 }
 
 /// The merging of some tables, one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Merging {
     under_way: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
 }
+
+/// So many target sizes are merged in one go: what lies on this disk meanwhile, and what a run that ends gives up.
+const IN_ONE_GO: u64 = 4;
 
 impl Merging {
     /// Whether so many new files are enough, and nothing is being merged.
@@ -31,11 +44,14 @@ impl Merging {
         new_files >= merge.after_files.max(2) && self.under_way.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Begins to merge the small files of `table`. Where that fails the table is as it was, which is said; it is tried again
-    /// after as many files more.
-    pub(super) fn begin(&mut self, place: &Arc<dyn Storage>, table: &str, merge: Merge) {
+    /// Begins to merge the small files of `table`, by way of the local directory `dir`, which is its own. Where that fails the table
+    /// is as it was, which is said; it is tried again after as many files more.
+    pub(super) fn begin(&mut self, place: &Arc<dyn Storage>, table: &str, merge: Merge, dir: PathBuf) {
         let table = TablePlace { place: Arc::clone(place), table: table.to_owned() };
-        let work = move || match optimize_in(&table, merge.target_bytes) {
+        let stop = Arc::clone(&self.stop);
+        // What a killed run has left of its own.
+        drop(std::fs::remove_dir_all(&dir));
+        let work = move || match optimize_in(&table, &merge.work(dir, &stop)) {
             Ok(done) => {
                 let Some(version) = done.version else { return };
                 tracing::info!(
@@ -44,6 +60,7 @@ impl Merging {
                     done.into
                 );
             }
+            Err(_) if stop.load(Ordering::Relaxed) => {}
             Err(error) => tracing::warn!("the small files of {table} stay as they are: {error}"),
         };
         match Builder::new().name("merge".to_owned()).spawn(work) {
@@ -54,8 +71,9 @@ impl Merging {
 }
 
 impl Drop for Merging {
-    /// Waits for what is under way: a place that is away ends it with an error.
+    /// Has what is under way given up, and waits until it is.
     fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.under_way.take()
             && thread.join().is_err()
         {

@@ -87,6 +87,13 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// How many checkpoints a log has up to this version.
+    fn turns(&self, version: u64) -> u64 {
+        (version + 1) / self.checkpoint_every.max(1)
+    }
+}
+
 /// A table to write: its columns, and the columns that are directories.
 #[derive(Clone, Debug)]
 pub struct DeltaTable {
@@ -111,6 +118,8 @@ struct TableFile {
 #[derive(Clone, Debug, Default)]
 struct Tip {
     version: Option<u64>,
+    /// How many checkpoints have had their turn.
+    turns: u64,
     metadata: Option<MetaData>,
     epoch: Option<i64>,
     generation: Option<i64>,
@@ -194,7 +203,7 @@ impl DeltaTables {
         let table = |of: DeltaTable| {
             let log = Log::new(Arc::clone(&place), &of.schema.name, &books.sink);
             let mut table = Table { of, log, tip: Tip::default(), new_files: 0 };
-            table.open(&app, options.schema).map_err(|cause| cause.of(&books))?;
+            table.open(&app, options).map_err(|cause| cause.of(&books))?;
             Ok(table)
         };
         let tables = tables.into_iter().map(table).collect::<Result<_, SinkError>>()?;
@@ -286,7 +295,7 @@ impl DeltaTables {
         let due = options.merge.filter(|_| !table.of.replaces);
         if let Some(merge) = due.filter(|merge| merging.is_due(*merge, table.new_files)) {
             table.new_files = 0;
-            merging.begin(place, &table.of.schema.name, merge);
+            merging.begin(place, &table.of.schema.name, merge, books.root.join("merging"));
         }
         Ok(())
     }
@@ -315,19 +324,20 @@ impl Fault {
 
 impl Table {
     /// Reads the whole log once, and looks whether the table can take our rows.
-    fn open(&mut self, app: &str, mode: SchemaMode) -> Result<(), Fault> {
+    fn open(&mut self, app: &str, options: Options) -> Result<(), Fault> {
         let snapshot = self.log.snapshot(None)?;
         if let Some(protocol) = &snapshot.protocol {
             self.check_protocol(protocol)?;
         }
         self.tip = Tip {
             version: snapshot.version,
+            turns: snapshot.version.map_or(0, |version| options.turns(version)),
             metadata: snapshot.metadata,
             epoch: snapshot.txns.get(app).copied(),
             generation: snapshot.txns.get(&generations(app)).copied(),
             files: if self.of.replaces { snapshot.files.into_keys().collect() } else { BTreeSet::new() },
         };
-        self.metadata(mode).map(drop)
+        self.metadata(options.schema).map(drop)
     }
 
     fn check_protocol(&self, protocol: &Protocol) -> Result<(), Fault> {
@@ -471,8 +481,10 @@ impl Table {
             self.tip.generation = Some(generation as i64);
             self.tip.metadata = metadata.or(self.tip.metadata.take());
             actions.iter().for_each(|action| self.note_file(action));
-            if (version + 1).is_multiple_of(options.checkpoint_every.max(1)) {
-                self.log.checkpoint(self.of.replaces)?;
+            // Somebody else may have put the version whose turn it was.
+            let turns = options.turns(version);
+            if turns > std::mem::replace(&mut self.tip.turns, turns) {
+                self.log.checkpoint(self.of.replaces || options.merge.is_some())?;
             }
             return Ok(());
         }

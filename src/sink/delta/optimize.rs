@@ -9,8 +9,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
@@ -52,7 +53,32 @@ pub struct Optimized {
 /// When it is no Delta table, asks for more than is written here, has columns that tidegate does not write, or a file is damaged;
 /// the table stays as it is then.
 pub fn optimize(table: &Arc<dyn Storage>, target_bytes: u64) -> Result<Optimized, SinkError> {
-    optimize_in(&TablePlace { place: Arc::clone(table), table: String::new() }, target_bytes)
+    let work = Work {
+        limits: Limits { file_bytes: target_bytes as usize, ..Limits::default() },
+        dir: std::env::temp_dir().join(format!("tidegate-optimize-{}", nonce())),
+        most_bytes: u64::MAX,
+        stop: &AtomicBool::new(false),
+    };
+    optimize_in(&TablePlace { place: Arc::clone(table), table: String::new() }, &work)
+}
+
+/// How merging is done.
+#[derive(Debug)]
+pub(super) struct Work<'w> {
+    /// Of the merged files; a file with at least half of `file_bytes` stays as it is.
+    pub(super) limits: Limits,
+    /// A local directory for merged files on their way, which is removed again.
+    pub(super) dir: PathBuf,
+    /// About so many bytes of small files are merged in one go.
+    pub(super) most_bytes: u64,
+    /// Whether it is to be given up.
+    pub(super) stop: &'w AtomicBool,
+}
+
+impl Work<'_> {
+    fn go_on(&self) -> Result<(), SinkError> {
+        if self.stop.load(Ordering::Relaxed) { Err(failed("delta", "it was stopped")) } else { Ok(()) }
+    }
 }
 
 /// A table in a place.
@@ -78,20 +104,19 @@ impl fmt::Display for TablePlace {
 }
 
 /// As [`optimize`], wherever the table lies.
-pub(super) fn optimize_in(table: &TablePlace, target_bytes: u64) -> Result<Optimized, SinkError> {
+pub(super) fn optimize_in(table: &TablePlace, work: &Work<'_>) -> Result<Optimized, SinkError> {
     let log = Log::new(Arc::clone(&table.place), &table.table, "delta");
     for _ in 0..TRIES {
         let snapshot = present(&log, &*table.place)?;
         check(&snapshot)?;
-        let plan = plan(&snapshot, target_bytes);
+        let plan = plan(&snapshot, work);
         if plan.is_empty() {
             return Ok(Optimized::default());
         }
-        let dir = std::env::temp_dir().join(format!("tidegate-optimize-{}", nonce()));
-        let done = merge(table, &snapshot, &plan, target_bytes, &dir)
-            .and_then(|staged| commit(table, &log, &snapshot, &plan, staged, &dir));
-        // The system clears its temporary directory where we cannot.
-        drop(std::fs::remove_dir_all(&dir));
+        let done = merge(table, &snapshot, &plan, work)
+            .and_then(|staged| commit(table, &log, &snapshot, &plan, staged, work));
+        // What cannot be removed is no reason to say that nothing was merged.
+        drop(std::fs::remove_dir_all(&work.dir));
         if let Some(done) = done? {
             return Ok(done);
         }
@@ -113,9 +138,15 @@ fn check(snapshot: &Snapshot) -> Result<(), SinkError> {
     })
 }
 
-fn plan(snapshot: &Snapshot, target_bytes: u64) -> Plan<'_> {
-    let mut plan = Plan::new();
+fn plan<'s>(snapshot: &'s Snapshot, work: &Work<'_>) -> Plan<'s> {
+    let (mut plan, mut bytes) = (Plan::new(), 0);
+    let target_bytes = work.limits.file_bytes as u64;
     let small = snapshot.files.values().filter(|add| add.size.unsigned_abs() < target_bytes / 2);
+    let small = small.take_while(|add| {
+        let is_enough = bytes >= work.most_bytes;
+        bytes += add.size.unsigned_abs();
+        !is_enough
+    });
     // A file of another table's, or one whose name is written otherwise than it is: left alone.
     for add in small.filter(|add| !add.path.contains(['%', ':']) && !add.path.starts_with('/')) {
         plan.entry(directory(&add.path)).or_default().push(add);
@@ -135,22 +166,23 @@ fn rows_of(add: &Add) -> Option<u64> {
     stats["numRecords"].as_u64()
 }
 
-/// Writes the merged files to the local directory `dir`.
+/// Writes the merged files to the local directory of `work`.
 fn merge(
     table: &TablePlace,
     snapshot: &Snapshot,
     plan: &Plan<'_>,
-    target_bytes: u64,
-    dir: &Path,
+    work: &Work<'_>,
 ) -> Result<Vec<StagedFile>, SinkError> {
+    let dir = &work.dir;
     let wrong = |path: &str, what: String| failed("delta", format!("{path:?} in {table}: {what}"));
     std::fs::create_dir_all(dir).map_err(|error| failed("delta", format!("{dir:?}: {error}")))?;
-    let limits = Limits { file_bytes: target_bytes as usize, open_files: 4, ..Limits::default() };
+    let limits = Limits { open_files: 4, ..work.limits };
     let version = snapshot.version.map_or(0, |version| version + 1);
     let mut open =
         OpenEpoch::new(Disk::new(Durability::Process), dir.to_owned(), version, limits).named("optimized");
     for (target, adds) in plan {
         for now in portions(adds, |add| add.size.unsigned_abs()) {
+            work.go_on()?;
             let paths: Vec<String> = now.iter().map(|add| table.at(&add.path)).collect();
             let read = table.place.read_all(&paths).map_err(|error| error.of("delta"))?;
             for (add, bytes) in now.iter().zip(read) {
@@ -183,11 +215,12 @@ fn commit(
     snapshot: &Snapshot,
     plan: &Plan<'_>,
     staged: Vec<StagedFile>,
-    dir: &Path,
+    work: &Work<'_>,
 ) -> Result<Option<Optimized>, SinkError> {
+    work.go_on()?;
     let uploads: Vec<_> = staged
         .iter()
-        .map(|file| Upload { from: dir.join(&file.name), to: table.at(&file.path), bytes: file.bytes })
+        .map(|file| Upload { from: work.dir.join(&file.name), to: table.at(&file.path), bytes: file.bytes })
         .collect();
     table.place.upload(&uploads).map_err(|error| error.of("delta"))?;
     let now_ms = SystemClock.now_us() / 1000;
@@ -223,7 +256,7 @@ fn commit(
         }
         // Whoever was quicker has added rows beside ours, or taken out what we merged.
         let now = log.snapshot(None)?;
-        if replaced().any(|add| now.files.get(&add.path) != Some(*add)) {
+        if replaced().any(|add| !now.files.contains_key(&add.path)) {
             let is_named = |path: &String| now.files.contains_key(path) || now.removed.contains_key(path);
             let unnamed = staged.into_iter().map(|file| file.path).filter(|path| !is_named(path));
             let unnamed: Vec<_> = unnamed.map(|path| table.at(&path)).collect();
@@ -248,6 +281,7 @@ mod tests {
     use super::super::{Options, vacuum, vacuum_remote};
     use super::*;
     use crate::storage::Dir;
+    use std::path::Path;
     use std::time::Duration;
 
     fn table(root: &Path) -> Arc<dyn Storage> {
@@ -292,19 +326,20 @@ mod tests {
         let of_place = TablePlace { place: Arc::clone(&place), table: String::new() };
         let log = Log::new(Arc::clone(&place), "", "test");
         let dir = tempfile::tempdir().unwrap();
-        let merged = |old: &Snapshot| {
+        let (limits, stop) = (Limits { file_bytes: 1 << 20, ..Limits::default() }, AtomicBool::new(false));
+        let work = |old: &Snapshot| {
             let dir = dir.path().join(format!("{:?}", old.version));
-            merge(&of_place, old, &plan(old, 1 << 20), 1 << 20, &dir).unwrap()
+            Work { limits, dir, most_bytes: u64::MAX, stop: &stop }
         };
-        let commit = |old: &Snapshot, staged| {
-            let dir = dir.path().join(format!("{:?}", old.version));
-            commit(&of_place, &log, old, &plan(old, 1 << 20), staged, &dir)
-        };
+        let merged = |old: &Snapshot| merge(&of_place, old, &plan(old, &work(old)), &work(old)).unwrap();
+        let commit =
+            |old: &Snapshot, staged| commit(&of_place, &log, old, &plan(old, &work(old)), staged, &work(old));
 
-        // Rows that were added meanwhile stay beside.
+        // Rows that were added meanwhile stay beside, also where the log has got a checkpoint since, which says less of a file.
         let old = log.snapshot(None).unwrap();
         let staged = merged(&old);
         epoch(&mut sink, 4, 1);
+        log.checkpoint(false).unwrap();
         let done = commit(&old, staged).unwrap().unwrap();
         assert_eq!((done.version, numbers(root.path()).len()), (Some(4), 7));
         // A merged file that is out already is not taken out again, and nothing that was uploaded for it stays.
@@ -318,5 +353,16 @@ mod tests {
         assert_eq!(commit(&old, staged).unwrap(), None);
         assert!(uploaded.iter().all(|path| place.len(path).unwrap().is_none()), "{uploaded:?}");
         assert_eq!(log.snapshot(None).unwrap().version, Some(5));
+        // In portions, and not at all once it is to stop.
+        (5..=9).for_each(|number| drop(epoch(&mut sink, number, 2)));
+        let old = log.snapshot(None).unwrap();
+        let portion = Work { most_bytes: 1, ..work(&old) };
+        assert!(plan(&old, &portion).is_empty() && plan(&old, &work(&old)).values().map(Vec::len).eq([5]));
+        let two = old.files.values().map(|add| add.size.unsigned_abs()).next().unwrap() + 1;
+        assert!(plan(&old, &Work { most_bytes: two, ..work(&old) }).values().map(Vec::len).eq([2]));
+        stop.store(true, Ordering::Relaxed);
+        let error = optimize_in(&of_place, &work(&old)).unwrap_err().to_string();
+        assert!(error.contains("stopped"), "{error}");
+        assert_eq!(log.snapshot(None).unwrap(), old);
     }
 }

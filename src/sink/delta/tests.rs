@@ -63,13 +63,13 @@ pub(super) fn snapshot(root: &Path, table: &str) -> Snapshot {
 #[test]
 fn small_files_of_many_epochs_are_merged_while_the_sink_goes_on() {
     let root = tempfile::tempdir().unwrap();
-    let merge = Some(Merge { after_files: 10, target_bytes: 1 << 20 });
-    let mut sink = open(root.path(), Options { merge, ..Options::default() });
+    let merge = Merge { after_files: 10, limits: Limits { file_bytes: 1 << 20, ..Limits::default() } };
+    let mut sink = open(root.path(), Options { merge: Some(merge), ..Options::default() });
     for number in 1..=100 {
         epoch(&mut sink, number, 2);
         // The next one may come before the first ten are merged, or after.
-        if number % 50 == 0 {
-            drop(std::mem::take(&mut sink.merging));
+        while number % 50 == 0 && !sink.merging.is_due(merge, 10) {
+            std::thread::yield_now();
         }
     }
     drop(sink);
@@ -81,7 +81,7 @@ fn small_files_of_many_epochs_are_merged_while_the_sink_goes_on() {
     assert!(merged.files.len() <= 50, "{} files", merged.files.len());
     // Each epoch is in once, and a new sink takes none of them again.
     assert_eq!(numbers(root.path()), [vec![0; 100], vec![1; 100]].concat());
-    let mut sink = open(root.path(), Options { merge, ..Options::default() });
+    let mut sink = open(root.path(), Options { merge: Some(merge), ..Options::default() });
     assert_eq!(sink.committed().unwrap(), Some(100));
     epoch(&mut sink, 101, 1);
     assert_eq!(numbers(root.path()).len(), 201);

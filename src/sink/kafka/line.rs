@@ -38,6 +38,16 @@ pub(super) struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
+    /// The bytes of its key, payload and headers.
+    pub(super) fn size(&self) -> usize {
+        let header = |(name, value): &(Cow<'_, str>, Option<Cow<'_, str>>)| {
+            name.len() + value.as_ref().map_or(0, |value| value.len())
+        };
+        let [key, payload] =
+            [&self.key, &self.payload].map(|part| part.as_ref().map_or(0, |part| part.len()));
+        key + payload + self.headers.iter().map(header).sum::<usize>()
+    }
+
     /// Reads a line, or says what is wrong with it.
     pub(super) fn parse(line: &'a [u8]) -> Result<Outgoing<'a>, String> {
         let line: Line<'a> = serde_json::from_slice(line).map_err(|error| error.to_string())?;

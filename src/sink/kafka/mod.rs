@@ -28,13 +28,14 @@ mod refused;
 mod tests;
 mod transaction;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
 use self::line::Outgoing;
 use self::mark::{Committed, MarkError, MarkStore, Pending};
 pub use self::refused::REFUSED_TOPIC;
-use self::refused::{Care, MOST, Refusals, largest, set_aside};
+use self::refused::{Aside, Care, MOST, Refusals, TRIES, buffer_kib, largest, set_aside};
 use self::transaction::{Transactions, Verdict, judge_mark};
 use super::staged::{Books, Description, Mark, Turn, turn};
 use super::staged_lines::{StagedFile, Staging};
@@ -101,6 +102,8 @@ pub struct KafkaTopics {
     mark: Option<Committed>,
     /// That of the producer.
     care: Care,
+    /// What is known of the epoch that is being published.
+    aside: Aside,
     /// Records that the topics have refused since it was opened.
     refused: u64,
     /// Those of the transaction that was sent last, which may not be known to have happened, with its epoch.
@@ -153,7 +156,7 @@ impl KafkaTopics {
             .with("message.max.bytes", largest(&settings.properties))
             .or("client.id", "tidegate")
             .or("linger.ms", "5")
-            .or("queue.buffering.max.kbytes", 64 << 10)
+            .or("queue.buffering.max.kbytes", buffer_kib(&settings.properties))
             .or("reconnect.backoff.max.ms", "2000");
         let marks = |pending| {
             MarkStore::open(&settings.properties, &identity, &first.name, pending)
@@ -171,6 +174,7 @@ impl KafkaTopics {
             live: None,
             mark: None,
             care: Care::None,
+            aside: Aside::default(),
             refused: 0,
             in_doubt: (0, 0),
         };
@@ -267,7 +271,7 @@ impl KafkaTopics {
         self.live = None;
         self.mark = self.read_mark(Pending::Ignore)?;
         self.turn(local, epoch, generation)?;
-        let transactions = Transactions::take_over(&self.care.of(&self.producing), self.settings.timeout);
+        let transactions = Transactions::take_over(&self.care.of(&self.producing), &self.settings);
         self.live = Some((transactions.map_err(|verdict| self.lift(verdict, generation))?, generation));
         // Only now is it certain how the last transaction ended.
         self.mark = self.read_mark(Pending::Wait)?;
@@ -282,8 +286,10 @@ impl KafkaTopics {
         staged: &Description<StagedFile>,
     ) -> Result<(), SinkError> {
         let Committed { epoch, generation } = mark;
-        let mut aside = Refusals::new();
-        loop {
+        if self.aside.epoch != epoch {
+            self.aside = Aside::of(epoch);
+        }
+        for _ in 0..TRIES {
             self.take_over(local, epoch, generation)?;
             if self.turn(local, epoch, generation)? == Turn::Done {
                 self.tell_refused(epoch);
@@ -292,16 +298,13 @@ impl KafkaTopics {
             let Some((transactions, _)) = self.live.take() else {
                 return Err(self.unavailable("there is no producer".to_owned()));
             };
-            self.in_doubt = (epoch, aside.len() as u64);
-            let failure = match self.send(&transactions, mark, staged, &aside) {
+            let count = Cell::new(0);
+            let sent = self.send(&transactions, mark, staged, &count);
+            self.in_doubt = (epoch, count.get());
+            let failure = match sent {
                 Ok(()) => {
                     self.mark = Some(mark);
-                    if self.care == Care::Alone {
-                        // It is slow, and the next epoch may do without.
-                        self.care = Care::None;
-                    } else {
-                        self.live = Some((transactions, generation));
-                    }
+                    self.live = Some((transactions, generation));
                     self.tell_refused(epoch);
                     return Ok(());
                 }
@@ -315,37 +318,43 @@ impl KafkaTopics {
                 Failure::Kafka(verdict) => self.lift(verdict, generation),
                 Failure::Sink(error) => error,
             };
-            transactions.abandon();
+            let is_told_apart = transactions.is_told_apart();
+            if transactions.abandon() {
+                // What a topic refuses says less than that another run is there.
+                return Err(self.lift(Verdict::Fenced, generation));
+            }
             if refused.is_empty() {
                 return Err(error);
             }
-            if let Some(care) = self.care.after(&refused, self.batch_limit()) {
-                tracing::debug!("a batch was refused, sending epoch {epoch} again with care ({care:?})");
+            if let Some(care) = self.care.after(&refused, is_told_apart, self.batch_limit()) {
+                tracing::warn!(
+                    "a topic refuses records: epoch {epoch} is sent again to find out which ({care:?})"
+                );
                 self.care = care;
                 continue;
             }
-            let known = aside.len();
-            aside.extend(refused);
-            if aside.len() == known {
+            if !self.aside.take(refused) {
                 // What was refused is what was set aside.
                 return Err(error);
             }
-            if aside.len() > MOST {
+            if count.get() > MOST {
                 return Err(self.staging.books.failed(format!(
                     "more than {MOST} records of epoch {epoch} are refused, which is no matter of single records: {error}"
                 )));
             }
+            self.note_sizes(staged)?;
             self.make_refused_topic()?;
         }
+        Err(self.unavailable(format!("topics refuse records of epoch {epoch}, again and again others")))
     }
 
-    /// Sends the epoch in one transaction, and what is to be set `aside` to its own topic.
+    /// Sends the epoch in one transaction, and what goes aside, so many, to its own topic.
     fn send(
         &self,
         transactions: &Transactions,
         mark: Committed,
         staged: &Description<StagedFile>,
-        aside: &Refusals,
+        count: &Cell<u64>,
     ) -> Result<(), Failure> {
         transactions.begin()?;
         let (epoch, generation) = (mark.epoch.to_string(), mark.generation.to_string());
@@ -360,8 +369,9 @@ impl KafkaTopics {
             if !self.settings.topics.iter().any(|topic| topic.name == record.topic) {
                 return Err(bad(format!("{:?} is none of this sink's topics", record.topic)));
             }
-            if let Some(code) = aside.get(&number) {
-                record = set_aside(record, sink, *code);
+            if let Some(code) = self.aside.reason(number, &record) {
+                count.set(count.get() + 1);
+                record = set_aside(record, sink, code);
             }
             transactions.send(number, &record, [&epoch, &generation]).map_err(|error| {
                 verdict = Some(error);

@@ -311,7 +311,11 @@ fn records_that_a_topic_refuses_go_aside_and_do_not_hold_up_the_others() {
     sink.commit(3, 4, &staged).unwrap();
     assert_eq!((sink.refused(), trial.aside().len()), (5, 5));
     assert_eq!(trial.values(), once_without(0..500, &["7", "8", "300"]));
-    assert_eq!(sink.committed().unwrap(), Some(3));
+    // Many at once: those that are as large as one that was refused are not tried.
+    let staged = stage_of(&mut sink, &trial.pipeline, 4, with_large(1_000..1_400, |number| number % 4 == 0));
+    sink.commit(4, 4, &staged).unwrap();
+    assert_eq!((sink.refused(), trial.aside().len()), (105, 105));
+    assert_eq!(sink.committed().unwrap(), Some(4));
 }
 
 #[test]

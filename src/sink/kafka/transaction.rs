@@ -5,12 +5,14 @@
 //! aborted), and the mark that is read behind it says which of the two it was. So there is one way to recover,
 //! whether the error was a timeout, a broker that died, or our own death.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
+use super::Settings;
 use super::line::Outgoing;
 use super::mark::{Committed, MarkStore};
 use super::refused::{HearsEach, Refusals};
@@ -31,22 +33,28 @@ pub(super) enum Verdict {
 pub(super) struct Transactions {
     producer: BaseProducer<HearsEach>,
     timeout: Duration,
+    /// When the open transaction is to be given up: before the brokers do, who then take us for a producer of before.
+    until: Cell<Instant>,
+    transaction_timeout: Duration,
 }
 
 impl Transactions {
     /// Takes the identity over: older producers of it are fenced, and what they left open is ended.
-    pub(super) fn take_over(properties: &Properties, timeout: Duration) -> Result<Transactions, Verdict> {
+    pub(super) fn take_over(properties: &Properties, settings: &Settings) -> Result<Transactions, Verdict> {
+        let Settings { timeout, transaction_timeout, .. } = *settings;
         let hears = HearsEach::new("kafka sink");
         let producer: BaseProducer<HearsEach> = properties
             .client()
             .create_with_context(hears)
             .map_err(|error| Verdict::Never(explain(&error)))?;
-        let transactions = Transactions { producer, timeout };
+        let until = Cell::new(Instant::now());
+        let transactions = Transactions { producer, timeout, until, transaction_timeout };
         transactions.producer.init_transactions(timeout).map_err(|error| transactions.judge(&error))?;
         Ok(transactions)
     }
 
     pub(super) fn begin(&self) -> Result<(), Verdict> {
+        self.until.set(Instant::now() + self.transaction_timeout * 4 / 5);
         self.producer.begin_transaction().map_err(|error| self.judge(&error))
     }
 
@@ -68,7 +76,7 @@ impl Transactions {
             .headers(headers);
         (message.key, message.payload) = (record.key.as_deref(), record.payload.as_deref());
         message.timestamp = record.timestamp_ms;
-        let deadline = Instant::now() + self.timeout;
+        let deadline = self.until.get().min(Instant::now() + self.timeout);
         loop {
             match self.producer.send(message) {
                 Ok(()) => return Ok(()),
@@ -98,7 +106,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Waits until every record is delivered, or one is not; as long as some are.
+    /// Waits until every record is delivered, or one is not; as long as some are, and the transaction lasts.
     fn drain(&self) -> Result<(), Verdict> {
         let (mut left, mut deadline) = (i32::MAX, Instant::now() + self.timeout);
         loop {
@@ -111,7 +119,8 @@ impl Transactions {
             let now_left = self.producer.in_flight_count();
             if now_left < left {
                 (left, deadline) = (now_left, Instant::now() + self.timeout);
-            } else if Instant::now() > deadline {
+            }
+            if Instant::now() > deadline.min(self.until.get()) {
                 return Err(self.judge(&error));
             }
         }
@@ -127,13 +136,27 @@ impl Transactions {
         self.producer.context().refused()
     }
 
-    /// Ends the open transaction, if it can; the next producer does it otherwise.
-    pub(super) fn abandon(self) {
-        if self.producer.client().fatal_error().is_none()
-            && let Err(error) = self.producer.abort_transaction(self.timeout)
-        {
-            tracing::debug!("kafka sink: the transaction is left to the next producer: {}", explain(&error));
-        }
+    /// Whether a broker has said of a batch which of its records were refused.
+    pub(super) fn is_told_apart(&self) -> bool {
+        self.producer.context().is_told_apart()
+    }
+
+    /// Ends the open transaction, if it can; the next producer does it otherwise. Whether another one has taken the identity over.
+    pub(super) fn abandon(self) -> bool {
+        // Aborting waits for what is on its way, of which it does not hear: whoever polls has to.
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        drop(self.producer.flush(self.timeout));
+        let code = match self.producer.client().fatal_error() {
+            Some((code, _)) => Some(code),
+            None => self.producer.abort_transaction(self.timeout).err().and_then(|error| {
+                tracing::debug!(
+                    "kafka sink: the transaction is left to the next producer: {}",
+                    explain(&error)
+                );
+                error.rdkafka_error_code()
+            }),
+        };
+        code.is_some_and(is_fenced)
     }
 
     fn judge(&self, error: &KafkaError) -> Verdict {
@@ -170,11 +193,19 @@ fn with_reason(said: String, reason: Option<String>) -> String {
     }
 }
 
-fn judge(codes: impl Iterator<Item = RDKafkaErrorCode>, said: &str) -> Verdict {
+/// Whether another producer has the identity.
+fn is_fenced(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+fn judge(codes: impl Iterator<Item = RDKafkaErrorCode> + Clone, said: &str) -> Verdict {
+    use RDKafkaErrorCode as Code;
+    if codes.clone().any(is_fenced) {
+        return Verdict::Fenced;
+    }
     for code in codes {
         let never = match code {
-            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => return Verdict::Fenced,
             Code::InvalidTransactionTimeout => {
                 "the transaction timeout is over the brokers' transaction.max.timeout.ms: lower one or raise the other"
             }
@@ -187,7 +218,8 @@ fn judge(codes: impl Iterator<Item = RDKafkaErrorCode>, said: &str) -> Verdict {
             }
             Code::SaslAuthenticationFailed => "the credentials are refused",
             Code::MessageSizeTooLarge => {
-                "a record is larger than its topic takes, and than tidegate_refused does: raise max.message.bytes of either"
+                "a record is larger than the client or its topic takes, and than tidegate_refused does: raise message.max.bytes of the \
+                 client (48 MiB), or max.message.bytes of one of the topics"
             }
             Code::InvalidRecord | Code::InvalidTimestamp => {
                 "neither its topic nor tidegate_refused takes such a record"
