@@ -2,7 +2,7 @@
 # All stages of iot, hydraulic and transit in one process; MongoDB, HDFS, S3, PostgreSQL and Kafka are killed and started again one after the
 # other while it runs, and PostgreSQL is slow for a while. Whoever needs the one that is away or slow waits for it, the others go on, and in the
 # end each has in its sinks what a replay of its log gives. Called by tests/run.
-# usage: tests/sinks_away.sh [SERVICE...]     mongo, hdfs, s3, postgres, slow, kafka (all)
+# usage: tests/sinks_away.sh [SERVICE...]     mongo, hdfs, s3, 'hdfs s3', postgres, slow, kafka (all)
 #   TIDEGATE_BINARY   the program (default: the release build)   S3_SERVER (seaweedfs)  whose S3: seaweedfs, minio
 cd "$(dirname "$0")/.."
 . tests/services/live.sh
@@ -49,24 +49,33 @@ waited() { awk -v now="$(figure epoch_backpressure_seconds_total transit)" -v be
 epochs_more() { # PIPELINE N
     until_true 60 "$2 epochs more of $1" has_decided "$1" $(($(epoch "$1") + $2))
 }
-away() { # SERVICE WHO-WAITS-FOR-IT...
-    local pipeline stood=() index
-    say "$1 is away"
-    # SeaweedFS loses what it has not written when it is killed.
-    if [ "$1" = s3 ]; then tests/services/s3.sh stop; else "tests/services/$1.sh" kill; fi
+stands() { # PIPELINE OTHER: while the other one decides five epochs
+    local stood
+    stood=$(epoch "$1")
+    epochs_more "$2" 5
+    [ "$(epoch "$1")" = "$stood" ]
+}
+away() { # "SERVICE..." WHO-WAITS-FOR-ONE-OF-THEM...
+    local pipeline service services others=() starting=()
+    read -ra services <<<"$1"
+    for pipeline in "${pipelines[@]}"; do
+        case " ${*:2} " in *" $pipeline "*) ;; *) others+=("$pipeline") ;; esac
+    done
+    say "${services[*]}: away"
+    for service in "${services[@]}"; do
+        # SeaweedFS loses what it has not written when it is killed.
+        if [ "$service" = s3 ]; then tests/services/s3.sh stop; else "tests/services/$service.sh" kill; fi
+    done
     more_input
-    for pipeline in "${pipelines[@]}"; do
-        case " ${*:2} " in *" $pipeline "*) ;; *) all_of_it "$pipeline" ;; esac
+    for pipeline in "${others[@]}"; do all_of_it "$pipeline"; done
+    for pipeline in "${@:2}"; do
+        until_true 60 "$pipeline waits for $1, and ${others[0]} goes on" stands "$pipeline" "${others[0]}"
     done
-    for pipeline in "${@:2}"; do stood+=("$(epoch "$pipeline")"); done
-    for pipeline in "${pipelines[@]}"; do
-        case " ${*:2} " in *" $pipeline "*) ;; *) epochs_more "$pipeline" 5 ;; esac
+    for service in "${services[@]}"; do
+        "tests/services/$service.sh" start &
+        starting+=($!)
     done
-    for index in "${!stood[@]}"; do
-        pipeline=${*:index + 2:1}
-        [ "$(epoch "$pipeline")" = "${stood[$index]}" ] || fail "$pipeline has gone on from epoch ${stood[$index]} without $1"
-    done
-    "tests/services/$1.sh" start
+    for service in "${starting[@]}"; do wait "$service"; done
     more_input
     for pipeline in "${pipelines[@]}"; do all_of_it "$pipeline"; done
 }
@@ -74,12 +83,14 @@ away() { # SERVICE WHO-WAITS-FOR-IT...
 more_input
 run "${pipelines[@]}"
 for pipeline in "${pipelines[@]}"; do all_of_it "$pipeline"; done
-[ $# -gt 0 ] || set -- mongo hdfs s3 postgres slow kafka
+# Those of two pipelines at once.
+[ $# -gt 0 ] || set -- mongo 'hdfs s3' postgres slow kafka
 for service in "$@"; do
     began=$SECONDS
     case $service in
     mongo) away mongo iot-validate iot ;;
     hdfs) away hdfs hydraulic ;;
+    'hdfs s3') away 'hdfs s3' hydraulic transit ;;
     s3) away s3 transit ;;
     postgres) away postgres hydraulic transit ;;
     slow)

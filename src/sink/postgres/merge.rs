@@ -92,7 +92,10 @@ impl Merge {
                     .map_err(|cause| failed(&this.name, cause))?;
             }
             for column in &this.indexed {
-                session.run(&sql::create_index(&this.at, schema, column)).await?;
+                let known = session.rows(&sql::has_index(&this.at, schema, column)).await?;
+                if known.into_iter().flatten().flatten().next().is_none() {
+                    session.run(&sql::create_index(&this.at, schema, column)).await?;
+                }
             }
             let (at, name) = (&this.at, literal(&this.name));
             let insert =

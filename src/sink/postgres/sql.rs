@@ -376,9 +376,18 @@ pub(super) fn create_positions(at: &str) -> String {
     )
 }
 
-/// The statement that creates an index over one column where it is missing.
+/// The query that says whether there is the index over one column.
+pub(super) fn has_index(at: &str, schema: &Schema, column: &str) -> String {
+    format!("SELECT to_regclass({})", literal(&format!("{at}{}", index(schema, column))))
+}
+
+fn index(schema: &Schema, column: &str) -> String {
+    quoted(&format!("{}_{column}_idx", schema.name))
+}
+
+/// The statement that creates an index over one column where it is missing. It waits for who writes to the table, also where the index is there.
 pub(super) fn create_index(at: &str, schema: &Schema, column: &str) -> String {
-    let name = quoted(&format!("{}_{column}_idx", schema.name));
+    let name = index(schema, column);
     format!("CREATE INDEX IF NOT EXISTS {name} ON {at}{} ({})", quoted(&schema.name), quoted(column))
 }
 
@@ -430,6 +439,7 @@ mod tests {
             create_index("s.", &schema, "e"),
             "CREATE INDEX IF NOT EXISTS \"t_e_idx\" ON s.\"t\" (\"e\")"
         );
+        assert_eq!(has_index("s.", &schema, "e"), "SELECT to_regclass(E's.\"t_e_idx\"')");
     }
 
     #[test]
