@@ -58,6 +58,8 @@ def page():
                 continue
         # What is indented is an example.
         says = " ".join(text for text in comment if not text.startswith(" ")).removesuffix(" For example")
+        if says.endswith(":"):
+            says = says[:-1] + "."
         default = "" if value is None else f"`{value}`"
         out.append(f"| `{'.'.join(path)}` | {default} | {cell(says)} |\n")
     return "".join(out)

@@ -138,10 +138,12 @@ agree() { # COUNT PIPELINE FIXTURE ARGUMENTS...: so many tables, lakes and topic
 }
 sensors=()
 for sensor in PS{1..6} EPS1 FS1 FS2 TS{1..4} VS1 CE CP SE; do sensors+=("hydraulic-$sensor"); done
-recorded iot iot_data 2>>"$log"
-recorded hydraulic "${sensors[@]}" 2>>"$log"
-recorded transit dev_topic 2>>"$log"
-recorded validated validated_iot_data 2>>"$log"
+{
+    recorded iot iot_data
+    recorded hydraulic "${sensors[@]}"
+    recorded transit dev_topic
+    recorded validated validated_iot_data
+} 2>>"$log"
 agree 4 iot iot --mongo --topics
 agree 2 iot validated --topics
 agree 39 hydraulic hydraulic --postgres --lake --topics
