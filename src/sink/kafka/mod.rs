@@ -337,11 +337,6 @@ impl KafkaTopics {
                 // What was refused is what was set aside.
                 return Err(error);
             }
-            if count.get() > MOST {
-                return Err(self.staging.books.failed(format!(
-                    "more than {MOST} records of epoch {epoch} are refused, which is no matter of single records: {error}"
-                )));
-            }
             self.note_sizes(staged)?;
             self.make_refused_topic()?;
         }
@@ -371,6 +366,13 @@ impl KafkaTopics {
             }
             if let Some(code) = self.aside.reason(number, &record) {
                 count.set(count.get() + 1);
+                if count.get() > MOST {
+                    return Err(self.staging.books.failed(format!(
+                        "more than {MOST} records of epoch {epoch} are refused by their topics, which is no matter of single records: \
+                         raise their max.message.bytes (the first: {:?}, {code})",
+                        record.topic
+                    )));
+                }
                 record = set_aside(record, sink, code);
             }
             transactions.send(number, &record, [&epoch, &generation]).map_err(|error| {

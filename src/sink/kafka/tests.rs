@@ -315,7 +315,11 @@ fn records_that_a_topic_refuses_go_aside_and_do_not_hold_up_the_others() {
     let staged = stage_of(&mut sink, &trial.pipeline, 4, with_large(1_000..1_400, |number| number % 4 == 0));
     sink.commit(4, 4, &staged).unwrap();
     assert_eq!((sink.refused(), trial.aside().len()), (105, 105));
-    assert_eq!(sink.committed().unwrap(), Some(4));
+    // Beyond so many the topic is what is wrong.
+    let staged = stage_of(&mut sink, &trial.pipeline, 5, with_large(2_000..3_010, |_| true));
+    let error = sink.commit(5, 4, &staged).unwrap_err();
+    assert!(!error.is_retriable() && error.to_string().contains("more than 1000 records"), "{error}");
+    assert_eq!((sink.committed().unwrap(), trial.aside().len()), (Some(4), 105));
 }
 
 #[test]
