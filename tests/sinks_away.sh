@@ -49,10 +49,10 @@ waited() { awk -v now="$(figure epoch_backpressure_seconds_total transit)" -v be
 epochs_more() { # PIPELINE N
     until_true 60 "$2 epochs more of $1" has_decided "$1" $(($(epoch "$1") + $2))
 }
-stands() { # PIPELINE OTHER: while the other one decides five epochs
+stands() { # PIPELINE OTHER: while the other one decides ten epochs
     local stood
     stood=$(epoch "$1")
-    epochs_more "$2" 5
+    epochs_more "$2" 10
     [ "$(epoch "$1")" = "$stood" ]
 }
 away() { # "SERVICE..." WHO-WAITS-FOR-ONE-OF-THEM...

@@ -11,6 +11,7 @@ use std::thread::{Builder, JoinHandle};
 
 use super::optimize::{TablePlace, Work, optimize_in};
 use crate::sink::lake::Limits;
+use crate::sink::staged::nonce;
 use crate::storage::Storage;
 
 /// When small files become larger ones.
@@ -51,21 +52,32 @@ impl Merging {
         let stop = Arc::clone(&self.stop);
         // What a killed run has left of its own.
         drop(std::fs::remove_dir_all(&dir));
-        let work = move || match optimize_in(&table, &merge.work(dir, &stop)) {
-            Ok(done) => {
-                let Some(version) = done.version else { return };
+        // Of this process alone: one that was taken for dead must not find the files of another under its names.
+        let work = move || while merged(&table, &merge.work(dir.join(nonce()), &stop)) {};
+        match Builder::new().name("merge".to_owned()).spawn(work) {
+            Ok(thread) => self.under_way = Some(thread),
+            Err(error) => tracing::warn!("no thread to merge small files on: {error}"),
+        }
+    }
+}
+
+/// Merges a portion; whether there may be another.
+fn merged(table: &TablePlace, work: &Work<'_>) -> bool {
+    match optimize_in(table, work) {
+        Ok(done) => {
+            if let Some(version) = done.version {
                 tracing::info!(
                     "merged {} files of {table} into {}: version {version}",
                     done.merged,
                     done.into
                 );
             }
-            Err(_) if stop.load(Ordering::Relaxed) => {}
-            Err(error) => tracing::warn!("the small files of {table} stay as they are: {error}"),
-        };
-        match Builder::new().name("merge".to_owned()).spawn(work) {
-            Ok(thread) => self.under_way = Some(thread),
-            Err(error) => tracing::warn!("no thread to merge small files on: {error}"),
+            done.version.is_some()
+        }
+        Err(_) if work.stop.load(Ordering::Relaxed) => false,
+        Err(error) => {
+            tracing::warn!("the small files of {table} stay as they are: {error}");
+            false
         }
     }
 }

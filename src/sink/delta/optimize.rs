@@ -25,7 +25,7 @@ use crate::sink::disk::{Disk, Durability};
 use crate::sink::lake::epoch::{OpenEpoch, StagedFile};
 use crate::sink::lake::{LakeBatch, Limits, portions, read_file};
 use crate::sink::staged::{failed, nonce};
-use crate::storage::{Storage, Upload};
+use crate::storage::{Storage, StorageError, Upload};
 
 /// So often it begins again where a writer takes out what it merges.
 const TRIES: usize = 5;
@@ -139,19 +139,25 @@ fn check(snapshot: &Snapshot) -> Result<(), SinkError> {
 }
 
 fn plan<'s>(snapshot: &'s Snapshot, work: &Work<'_>) -> Plan<'s> {
-    let (mut plan, mut bytes) = (Plan::new(), 0);
+    let mut plan = Plan::new();
     let target_bytes = work.limits.file_bytes as u64;
     let small = snapshot.files.values().filter(|add| add.size.unsigned_abs() < target_bytes / 2);
-    let small = small.take_while(|add| {
-        let is_enough = bytes >= work.most_bytes;
-        bytes += add.size.unsigned_abs();
-        !is_enough
-    });
     // A file of another table's, or one whose name is written otherwise than it is: left alone.
     for add in small.filter(|add| !add.path.contains(['%', ':']) && !add.path.starts_with('/')) {
         plan.entry(directory(&add.path)).or_default().push(add);
     }
     // A file alone in its place gains nothing.
+    plan.retain(|_, adds| adds.len() > 1);
+    let (mut bytes, mut least) = (0, 2);
+    for adds in plan.values_mut() {
+        let fits = adds.iter().take_while(|add| {
+            let is_enough = bytes >= work.most_bytes;
+            bytes += add.size.unsigned_abs();
+            !is_enough
+        });
+        let fits = fits.count();
+        adds.truncate(fits.max(std::mem::take(&mut least)));
+    }
     plan.retain(|_, adds| adds.len() > 1);
     plan
 }
@@ -217,12 +223,20 @@ fn commit(
     staged: Vec<StagedFile>,
     work: &Work<'_>,
 ) -> Result<Option<Optimized>, SinkError> {
-    work.go_on()?;
     let uploads: Vec<_> = staged
         .iter()
         .map(|file| Upload { from: work.dir.join(&file.name), to: table.at(&file.path), bytes: file.bytes })
         .collect();
-    table.place.upload(&uploads).map_err(|error| error.of("delta"))?;
+    let lift = |error: StorageError| error.of("delta");
+    for (number, upload) in uploads.iter().enumerate() {
+        let up = work.go_on().and_then(|()| table.place.upload(std::slice::from_ref(upload)).map_err(lift));
+        if let Err(error) = up {
+            let before: Vec<_> = uploads[..number].iter().map(|upload| upload.to.clone()).collect();
+            // Where that fails too they stay, and no version names them.
+            drop(table.place.remove(&before));
+            return Err(error);
+        }
+    }
     let now_ms = SystemClock.now_us() / 1000;
     let replaced = || plan.values().flatten();
     let mut actions = vec![Action::CommitInfo(json!({
@@ -260,7 +274,7 @@ fn commit(
             let is_named = |path: &String| now.files.contains_key(path) || now.removed.contains_key(path);
             let unnamed = staged.into_iter().map(|file| file.path).filter(|path| !is_named(path));
             let unnamed: Vec<_> = unnamed.map(|path| table.at(&path)).collect();
-            table.place.remove(&unnamed).map_err(|error| error.of("delta"))?;
+            table.place.remove(&unnamed).map_err(lift)?;
             return Ok(None);
         }
         version = now.version.map_or(0, |newest| newest + 1);
@@ -357,9 +371,10 @@ mod tests {
         (5..=9).for_each(|number| drop(epoch(&mut sink, number, 2)));
         let old = log.snapshot(None).unwrap();
         let portion = Work { most_bytes: 1, ..work(&old) };
-        assert!(plan(&old, &portion).is_empty() && plan(&old, &work(&old)).values().map(Vec::len).eq([5]));
-        let two = old.files.values().map(|add| add.size.unsigned_abs()).next().unwrap() + 1;
-        assert!(plan(&old, &Work { most_bytes: two, ..work(&old) }).values().map(Vec::len).eq([2]));
+        let lens = |work: &Work<'_>| plan(&old, work).values().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!((lens(&portion), lens(&work(&old))), (vec![2], vec![5]));
+        let size = old.files.values().map(|add| add.size.unsigned_abs()).max().unwrap();
+        assert_eq!(lens(&Work { most_bytes: 2 * size + 1, ..work(&old) }), [3]);
         stop.store(true, Ordering::Relaxed);
         let error = optimize_in(&of_place, &work(&old)).unwrap_err().to_string();
         assert!(error.contains("stopped"), "{error}");

@@ -36,7 +36,7 @@ use self::line::Outgoing;
 use self::mark::{Committed, MarkError, MarkStore, Pending};
 pub use self::refused::REFUSED_TOPIC;
 use self::refused::{Aside, Care, MOST, Refusals, TRIES, buffer_kib, largest, set_aside};
-use self::transaction::{Transactions, Verdict, judge_mark};
+use self::transaction::{Transactions, Verdict, judge, judge_mark};
 use super::staged::{Books, Description, Mark, Turn, turn};
 use super::staged_lines::{StagedFile, Staging};
 use super::topic::TopicBatch;
@@ -62,20 +62,21 @@ pub struct Settings {
     /// Copies of a topic that is made here; `None`: what the brokers do by default.
     pub replication: Option<i32>,
     /// How long a transaction may take before the brokers abort it; at most their `transaction.max.timeout.ms` (15 min
-    /// by default). An epoch's output must be sent within it.
+    /// by default). An epoch's output must be sent within four fifths of it.
     pub transaction_timeout: Duration,
     /// How long one call may block; less than the transaction's.
     pub timeout: Duration,
 }
 
 impl Settings {
-    /// These topics of these brokers; transactions may take 60 s, calls 30 s.
+    /// These topics of these brokers; transactions may take what `transaction.timeout.ms` of the properties says, or 60 s, calls 30 s.
     pub fn new(properties: Properties, topics: Vec<TargetTopic>) -> Settings {
+        let stated = properties.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok());
         Settings {
             properties,
             topics,
             replication: None,
-            transaction_timeout: Duration::from_secs(60),
+            transaction_timeout: stated.map_or(Duration::from_secs(60), Duration::from_millis),
             timeout: Duration::from_secs(30),
         }
     }
@@ -304,7 +305,12 @@ impl KafkaTopics {
             let failure = match sent {
                 Ok(()) => {
                     self.mark = Some(mark);
-                    self.live = Some((transactions, generation));
+                    if self.care == Care::Alone {
+                        // It is slow, and the next epoch may do without.
+                        self.care = Care::None;
+                    } else {
+                        self.live = Some((transactions, generation));
+                    }
                     self.tell_refused(epoch);
                     return Ok(());
                 }
@@ -333,9 +339,11 @@ impl KafkaTopics {
                 self.care = care;
                 continue;
             }
+            let codes: Vec<_> = refused.values().copied().collect();
             if !self.aside.take(refused) {
                 // What was refused is what was set aside.
-                return Err(error);
+                let what = format!("{REFUSED_TOPIC} refuses a record of epoch {epoch} too");
+                return Err(self.lift(judge(codes.into_iter(), &what), generation));
             }
             self.note_sizes(staged)?;
             self.make_refused_topic()?;

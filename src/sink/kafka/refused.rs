@@ -173,13 +173,14 @@ impl KafkaTopics {
     pub(super) fn make_refused_topic(&self) -> Result<(), SinkError> {
         let Settings { properties, replication, timeout, .. } = &self.settings;
         let missing = |cause: String| {
-            if !cause.contains(&RDKafkaErrorCode::TopicAuthorizationFailed.to_string()) {
-                return self.unavailable(cause);
-            }
-            self.staging.books.failed(format!(
-                "a topic refuses a record, and there are no rights on {REFUSED_TOPIC:?}, which is to keep it: {cause}; make it, with \
+            let says = format!(
+                "a topic refuses a record, and {REFUSED_TOPIC:?}, which is to keep it, is not there: {cause}; make it, with \
                  max.message.bytes={LARGEST}, and give Write and Describe on it"
-            ))
+            );
+            let has = |what: &str| cause.contains(what);
+            let is_verdict = has("TopicAuthorizationFailed")
+                || has("cannot be made") && !has("TimedOut") && !has("NotController");
+            if is_verdict { self.staging.books.failed(says) } else { self.unavailable(says) }
         };
         let found = describe_topics(properties, &[REFUSED_TOPIC], *timeout).map_err(missing)?;
         if found.iter().any(Option::is_some) {

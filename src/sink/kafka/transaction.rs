@@ -33,8 +33,8 @@ pub(super) enum Verdict {
 pub(super) struct Transactions {
     producer: BaseProducer<HearsEach>,
     timeout: Duration,
-    /// When the open transaction is to be given up: before the brokers do, who then take us for a producer of before.
-    until: Cell<Instant>,
+    /// When the brokers give the open transaction up, and take us for a producer of before.
+    ends: Cell<Instant>,
     transaction_timeout: Duration,
 }
 
@@ -47,14 +47,14 @@ impl Transactions {
             .client()
             .create_with_context(hears)
             .map_err(|error| Verdict::Never(explain(&error)))?;
-        let until = Cell::new(Instant::now());
-        let transactions = Transactions { producer, timeout, until, transaction_timeout };
+        let ends = Cell::new(Instant::now());
+        let transactions = Transactions { producer, timeout, ends, transaction_timeout };
         transactions.producer.init_transactions(timeout).map_err(|error| transactions.judge(&error))?;
         Ok(transactions)
     }
 
     pub(super) fn begin(&self) -> Result<(), Verdict> {
-        self.until.set(Instant::now() + self.transaction_timeout * 4 / 5);
+        self.ends.set(Instant::now() + self.transaction_timeout);
         self.producer.begin_transaction().map_err(|error| self.judge(&error))
     }
 
@@ -76,7 +76,7 @@ impl Transactions {
             .headers(headers);
         (message.key, message.payload) = (record.key.as_deref(), record.payload.as_deref());
         message.timestamp = record.timestamp_ms;
-        let deadline = self.until.get().min(Instant::now() + self.timeout);
+        let deadline = self.sent_by().min(Instant::now() + self.timeout);
         loop {
             match self.producer.send(message) {
                 Ok(()) => return Ok(()),
@@ -99,11 +99,23 @@ impl Transactions {
         reached("sent");
         let (offsets, group) = marks.state(mark).map_err(judge)?;
         let group = group.ok_or_else(|| Verdict::Again("the mark's group is not known".to_owned()))?;
-        self.producer.send_offsets_to_transaction(&offsets, &group, self.timeout).map_err(judge)?;
+        self.producer.send_offsets_to_transaction(&offsets, &group, self.patience()).map_err(judge)?;
         reached("marked");
-        self.producer.commit_transaction(self.timeout).map_err(judge)?;
+        self.producer.commit_transaction(self.patience()).map_err(judge)?;
         reached("committed");
         Ok(())
+    }
+
+    /// By when all records are to be delivered, so that the transaction can still be committed.
+    fn sent_by(&self) -> Instant {
+        self.ends.get() - self.transaction_timeout / 5
+    }
+
+    /// How long a call may take.
+    fn patience(&self) -> Duration {
+        self.timeout
+            .min(self.ends.get().saturating_duration_since(Instant::now()))
+            .max(Duration::from_secs(1))
     }
 
     /// Waits until every record is delivered, or one is not; as long as some are, and the transaction lasts.
@@ -120,7 +132,12 @@ impl Transactions {
             if now_left < left {
                 (left, deadline) = (now_left, Instant::now() + self.timeout);
             }
-            if Instant::now() > deadline.min(self.until.get()) {
+            if Instant::now() > self.sent_by() {
+                let what = "the brokers have not taken an epoch's records in four fifths of transaction.timeout.ms: raise it, among the \
+                            client's properties, or make epochs shorter";
+                return Err(Verdict::Again(what.to_owned()));
+            }
+            if Instant::now() > deadline {
                 return Err(self.judge(&error));
             }
         }
@@ -144,11 +161,14 @@ impl Transactions {
     /// Ends the open transaction, if it can; the next producer does it otherwise. Whether another one has taken the identity over.
     pub(super) fn abandon(self) -> bool {
         // Aborting waits for what is on its way, of which it does not hear: whoever polls has to.
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        drop(self.producer.flush(self.timeout));
+        self.producer.purge(PurgeConfig::default().queue());
+        if self.producer.flush(self.patience()).is_err() {
+            // What is on its way may come behind the end of the transaction. A new producer makes the brokers refuse it.
+            return false;
+        }
         let code = match self.producer.client().fatal_error() {
             Some((code, _)) => Some(code),
-            None => self.producer.abort_transaction(self.timeout).err().and_then(|error| {
+            None => self.producer.abort_transaction(self.patience()).err().and_then(|error| {
                 tracing::debug!(
                     "kafka sink: the transaction is left to the next producer: {}",
                     explain(&error)
@@ -156,7 +176,8 @@ impl Transactions {
                 error.rdkafka_error_code()
             }),
         };
-        code.is_some_and(is_fenced)
+        // Later it may have been the brokers, for whom the transaction took too long.
+        code.is_some_and(is_fenced) && Instant::now() < self.ends.get()
     }
 
     fn judge(&self, error: &KafkaError) -> Verdict {
@@ -199,7 +220,8 @@ fn is_fenced(code: RDKafkaErrorCode) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
 }
 
-fn judge(codes: impl Iterator<Item = RDKafkaErrorCode> + Clone, said: &str) -> Verdict {
+/// What codes mean, of which the first that means something counts.
+pub(super) fn judge(codes: impl Iterator<Item = RDKafkaErrorCode> + Clone, said: &str) -> Verdict {
     use RDKafkaErrorCode as Code;
     if codes.clone().any(is_fenced) {
         return Verdict::Fenced;
