@@ -5,6 +5,7 @@
 //! and waited for, since librdkafka connects again by itself. What no waiting mends (a wrong password, a topic
 //! that is gone, a log that was replaced) ends the run with an error that says what to do.
 
+mod leader_change;
 mod properties;
 mod topics;
 mod watch;
