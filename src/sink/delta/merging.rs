@@ -61,7 +61,8 @@ impl Merging {
     }
 }
 
-/// Merges a portion; whether there may be another.
+/// Merges a portion; whether there was more than that. What has come since waits for its turn: it would be merged with what is merged
+/// already, again and again.
 fn merged(table: &TablePlace, work: &Work<'_>) -> bool {
     match optimize_in(table, work) {
         Ok(done) => {
@@ -72,7 +73,7 @@ fn merged(table: &TablePlace, work: &Work<'_>) -> bool {
                     done.into
                 );
             }
-            done.version.is_some()
+            done.bytes_before >= work.most_bytes
         }
         Err(_) if work.stop.load(Ordering::Relaxed) => false,
         Err(error) => {

@@ -77,6 +77,7 @@ fn small_files_of_many_epochs_are_merged_while_the_sink_goes_on() {
     let place: Arc<dyn Storage> = Arc::new(Dir::new(&root.path().join("dated")));
     let operations: Vec<_> = history(&place).unwrap().into_iter().map(|commit| commit.operation).collect();
     let times = operations.iter().filter(|operation| *operation == "OPTIMIZE").count();
+    // At most once for each ten new files.
     assert!((2..=10).contains(&times), "{operations:?}");
     assert!(merged.files.len() <= 50, "{} files", merged.files.len());
     // Each epoch is in once, and a new sink takes none of them again.
