@@ -131,7 +131,21 @@ cmp "$place/set-$name/training_set.csv" "$place/set-stream/training_set.csv"
 rows dataset "$place/lake" "$place/set-stream/training_set.csv" "$labels"
 "$python" -c 'import pyarrow.parquet, sys; t = pyarrow.parquet.read_table(sys.argv[1]); print(t.num_rows, "rows of", t.num_columns, "columns")' "$place/set-stream/training_set.parquet"
 
-say 'compaction, killed at random moments, loses and repeats no row'
+say 'compaction, killed at random moments, loses and repeats no row, and a training set that is kept up to date is still the same'
+# The labels that it reads, its files, and what it says.
+current=$place/current.txt kept=$place/set-kept
+cp "$labels" "$current"
+"$binary" dataset --lake "$hdfs" --labels "$current" --out "$kept" --every 500ms >/dev/null 2>"$kept.log" &
+keeper=$!
+keeper_says() { # WHAT
+    local left=300
+    until grep -q "$1" "$kept.log"; do
+        [ $((left -= 1)) -gt 0 ] && kill -0 "$keeper" 2>/dev/null || { cat "$kept.log" >&2; die "the training set that is kept up to date: never $1"; }
+        sleep 0.2
+    done
+}
+keeper_says ': 4 added, 0 changed, 0 removed'
+cmp "$place/set-stream/training_set.csv" "$kept/training_set.csv"
 before=$(rows duckdb "$place/from-hdfs")
 compacted() { # hdfs|s3 LAKE
     local hits=0 life pid status
@@ -169,6 +183,14 @@ for lake in from-hdfs from-s3; do
 done
 "$binary" dataset --lake "$hdfs" --labels "$labels" --out "$place/set-compacted" >/dev/null
 cmp "$place/set-stream/training_set.csv" "$place/set-compacted/training_set.csv"
+# The stable flag of cycle 1, corrected: its row changes, and nothing has changed before.
+awk 'BEGIN { OFS = "\t" } NR == 2 { $5 = 1 } { print }' "$labels" >"$current.new" && mv "$current.new" "$current"
+keeper_says ': 0 added, 1 changed, 0 removed'
+[ "$(grep -c ' changed, ' "$kept.log")" = 2 ] || { cat "$kept.log" >&2; die 'the training set has changed while the lake was compacted'; }
+kill -TERM "$keeper"
+wait "$keeper" || die "the training set that is kept up to date: exit code $?"
+cmp -s "$kept/training_set.csv" "$place/set-stream/training_set.csv" && die 'the corrected label is not in the training set'
+rows dataset "$place/lake" "$kept/training_set.csv" "$current"
 
 say 'cycles side by side'
 (cd "$place" && "$binary" cycles compare 0 1 --lake "$hdfs" --most 5 && "$binary" cycles trend pressure_mean --lake "$s3")

@@ -46,7 +46,11 @@ def found(lake):
 
 def rows(lake, files):
     for path in files:
-        table = pq.read_table(os.path.join(lake, path), partitioning=None)
+        file = pq.ParquetFile(os.path.join(lake, path))
+        groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+        codecs = {group.column(column).compression for group in groups for column in range(group.num_columns)}
+        assert codecs == {"ZSTD"}, (path, codecs)
+        table = file.read()
         cycle = [level.split("=", 1)[1] for level in path.split("/") if level.startswith("cycle=")]
         for row in table.to_pylist():
             row.pop("minute", None)

@@ -45,6 +45,8 @@ more_input() {
     part=$((part + 1))
 }
 more_than() { [ "$(figure source_records_read_total iot-validate)" -gt "$1" ]; }
+a_wait='waiting for it, and trying again\|trying again until it is available'
+waits_more_than() { [ "$(grep -c "$a_wait" "$log")" -gt "$1" ]; } # COUNT
 waited() { awk -v now="$(figure epoch_backpressure_seconds_total transit)" -v before="$1" 'BEGIN { exit !(now - before >= 1) }'; } # SECONDS-BEFORE
 epochs_more() { # PIPELINE N
     until_true 60 "$2 epochs more of $1" has_decided "$1" $(($(epoch "$1") + $2))
@@ -56,12 +58,13 @@ stands() { # PIPELINE OTHER: while the other one decides ten epochs
     [ "$(epoch "$1")" = "$stood" ]
 }
 away() { # "SERVICE..." WHO-WAITS-FOR-ONE-OF-THEM...
-    local pipeline service services others=() starting=()
+    local pipeline service services others=() starting=() before
     read -ra services <<<"$1"
     for pipeline in "${pipelines[@]}"; do
         case " ${*:2} " in *" $pipeline "*) ;; *) others+=("$pipeline") ;; esac
     done
     say "${services[*]}: away"
+    before=$(grep -c "$a_wait" "$log" || :)
     for service in "${services[@]}"; do
         # SeaweedFS loses what it has not written when it is killed.
         if [ "$service" = s3 ]; then tests/services/s3.sh stop; else "tests/services/$service.sh" kill; fi
@@ -71,6 +74,8 @@ away() { # "SERVICE..." WHO-WAITS-FOR-ONE-OF-THEM...
     for pipeline in "${@:2}"; do
         until_true 60 "$pipeline waits for $1, and ${others[0]} goes on" stands "$pipeline" "${others[0]}"
     done
+    # The client of HDFS tries for a minute by itself before anything can be said.
+    [ "$1" = hdfs ] || until_true 60 'a word about the wait' waits_more_than "$before"
     for service in "${services[@]}"; do
         "tests/services/$service.sh" start &
         starting+=($!)

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use serde::{Deserialize, Serialize};
 use tidegate::aggregate::{AnyValue, Avg, Count, DistinctApprox, Finite, Max, Min, Origin, StdDev, Sum};
 use tidegate::decode::{Reason, Rejected};
 use tidegate::ingest::{Decode, Edge, Front, Ledger, Place, Position, Verdict, Verdicts};
@@ -12,6 +13,7 @@ use tidegate::operators::session::{Mark, SessionEvent};
 use tidegate::record::{Headers, KafkaTime, Partition, Record};
 use tidegate::tick::Tick;
 use tidegate::window::WindowSpec;
+use timely::ExchangeData;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, StreamVec};
 
@@ -19,7 +21,7 @@ pub(crate) const EVENTS: usize = 100_000;
 pub(crate) const PAGES: usize = 1_000;
 pub(crate) const USERS: usize = 10_000;
 pub(crate) const MINUTE_US: i64 = 60_000_000;
-const BASE_US: i64 = 1_767_225_600_000_000;
+pub(crate) const BASE_US: i64 = 1_767_225_600_000_000;
 const DISORDER_US: i64 = 5_000_000;
 /// Events between two looks at the clock, as the engine's batches.
 const BATCH: usize = 1_000;
@@ -229,15 +231,31 @@ impl Front<Ready> for Users {
     }
 }
 
-/// Entries of a relation: (user, (time, offset)).
-#[derive(Default)]
-pub(crate) struct Entries(Vec<(u32, (i64, i64))>);
-impl Front<Ready> for Entries {
-    type Item = (u32, (i64, i64));
-    fn observe(&mut self, at: &Position<'_>, event: &&Event, _verdicts: &mut Verdicts<'_>) {
-        self.0.push((event.user, (at.time_us, at.record.offset)));
+/// What is taken of each event, one after the other.
+pub(crate) struct Each<T> {
+    take: fn(&Event) -> T,
+    taken: Vec<T>,
+}
+impl<T> Each<T> {
+    pub(crate) fn of(take: fn(&Event) -> T) -> Self {
+        Each { take, taken: Vec::new() }
     }
-    fn drain(&mut self, _edge: Edge, send: &mut dyn FnMut(Self::Item)) {
-        self.0.drain(..).for_each(send);
+}
+impl<T: ExchangeData + Clone> Front<Ready> for Each<T> {
+    type Item = T;
+    fn observe(&mut self, _at: &Position<'_>, event: &&Event, _verdicts: &mut Verdicts<'_>) {
+        self.taken.push((self.take)(event));
     }
+    fn drain(&mut self, _edge: Edge, send: &mut dyn FnMut(T)) {
+        self.taken.drain(..).for_each(send);
+    }
+}
+
+/// A value of a lane in a group, at an instant: a closed window, say.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) time_us: i64,
+    pub(crate) group: u32,
+    pub(crate) lane: u32,
+    pub(crate) value: i64,
 }

@@ -9,11 +9,13 @@
 //! Where the rivals are expected to win: the loops, which do a small part of the work, and least where a record
 //! counts in many windows, for they add it to each and the operators to one pane. Differential where what has
 //! been put in is taken back or corrected later, which these operators cannot do and this data does not ask
-//! for; `latest_by_key` is differential itself, with the maximum as its difference.
+//! for; latest entries, totals and the left join are differential themselves, the first with the maximum as its difference.
 
 mod data;
 mod differential;
+mod neighbours;
 mod plain;
+mod relations;
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -22,14 +24,14 @@ use std::rc::Rc;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use data::{
-    DATA, EVENTS, Entries, Features, MINUTE_US, Ready, Sketch, Users, Values, Views, feed, final_watermark_us,
+    DATA, EVENTS, Features, MINUTE_US, Ready, Sketch, Users, Values, Views, feed, final_watermark_us,
 };
+use neighbours::neighbours;
+use relations::relations;
 use tidegate::ingest::{Front, Ledger};
 use tidegate::operators::distinct::DistinctKeys;
 use tidegate::operators::keyed::{KeyedRouter, ToOwners};
 use tidegate::operators::keyed_window::{CloseWindows, Measure, Mode, WindowFront};
-use tidegate::operators::latest::LatestByKey;
-use tidegate::operators::net_changes::NetChanges;
 use tidegate::operators::session::{Session, Sessions};
 use tidegate::state::StateHub;
 use tidegate::tick::Tick;
@@ -38,6 +40,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
+use timely::worker::Worker;
 
 /// How many rows there are, and a sum over them: what the three must agree about.
 pub(crate) type Answer = (u64, u64);
@@ -50,6 +53,12 @@ pub(crate) fn minutes(size: i64, slide: i64) -> WindowSpec {
     WindowSpec::sliding(size * MINUTE_US, slide * MINUTE_US).expect("whole minutes")
 }
 
+/// A worker on this thread, as `timely::execute_directly` makes one, which asks for what may be sent to another thread.
+pub(crate) fn thread() -> Worker {
+    let allocator = timely::communication::Allocator::Thread(Default::default());
+    Worker::new(Default::default(), allocator, None)
+}
+
 /// Runs an operator over all events.
 fn operator<F, B>(front: impl FnOnce() -> F, build: B) -> Answer
 where
@@ -58,9 +67,7 @@ where
 {
     let total = Rc::new(Cell::new((0, 0)));
     let into = Rc::clone(&total);
-    // As `timely::execute_directly`, which asks for what may be sent to another thread.
-    let allocator = timely::communication::Allocator::Thread(Default::default());
-    let mut worker = timely::worker::Worker::new(Default::default(), allocator, None);
+    let mut worker = thread();
     worker.dataflow::<Tick, _, _>(|scope| {
         build(feed(scope, front())).sink(Pipeline, "Total", move |(input, _frontier)| {
             input.for_each(|_time, answers| {
@@ -280,28 +287,5 @@ fn sessions(c: &mut Criterion) {
     );
 }
 
-fn latest(c: &mut Criterion) {
-    let records: Vec<_> =
-        DATA.events.iter().map(|event| (event.user, (event.time_us, event.offset))).collect();
-    compare(
-        &mut c.benchmark_group("latest by user"),
-        || {
-            operator(Entries::default, |entries| {
-                let latest = entries.latest_by_key("Latest", &StateHub::none()).net_changes();
-                latest.map(|((_, (time_us, offset)), _)| (1, (time_us as u64).wrapping_mul(offset as u64)))
-            })
-        },
-        records,
-        |records| {
-            let rows = differential::relation(records, differential::latest);
-            let of = |&(_, (time_us, offset)): &(u32, (i64, i64))| {
-                (1, (time_us as u64).wrapping_mul(offset as u64))
-            };
-            rows.iter().map(of).fold((0, 0), add)
-        },
-        plain::latest,
-    );
-}
-
-criterion_group!(benches, windows, distinct, sessions, latest);
+criterion_group!(benches, windows, distinct, sessions, neighbours, relations);
 criterion_main!(benches);

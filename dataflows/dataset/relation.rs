@@ -1,12 +1,12 @@
 //! The training set as a relation that changes: seconds by cycle, summed up, joined with labels.
 //!
 //! ```text
-//! seconds (cycle, second) ─► reduce by cycle ─► arrangement ─┬─ join ──────────────┬─► rows
-//! labels  (cycle, label)  ──────────────────► arrangement ──┴─ antijoin (no label) ┘
+//! seconds (cycle, second) ─► reduce by cycle ─┬─► left join ─► rows
+//! labels  (cycle, label)  ────────────────────┘
 //! ```
 //!
-//! Differential dataflow keeps both sides arranged by cycle. So a corrected label takes one row out and puts one in, without
-//! a look at any second, and a late second computes its own cycle again and no other. Values are kept as the bits of
+//! A corrected label takes one row out and puts one in, without a look at any second ([`LeftJoin`]), and a late second computes
+//! its own cycle again and no other. Values are kept as the bits of
 //! their `f64`s, since a relation must be ordered; statistics are exact sums, rounded once, and so a function of the set.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use differential_dataflow::input::InputSession;
 use serde::{Deserialize, Serialize};
 use tidegate::aggregate::{Finite, Moments};
+use tidegate::operators::left_join::LeftJoin;
 
 use super::Label;
 
@@ -129,22 +130,12 @@ where
         let probe = worker.dataflow::<u64, _, _>(|scope| {
             let by_cycle = seconds.to_collection(scope);
             let summed = by_cycle.reduce(|_cycle, seconds, output| output.push((sum_up(seconds), 1)));
-            let summed = summed.arrange_by_key();
-            let labels = labels.to_collection(scope).arrange_by_key();
-            let labelled =
-                summed.clone().join_core(labels.clone(), |cycle, summed: &Summed, label: &Label| {
-                    Some((*cycle, (summed.clone(), Some(*label))))
+            let rows =
+                summed.left_join(labels.to_collection(scope)).inspect(move |((cycle, row), _, diff)| {
+                    let ((start_us, seconds, statistics), label): (Summed, Option<Label>) = row.clone();
+                    let row = TrainingRow { cycle: *cycle, start_us, seconds, label, statistics };
+                    into.lock().unwrap_or_else(PoisonError::into_inner).push((row, *diff));
                 });
-            let known = labels.as_collection(|cycle, _| *cycle).distinct();
-            let unlabelled = summed
-                .as_collection(|cycle, summed: &Summed| (*cycle, summed.clone()))
-                .antijoin(known)
-                .map(|(cycle, summed)| (cycle, (summed, None)));
-            let rows = labelled.concat(unlabelled).consolidate().inspect(move |((cycle, row), _, diff)| {
-                let ((start_us, seconds, statistics), label) = row.clone();
-                let row = TrainingRow { cycle: *cycle, start_us, seconds, label, statistics };
-                into.lock().unwrap_or_else(PoisonError::into_inner).push((row, *diff));
-            });
             rows.probe().0
         });
         let next = (worker.index() == 0).then(|| next.lock().unwrap_or_else(PoisonError::into_inner).take());

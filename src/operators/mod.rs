@@ -9,6 +9,7 @@ mod epoch_changes;
 pub mod keyed;
 pub mod keyed_window;
 pub mod latest;
+pub mod left_join;
 pub mod net_changes;
 pub mod ordered;
 pub mod pivot;

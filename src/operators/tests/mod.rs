@@ -5,6 +5,7 @@ mod distinct;
 mod keyed;
 mod keyed_window;
 mod latest;
+mod left_join;
 mod pivot;
 mod restore;
 mod second_opinion;
