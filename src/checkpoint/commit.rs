@@ -1,8 +1,8 @@
 //! Deciding an epoch and making it visible.
 //!
 //! ```text
-//! prepare all sinks ─► state files ─► manifest, its copy, its mirror ─► commit all sinks ─► answer ─► remove what is old
-//!                                     decides
+//! prepare all sinks, state files ─► manifest ─► its copy, its mirror ─► commit all sinks ─► answer ─► remove what is old
+//!                                   decides
 //! ```
 //!
 //! The work is done by a [`Committer`](super::Committer) with a [`Pen`]; nobody waits for the last step (`tidy.rs`). A place that is full or away is tried again, with
@@ -37,6 +37,13 @@ pub(super) enum Order {
     InTurn,
     /// Beside each other.
     Beside,
+}
+
+/// A file of what operators saved, before it is written.
+struct Packed {
+    name: String,
+    bytes: Vec<u8>,
+    is_delta: bool,
 }
 
 /// Something that may be tried more than once.
@@ -136,7 +143,7 @@ impl Pen {
         }
         if let Some(manifest) = self.decided.clone() {
             self.mend_copies(&manifest)?;
-            self.commit(manifest.epoch, &manifest.staged)?;
+            self.commit(manifest.epoch, &manifest.staged, Order::InTurn)?;
         }
         let generation = self.generation;
         for (name, sink) in self.sinks.clone() {
@@ -166,20 +173,19 @@ impl Pen {
         let Decision { epoch, finished, .. } = decision;
         let began = Instant::now();
         let known = self.decided.clone().filter(|manifest| manifest.epoch >= epoch);
-        let staged = match &known {
+        match &known {
             // Computed again to rebuild its state: what came out the first time stands.
             Some(manifest) if manifest.counts != decision.counts => {
                 let what = format!("it counted {:?}, and now {:?}", manifest.counts, decision.counts);
                 return Err(CheckpointError::OtherLog { epoch, what });
             }
-            Some(manifest) => manifest.staged.clone(),
+            Some(_) => {}
             None => {
                 if let Some(lines) = self.idle_lines.as_mut().filter(|_| !decision.idle.is_empty()) {
                     lines(epoch, &decision.idle)?;
                 }
-                self.prepare(epoch, order)?
             }
-        };
+        }
         // What came out the first time has the time of then.
         let wall_us = known.as_ref().map_or(decision.wall_us, |manifest| manifest.wall_us);
         let (idle, idle_from) = match &known {
@@ -188,9 +194,10 @@ impl Pen {
         };
         // After a start event time begins at what is read first, below where it stood: what has closed stays closed.
         let passed_us = self.decided.as_ref().map_or(i64::MIN, |decided| decided.watermark_us);
-        let saving = Instant::now();
-        let state = self.write_state(epoch, decision.watermark_us, decision.blocks)?;
-        self.board.step(&telemetry::Step::Saved { took: saving.elapsed() });
+        let packed = self.pack_state(epoch, decision.blocks)?;
+        let prepared = self.prepare(epoch, known.is_none(), &packed, order)?;
+        let staged = known.as_ref().map_or(prepared, |manifest| manifest.staged.clone());
+        let state = self.written_state(epoch, decision.watermark_us, packed)?;
         let manifest = Manifest {
             pipeline: self.pipeline.clone(),
             schema: self.schema.clone(),
@@ -221,7 +228,7 @@ impl Pen {
         copies.extend(self.mirror.iter().map(|mirror| (Arc::clone(mirror), name.clone())));
         self.write_manifest(&copies, &bytes, order)?;
         self.board.step(&telemetry::Step::Decided { took: writing.elapsed() });
-        self.commit(epoch, &manifest.staged)?;
+        self.commit(epoch, &manifest.staged, order)?;
         let size = bytes.len() as u64 + manifest.state.iter().map(|file| file.bytes).sum::<u64>();
         self.board.epoch_decided(&manifest, began.elapsed(), size, self.clock.now_us());
         self.decided = Some(manifest);
@@ -279,20 +286,37 @@ impl Pen {
         (idle, from)
     }
 
-    fn prepare(&mut self, epoch: u64, order: Order) -> Result<Vec<(String, Staged)>, CheckpointError> {
-        let steps = self.sinks.iter().map(|(name, sink)| {
+    /// Has what the sinks got made durable, out of sight, unless that is done (`sinks`), and writes what operators saved.
+    fn prepare(
+        &mut self,
+        epoch: u64,
+        sinks: bool,
+        state: &[Packed],
+        order: Order,
+    ) -> Result<Vec<(String, Staged)>, CheckpointError> {
+        let sinks = if sinks { &*self.sinks } else { &[] };
+        let mut names: Vec<_> = sinks.iter().map(|(name, _)| Some(name.clone())).collect();
+        let mut steps = Vec::with_capacity(sinks.len() + 1);
+        for (name, sink) in sinks {
             let (name, sink, board) = (name.clone(), Arc::clone(sink), Arc::clone(&self.board));
             let prepare = move || {
                 let began = Instant::now();
                 let part = sink.prepare(epoch)?;
                 board.sink_prepared(&name, began.elapsed());
-                Ok((name.clone(), part))
+                Ok(Some((name.clone(), part)))
             };
-            Box::new(prepare) as Step<_>
-        });
-        let (steps, names) =
-            (steps.collect(), self.sinks.iter().map(|(name, _)| Some(name.clone())).collect());
-        self.each(names, steps, order)
+            steps.push(Box::new(prepare) as Step<'_, _>);
+        }
+        let (store, board) = (Arc::clone(&self.store), Arc::clone(&self.board));
+        let save = move || {
+            let began = Instant::now();
+            state.iter().try_for_each(|file| store.write(&file.name, &file.bytes))?;
+            board.step(&telemetry::Step::Saved { took: began.elapsed() });
+            Ok(None)
+        };
+        names.push(None);
+        steps.push(Box::new(save));
+        Ok(self.each(names, steps, order)?.into_iter().flatten().collect())
     }
 
     /// Does every step; each that fails and can be tried again, of the sink of that name if of one, is tried until it works.
@@ -320,35 +344,63 @@ impl Pen {
         Ok(all)
     }
 
-    fn commit(&mut self, epoch: u64, staged: &[(String, Staged)]) -> Result<(), CheckpointError> {
-        let generation = self.generation;
-        for (name, sink) in self.sinks.clone() {
-            // A sink that was added since has nothing in an older epoch.
-            let nothing = Staged::default();
-            let part = staged.iter().find(|(of, _)| *of == name).map_or(&nothing, |(_, part)| part);
-            let began = Instant::now();
-            self.retried(Some(&name), || Ok(sink.commit(epoch, generation, part)?))?;
-            self.board.sink_committed(&name, epoch, began.elapsed(), sink.refused());
-        }
-        Ok(())
-    }
-
-    fn write_state(
+    fn commit(
         &mut self,
         epoch: u64,
-        watermark_us: i64,
-        blocks: Vec<StateBlock>,
-    ) -> Result<Vec<StateFile>, CheckpointError> {
+        staged: &[(String, Staged)],
+        order: Order,
+    ) -> Result<(), CheckpointError> {
+        let generation = self.generation;
+        // A sink that was added since has nothing in an older epoch.
+        let nothing = Staged::default();
+        let steps = self.sinks.iter().map(|(name, sink)| {
+            let (name, sink, board) = (name.clone(), Arc::clone(sink), Arc::clone(&self.board));
+            let part = staged.iter().find(|(of, _)| *of == name).map_or(&nothing, |(_, part)| part);
+            let commit = move || {
+                let began = Instant::now();
+                sink.commit(epoch, generation, part)?;
+                board.sink_committed(&name, epoch, began.elapsed(), sink.refused());
+                Ok(())
+            };
+            Box::new(commit) as Step<'_, ()>
+        });
+        let (steps, names) =
+            (steps.collect(), self.sinks.iter().map(|(name, _)| Some(name.clone())).collect());
+        // One that is away does not keep from the others what is decided.
+        self.each(names, steps, order).map(drop)
+    }
+
+    /// What operators saved, as files: those that change in part, and those that are whole.
+    fn pack_state(&self, epoch: u64, blocks: Vec<StateBlock>) -> Result<Vec<Packed>, CheckpointError> {
         self.board.saved(&blocks);
         let (deltas, whole): (Vec<_>, Vec<_>) = blocks.into_iter().partition(StateBlock::is_delta);
         let generation = self.generation;
-        let mut state = Vec::new();
+        let mut files = Vec::new();
         if !whole.is_empty() {
-            state.push(self.write_blocks(epoch, format!("state-{epoch:010}-{generation}.tg"), &whole)?);
+            files.push((format!("state-{epoch:010}-{generation}.tg"), false, whole));
         }
         if deltas.iter().any(|block| !block.is_empty()) {
-            let file = self.write_blocks(epoch, format!("delta-{epoch:010}-{generation}.tg"), &deltas)?;
-            self.deltas.push(file);
+            files.push((format!("delta-{epoch:010}-{generation}.tg"), true, deltas));
+        }
+        let pack = |(name, is_delta, blocks): (String, bool, Vec<StateBlock>)| {
+            let bytes = pack(&blocks).map_err(|damage| self.unwritable(epoch, &damage))?;
+            Ok(Packed { name, bytes, is_delta })
+        };
+        files.into_iter().map(pack).collect()
+    }
+
+    /// The files that the state consists of, once these are written.
+    fn written_state(
+        &mut self,
+        epoch: u64,
+        watermark_us: i64,
+        packed: Vec<Packed>,
+    ) -> Result<Vec<StateFile>, CheckpointError> {
+        let mut state = Vec::new();
+        for Packed { name, bytes, is_delta } in packed {
+            let file = StateFile { name, bytes: bytes.len() as u64 };
+            self.unread.push(file.clone());
+            if is_delta { self.deltas.push(file) } else { state.push(file) }
         }
         if let Some(first) = first_to_fold(&self.deltas) {
             self.fold(epoch, watermark_us, first)?;

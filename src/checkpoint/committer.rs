@@ -243,7 +243,8 @@ impl Drop for Threaded {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::path::Path;
+    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use super::*;
@@ -253,20 +254,17 @@ mod tests {
     use crate::runtime::SystemClock;
     use crate::sink::{SinkError, Staged};
 
-    /// Stays in a commit until it is told to go on.
-    struct Slow {
-        entered: Sender<()>,
-        leave: Mutex<Receiver<()>>,
-    }
+    /// What happens in a commit.
+    type InCommit = Box<dyn Fn() -> Result<(), SinkError> + Send + Sync>;
 
-    impl Deliver for Slow {
+    struct Doing(InCommit);
+
+    impl Deliver for Doing {
         fn prepare(&self, _epoch: u64) -> Result<Staged, SinkError> {
             Ok(Staged::default())
         }
         fn commit(&self, _epoch: u64, _generation: u64, _staged: &Staged) -> Result<(), SinkError> {
-            self.entered.send(()).ok();
-            self.leave.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
-            Ok(())
+            (self.0)()
         }
         fn take_back(&self, _generation: u64) -> Result<(), SinkError> {
             Ok(())
@@ -297,15 +295,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn early_rows_do_not_wait_for_the_commit_of_the_epoch_before() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let ((entered, has_entered), (goes_on, leave)) = (channel(), channel());
-        let (early, slow) = (EarlyRows::default(), Slow { entered, leave: Mutex::new(leave) });
-        let mut committer = Threaded::start(Pen {
-            store: Arc::new(DirStore::open(dir.path()).expect("a store")),
+    /// Decides into `dir`, with sinks of these names that do this.
+    fn pen(dir: &Path, early: &EarlyRows, sinks: Vec<(&str, InCommit)>) -> Pen {
+        let sink = |(name, commit): (&str, InCommit)| {
+            let sink: Arc<dyn Deliver> = Arc::new(Doing(commit));
+            (name.to_owned(), sink)
+        };
+        Pen {
+            store: Arc::new(DirStore::open(dir).expect("a store")),
             mirror: None,
-            sinks: vec![("slow".to_owned(), Arc::new(slow))],
+            sinks: sinks.into_iter().map(sink).collect(),
             pipeline: "test".to_owned(),
             schema: String::new(),
             generation: 1,
@@ -319,8 +318,60 @@ mod tests {
             board: Arc::default(),
             keep: 1,
             clock: Arc::new(SystemClock),
-            retry: Box::new(|_| false),
+            retry: Box::new(|tries| tries < 1_000),
+        }
+    }
+
+    fn answer(committer: &mut Threaded) -> Result<Decided, CheckpointError> {
+        loop {
+            match committer.poll() {
+                Some(answer) => break answer,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_sink_that_is_away_does_not_keep_from_the_others_what_is_decided() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (visible, shows) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let comes_back = Arc::clone(&visible);
+        let away: InCommit = Box::new(move || match comes_back.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err(SinkError::Unavailable { sink: "away".to_owned(), cause: "it is away".to_owned() }),
         });
+        let other: InCommit = Box::new(move || {
+            visible.store(true, Ordering::Release);
+            Ok(())
+        });
+        let fails = Arc::clone(&shows);
+        let broken: InCommit = Box::new(move || match fails.load(Ordering::Acquire) {
+            true => Err(SinkError::Failed { sink: "broken".to_owned(), cause: "it is broken".to_owned() }),
+            false => Ok(()),
+        });
+        let sinks = vec![("away", away), ("broken", broken), ("other", other)];
+        let mut committer = Threaded::start(pen(dir.path(), &EarlyRows::default(), sinks));
+        committer.submit(decision(1));
+        assert_eq!(answer(&mut committer).expect("it comes back"), Decided { epoch: 1, finished: false });
+        shows.store(true, Ordering::Release);
+        committer.submit(decision(2));
+        let error = answer(&mut committer).expect_err("one of them is broken").to_string();
+        assert!(error.contains("it is broken"), "{error}");
+    }
+
+    #[test]
+    fn early_rows_do_not_wait_for_the_commit_of_the_epoch_before() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ((entered, has_entered), (goes_on, leave)) = (channel(), channel::<()>());
+        let leave = Mutex::new(leave);
+        // Stays in a commit until it is told to go on.
+        let slow: InCommit = Box::new(move || {
+            entered.send(()).ok();
+            leave.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            Ok(())
+        });
+        let early = EarlyRows::default();
+        let mut committer = Threaded::start(pen(dir.path(), &early, vec![("slow", slow)]));
         let (shows, shown) = channel();
         let offer = |sink, epoch| {
             let shows = shows.clone();
@@ -340,13 +391,7 @@ mod tests {
         offer(1, 2);
         assert_eq!(next(), (1, 2));
         goes_on.send(()).expect("it waits for that");
-        let answer = loop {
-            match committer.poll() {
-                Some(answer) => break answer,
-                None => std::thread::yield_now(),
-            }
-        };
-        assert_eq!(answer.expect("no error"), Decided { epoch: 1, finished: false });
+        assert_eq!(answer(&mut committer).expect("no error"), Decided { epoch: 1, finished: false });
         drop(committer);
         offer(0, 3);
         drop(shows);

@@ -4,6 +4,7 @@
 #   KAFKA_VERSION (4.3.1)   KAFKA_PORT (9092)   KAFKA_CONTROLLER_PORT (9093)   KAFKA_HEAP ("-Xms256m -Xmx768m")
 #   KAFKA_SASL_SSL_PORT, KAFKA_SSL_PORT   when set, further listeners: TLS with PLAIN or SCRAM for KAFKA_USER and
 #                                         KAFKA_PASSWORD, and TLS with client certificates (ca.crt, client.* in tls/)
+#   KAFKA_DATA_DIR   where the broker's log is, if not beside its files; who names it removes it
 # `env` prints KAFKA_BOOTSTRAP and KAFKA_DATA (the broker's log directory) for eval.
 # kill: SIGKILL, for crash tests; start afterwards finds the same data. wipe: stop and remove the data.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -12,7 +13,7 @@ KAFKA_VERSION=${KAFKA_VERSION:-4.3.1} SCALA=2.13 LOG4J_VERSION=2.25.4
 KAFKA_PORT=${KAFKA_PORT:-9092} KAFKA_CONTROLLER_PORT=${KAFKA_CONTROLLER_PORT:-9093}
 KAFKA_HEAP=${KAFKA_HEAP:--Xms256m -Xmx768m}
 LIBS=$TIDEGATE_CACHE/kafka-$KAFKA_VERSION/libs
-DIR=$TIDEGATE_SERVICES_DIR/kafka
+DIR=$TIDEGATE_SERVICES_DIR/kafka DATA=${KAFKA_DATA_DIR:-$TIDEGATE_SERVICES_DIR/kafka/data}
 PID=$DIR/pid
 LOG=$DIR/kafka.log
 
@@ -45,7 +46,7 @@ advertised.listeners=$listeners
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-log.dirs=$DIR/data
+log.dirs=$DATA
 offsets.topic.num.partitions=4
 log.retention.ms=-1
 offsets.topic.replication.factor=1
@@ -87,7 +88,7 @@ start() {
         port_free_or_die "$port" "KAFKA_PORT and KAFKA_CONTROLLER_PORT"
     done
     config
-    if [ ! -f "$DIR/data/meta.properties" ]; then
+    if [ ! -f "$DATA/meta.properties" ]; then
         local users=() mechanism
         if is_secure; then
             for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
@@ -106,5 +107,5 @@ start() {
     wait_until 180 "$PID" "$LOG" ready
     say "kafka $KAFKA_VERSION answers on $HOST:$KAFKA_PORT"
 }
-environment() { echo "export KAFKA_BOOTSTRAP=$HOST:$KAFKA_PORT KAFKA_DATA=$DIR/data"; }
+environment() { echo "export KAFKA_BOOTSTRAP=$HOST:$KAFKA_PORT KAFKA_DATA=$DATA"; }
 verbs TERM 30 "$@"
