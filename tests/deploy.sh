@@ -56,8 +56,7 @@ X
 make_topics 3 >/dev/null
 topics >"$work/topics"
 # Each input has its late records and dead letters, and no topic is forgotten that a pipeline writes.
-inputs=(user_activity iot_data dev_topic)
-for sensor in PS{1..6} EPS1 FS1 FS2 TS{1..4} VS1 CE CP SE; do inputs+=("hydraulic-$sensor"); done
+inputs=(user_activity iot_data dev_topic "${rig_topics[@]}")
 {
     for topic in "${inputs[@]}" enriched_activity validated_iot_data hydraulic-alerts; do echo "$topic 3 3600000"; done
     for topic in "${inputs[@]}"; do printf '%s 3 -\n' "$topic.late" "$topic.dlq"; done

@@ -114,13 +114,9 @@ print(f"{len(batches)} batches, {written} rows, of which final {final}, {documen
 assert batches and [int(number) for number, _ in batches] == list(range(len(batches))), batches
 assert final["real_time_aggregates"] == documents and written > sum(final.values()), "no row of an open window was written"
 P
-within() { # SECONDS WHAT COMMAND...
-    local left=$(($1 * 10)) what=$2
-    until "${@:3}"; do [ $((left -= 1)) -gt 0 ] || fail "it never came: $what"; sleep 0.1; done
-}
 newest=$(live_python 'print(c.find_one(sort=[("epoch", -1)])["epoch"])')
 brought() { [ "$(sql "SELECT position FROM followed.tidegate_sync WHERE name = 'iot_direct.real_time_aggregates'")" = "$newest" ]; }
-within 60 'sync at the newest epoch' brought
+runner=$follower until_true 60 'sync at the newest epoch' brought
 kill -TERM "$follower"
 status=0 && wait "$follower" || status=$?
 [ "$status" = 0 ] && [ "$(grep -c 'changed [1-9]' follows.log)" -ge 2 ] || { cat follows.log; fail "sync --every: exit code $status after SIGTERM"; }
@@ -153,8 +149,8 @@ psql -X -q -c 'BEGIN' -c "INSERT INTO followed.real_time_aggregates SELECT * FRO
 killed=$!
 merged() { [ "$(sql 'SELECT count(*) FROM followed.real_time_aggregates')" = "$1" ]; }
 waits() { [ "$(sql "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")" = 1 ]; }
-within 60 'whole transactions of a sync' merged $((documents / 5000 * 5000))
-within 60 'sync at the row that is held' waits
+runner=$killed until_true 60 'whole transactions of a sync' merged $((documents / 5000 * 5000))
+runner=$killed until_true 60 'sync at the row that is held' waits
 kill -9 "$killed" && wait "$killed" 2>/dev/null || :
 sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()" >/dev/null
 merged $((documents / 5000 * 5000)) || fail 'a sync that was killed has left part of a transaction'

@@ -80,9 +80,7 @@ activity() { # FLAGS
     same activity 8 enriched_activity user_activity.late user_activity.dlq
 }
 hydraulic() { # FLAGS
-    local sensor
-    inputs=()
-    for sensor in PS{1..6} EPS1 FS1 FS2 TS{1..4} VS1 CE CP SE; do inputs+=("hydraulic-$sensor"); done
+    inputs=("${rig_topics[@]}")
     tidegate generate hydraulic "${servers[@]}" --cycles 1 --high-rate 20 --start 2026-01-01T00:00:00Z
     killed hydraulic "$1" "$(writing hydraulic --cycles 5 --high-rate 20 --rate 3500 --seed 2 --start 2026-01-01T00:01:00Z)"
     same hydraulic 40 hydraulic-alerts "${inputs[@]/%/.late}" "${inputs[@]/%/.dlq}"

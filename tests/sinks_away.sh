@@ -141,11 +141,9 @@ agree() { # COUNT PIPELINE FIXTURE ARGUMENTS...: so many tables, lakes and topic
     tidegate verify "$2" --fixture "$work/$3" "${@:4}" >"$work/said" 2>>"$log" || { cat "$work/said"; fail "verify $2: exit code $?"; }
     [ "$(grep -c ': agrees, ' "$work/said")" = "$1" ] || { cat "$work/said"; fail "verify $2: not $1 audits"; }
 }
-sensors=()
-for sensor in PS{1..6} EPS1 FS1 FS2 TS{1..4} VS1 CE CP SE; do sensors+=("hydraulic-$sensor"); done
 {
     recorded iot iot_data
-    recorded hydraulic "${sensors[@]}"
+    recorded hydraulic "${rig_topics[@]}"
     recorded transit dev_topic
     recorded validated validated_iot_data
 } 2>>"$log"

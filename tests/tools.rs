@@ -270,11 +270,14 @@ fn init_writes_a_pipeline_that_is_the_example_by_another_name() {
     assert!(source.contains("`cargo run --release -- FIXTURE OUT WORKERS`"), "{source}");
     assert!(read("README.md").starts_with("# my_clicks\n") && !read("README.md").contains("NAME"));
     assert_eq!(read("fixture/meters.jsonl").lines().count(), 7);
+    assert_eq!(read("build.rs"), fs::read_to_string(format!("{root}/build.rs")).expect("there"));
     // What cargo makes of it. Its source is compiled by the tests of the example, under the example's name.
     let mut cargo = place.command(env!("CARGO").as_ref(), "metadata --no-deps --offline --format-version 1");
     let ran = cargo.current_dir(place.path("clicks")).output().expect("cargo starts");
     let package = json(&place::Ran::of(ran).is(0).out)["packages"][0].take();
     let engine = &package["dependencies"][0];
+    let kinds = package["targets"].as_array().expect("a list").iter().map(|target| &target["kind"][0]);
+    assert!(kinds.into_iter().any(|kind| kind == "custom-build"), "{package}");
     assert_eq!((&package["name"], &engine["name"]), (&"my_clicks-pipeline".into(), &"tidegate".into()));
     let path = fs::canonicalize(engine["path"].as_str().expect("a path")).expect("there");
     assert_eq!(path, fs::canonicalize(root).expect("there"));

@@ -20,6 +20,9 @@ own_place() { # NAME
 # A new directory in which the program alone replays the recorded fixtures.
 beside_fixtures() { mkdir -p "$1" && ln -s "$PWD/fixtures" "$1/fixtures"; } # DIR
 
+# The topics that hydraulic reads.
+rig_topics=(hydraulic-PS{1..6} hydraulic-EPS1 hydraulic-FS{1,2} hydraulic-TS{1..4} hydraulic-VS1 hydraulic-CE hydraulic-CP hydraulic-SE)
+
 # Merges the small files of transit's large Delta tables, and finds that a second time there is nothing to do.
 merge_once() { # DIR-OR-URL of the tables
     local table merged

@@ -9,6 +9,8 @@ use super::super::places;
 const EXAMPLE: &str = include_str!("../../../examples/own_pipeline.rs");
 const FIXTURE: &str = include_str!("../../../examples/fixture/meters.jsonl");
 const README: &str = include_str!("readme.md");
+/// A program that links the engine is linked as the engine's own.
+const BUILD: &str = include_str!("../../../build.rs");
 
 /// How the example is run where it is an example, and where it is a project.
 const AS_EXAMPLE: &str = "cargo run --example own_pipeline -- ";
@@ -51,10 +53,11 @@ impl Name {
 ///
 /// # Errors
 /// When `engine` is no checkout of the engine.
-pub(super) fn files(name: &Name, engine: Option<&Path>) -> Result<[(&'static str, String); 5], Failure> {
+pub(super) fn files(name: &Name, engine: Option<&Path>) -> Result<[(&'static str, String); 6], Failure> {
     let engine = places::engine(engine)?;
     Ok([
         ("Cargo.toml", manifest(name, engine.as_deref())?),
+        ("build.rs", BUILD.to_owned()),
         ("src/main.rs", source(name)),
         ("fixture/meters.jsonl", FIXTURE.to_owned()),
         ("README.md", README.replace("NAME", &name.0)),
