@@ -19,7 +19,7 @@ install() {
 }
 OPENS="--add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/sun.nio.ch=ALL-UNNAMED"
 # shellcheck disable=SC2086
-jvm() { java $OPENS -Dhadoop.log.dir="$D" -cp "$D/conf:$LIBS/*" "$@"; }
+jvm() { java $JVM_FLAGS $OPENS -Dhadoop.log.dir="$D" -cp "$D/conf:$LIBS/*" "$@"; }
 prop() { printf '<property><name>%s</name><value>%s</value></property>\n' "$1" "$2"; }
 config() {
     mkdir -p "$D/conf" "$D/tmp" "$D/dn"
@@ -70,12 +70,12 @@ start() {
         [ -d "$D/nn/current" ] || jvm org.apache.hadoop.hdfs.server.namenode.NameNode -format -nonInteractive >"$D/format.log" 2>&1 \
             || { tail -n 20 "$D/format.log" >&2; die "could not format"; }
         # shellcheck disable=SC2086
-        spawn "$NN" "$D/namenode.log" java $HDFS_HEAP $OPENS -Dhadoop.log.dir="$D" -cp "$D/conf:$LIBS/*" org.apache.hadoop.hdfs.server.namenode.NameNode
+        spawn "$NN" "$D/namenode.log" java $HDFS_HEAP $JVM_FLAGS $OPENS -Dhadoop.log.dir="$D" -cp "$D/conf:$LIBS/*" org.apache.hadoop.hdfs.server.namenode.NameNode
     fi
     if ! pid_of "$DN" >/dev/null; then
         port_free_or_die "$HDFS_DN_PORT"
         # shellcheck disable=SC2086
-        spawn "$DN" "$D/datanode.log" java $HDFS_HEAP $OPENS -Dhadoop.log.dir="$D" -cp "$D/conf:$LIBS/*" org.apache.hadoop.hdfs.server.datanode.DataNode
+        spawn "$DN" "$D/datanode.log" java $HDFS_HEAP $JVM_FLAGS $OPENS -Dhadoop.log.dir="$D" -cp "$D/conf:$LIBS/*" org.apache.hadoop.hdfs.server.datanode.DataNode
     fi
     wait_until 180 "$NN" "$D/namenode.log" nn_ready
     wait_until 180 "$DN" "$D/datanode.log" dn_ready

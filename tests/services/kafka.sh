@@ -4,6 +4,7 @@
 #   KAFKA_VERSION (4.3.1)   KAFKA_PORT (9092)   KAFKA_CONTROLLER_PORT (9093)   KAFKA_HEAP ("-Xms256m -Xmx768m")
 #   KAFKA_SASL_SSL_PORT, KAFKA_SSL_PORT   when set, further listeners: TLS with PLAIN or SCRAM for KAFKA_USER and
 #                                         KAFKA_PASSWORD, and TLS with client certificates (ca.crt, client.* in tls/)
+#   JVM_FLAGS (lib.sh)   more for each virtual machine
 #   KAFKA_DATA_DIR   where the broker's log is, if not beside its files; who names it removes it
 # `env` prints KAFKA_BOOTSTRAP and KAFKA_DATA (the broker's log directory) for eval.
 # kill: SIGKILL, for crash tests; start afterwards finds the same data. wipe: stop and remove the data.
@@ -21,16 +22,16 @@ install() {
     maven_jars "$LIBS" "org.apache.kafka:kafka_$SCALA:$KAFKA_VERSION" "org.apache.kafka:kafka-tools:$KAFKA_VERSION" \
         "org.apache.logging.log4j:log4j-slf4j-impl:$LOG4J_VERSION"
 }
-jvm() { # LOG4J LEVEL, then java's arguments; everything is logged to stderr
-    local level=$1
-    shift
-    cat >"$DIR/log4j2-$level.yaml" <<X
+logging() { # LEVEL: prints the option by which all of it is logged to stderr
+    cat >"$DIR/log4j2-$1.yaml" <<X
 Configuration:
   Appenders: {Console: {name: OUT, target: SYSTEM_ERR, PatternLayout: {pattern: "%d %p %m (%c)%n"}}}
-  Loggers: {Root: {level: $level, AppenderRef: {ref: OUT}}}
+  Loggers: {Root: {level: $1, AppenderRef: {ref: OUT}}}
 X
-    java "-Dlog4j2.configurationFile=$DIR/log4j2-$level.yaml" -cp "$LIBS/*" "$@"
+    printf '%s' "-Dlog4j2.configurationFile=$DIR/log4j2-$1.yaml"
 }
+# As Kafka writes one: 16 bytes in base64 that go into an address. One that begins with a dash would be taken for an option.
+random_uuid() { printf 't%s' "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)"; }
 config() {
     local listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
     if is_secure; then
@@ -95,15 +96,14 @@ start() {
                 users+=(--add-scram "$mechanism=[name=$KAFKA_USER,password=$KAFKA_PASSWORD]")
             done
         fi
-        jvm WARN kafka.tools.StorageTool format --standalone -c "$DIR/server.properties" \
-            -t "$(jvm WARN kafka.tools.StorageTool random-uuid 2>/dev/null)" "${users[@]}" >"$DIR/format.log" 2>&1 ||
+        # shellcheck disable=SC2086
+        java $JVM_FLAGS "$(logging WARN)" -cp "$LIBS/*" kafka.tools.StorageTool format --standalone -c "$DIR/server.properties" \
+            -t "$(random_uuid)" "${users[@]}" >"$DIR/format.log" 2>&1 ||
             { tail -n 20 "$DIR/format.log" >&2; die "could not format Kafka's storage"; }
     fi
-    jvm INFO -version >/dev/null 2>&1 # writes the log4j file that the server is given
     : >"$LOG"
     # shellcheck disable=SC2086
-    spawn "$PID" "$LOG" java $KAFKA_HEAP -Djava.awt.headless=true -cp "$LIBS/*" \
-        "-Dlog4j2.configurationFile=$DIR/log4j2-INFO.yaml" kafka.Kafka "$DIR/server.properties"
+    spawn "$PID" "$LOG" java $KAFKA_HEAP $JVM_FLAGS -Djava.awt.headless=true -cp "$LIBS/*" "$(logging INFO)" kafka.Kafka "$DIR/server.properties"
     wait_until 180 "$PID" "$LOG" ready
     say "kafka $KAFKA_VERSION answers on $HOST:$KAFKA_PORT"
 }
