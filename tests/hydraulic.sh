@@ -178,6 +178,7 @@ for lake in from-hdfs from-s3; do
     rows compare "$place/lake" "$place/$lake"
     rows compare "$place/lake" "$place/$lake" --list
     [ "$(find "$place/$lake" -name '*.parquet' | wc -l)" -lt 5 ]
+    [ "$(rows codecs "$place/$lake")" = ZSTD ] || die "files of $lake are not compressed: $(rows codecs "$place/$lake")"
     after=$(rows duckdb "$place/$lake")
     [ "$before" = "$after" ] || die "DuckDB read $before before and $after after the compaction"
 done

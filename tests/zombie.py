@@ -2,13 +2,13 @@
 """A run that is taken for dead and is not: it stands still in the middle of an epoch, another one takes over and goes on, and then it
 wakes up. It must commit nothing.
 
-usage: zombie.py [--configured] TEST BINARY LOG UNDISTURBED PLACE [-- RUN-ARGUMENTS...]
+usage: zombie.py [--configured] [--broker PID] TEST BINARY LOG UNDISTURBED PLACE [-- RUN-ARGUMENTS...]
 
 TEST says where in its epoch it stands still:
-  staged    its output is staged, and nothing is decided
+  staged    its output is staged, its state may be, and nothing is decided
   deciding  its state is written or half written, its manifest is not
   decided   its manifest is written, and no sink has committed it: whoever takes over commits it
-  sending   other sinks have committed it, and Kafka has not (with --configured)
+  sending   other embedded sinks have committed it, and Kafka has not (with --configured and --broker PID)
 LOG is a fixture of activity that takes some seconds, UNDISTURBED what its replay has left; with --configured they are not looked at,
 the input and the sinks are those of the settings and RUN-ARGUMENTS, and what is left is for somebody else to compare.
 PLACE, a directory, is made, and removed at the end, but for what a configured run has left in it.
@@ -19,6 +19,7 @@ the lock's files are removed, which comes to the same.
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -66,6 +67,11 @@ class Place:
 
     def decided(self):
         return max(epochs(self.checkpoint), default=0)
+
+    def broker(self, told):
+        """Tells Kafka's broker to stand still or to go on, where it is known."""
+        if self.options.broker:
+            os.kill(self.options.broker, told)
 
     def found(self, name):
         """Every file or directory of this name: while a run goes on, what is looked through may go."""
@@ -131,10 +137,10 @@ def options_of(options, out):
 def where(test, place):
     """What tells that a run is at the place that the test is about: the epoch, which has some output, or nothing."""
     def staged():
-        # The one before is all done, and of this one nothing is written to the checkpoint yet.
+        # The one before is all done, and this one is not decided.
         decided = place.decided()
         done = decided in epochs(place.mirror) and set(place.marks()) == {decided}
-        begun = any(place.checkpoint.glob(f"*-{decided + 1:010}*"))
+        begun = any(place.checkpoint.glob(f"manifest-{decided + 1:010}*"))
         return decided + 1 if place.staged() == {decided + 1} and done and not begun else None
 
     def deciding():
@@ -148,11 +154,16 @@ def where(test, place):
         return epoch if epoch in place.staged() and not done else None
 
     def sending():
-        # Kafka's sink is the last one. This run has sent something before: whoever only now takes the id of its transactions over, after it has
-        # looked at the mark, would end the one that has it.
+        # Sinks commit beside each other: from when it is decided on Kafka's broker stands still, until the others are done. This run has sent
+        # something before: whoever only now takes the id of its transactions over, after it has looked at the mark, would end the one that
+        # has it.
         epoch, marks = place.decided(), [json.loads(path.read_text()) for path in place.found("mark.json")]
         late = [mark for mark in marks if mark["epoch"] == epoch - 1 and mark["generation"] == place.starts]
-        return epoch if epoch in place.staged() and len(late) == 1 and len(marks) > 1 else None
+        if epoch in place.staged() and late:
+            place.broker(signal.SIGSTOP)
+            return epoch if len(late) == 1 and len(marks) > 1 else None
+        place.broker(signal.SIGCONT)
+        return None
 
     return {"staged": staged, "deciding": deciding, "decided": decided, "sending": sending}[test]
 
@@ -164,6 +175,7 @@ def trial(options):
         begun = place.decided()
         wait_for("epochs are decided", lambda: place.decided() >= begun + 2, runs=[run])
         at = wait_for(f"it is at: {options.test}", lambda: place.stands_still(run, where(options.test, place)), runs=[run])
+        place.broker(signal.SIGCONT)
         zombie = run
         place.start().ends(2, "is in use by another process")
         place.starts -= 1
@@ -203,8 +215,12 @@ def main():
     parser.add_argument("undisturbed")
     parser.add_argument("place", type=Path)
     parser.add_argument("--configured", action="store_true")
+    parser.add_argument("--broker", type=int)
     parser.add_argument("arguments", nargs="*")
     options = parser.parse_args()
+    if options.broker:
+        # It is not to stand still for good, whatever happens here.
+        atexit.register(os.kill, options.broker, signal.SIGCONT)
     for left in reversed(range(1 if options.configured else 5)):
         try:
             return trial(options)

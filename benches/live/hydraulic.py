@@ -83,7 +83,10 @@ def read_back(servers):
         consumer.assign([partition])
         reached = None
         while left > 0:
-            for message in consumer.consume(10_000, 5):
+            messages = consumer.consume(10_000, 10)
+            if not messages:
+                sys.exit(f"{left} records of {partition.topic} were not read back within 10 s")
+            for message in messages:
                 if message.error():
                     raise KafkaException(message.error())
                 left -= 1
@@ -116,8 +119,10 @@ def watch_postgres(seen, over):
         connection.execute("LISTEN shown")
         connection.execute(
             """CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                   PERFORM pg_notify('shown', string_agg(extract(epoch FROM window_end)::bigint::text, ' ')) FROM rows
-                   HAVING count(*) > 0;
+                   -- What is told at once is limited to 8,000 bytes.
+                   PERFORM pg_notify('shown', string_agg(ends, ' ')) FROM (
+                       SELECT extract(epoch FROM window_end)::bigint::text AS ends, row_number() OVER () / 500 AS part FROM rows
+                   ) AS parted GROUP BY part;
                    RETURN NULL;
                END $$"""
         )
@@ -179,6 +184,8 @@ def measure(servers, console, pid, seconds, generator):
     if left := missing():
         sys.exit(f"{len(left)} of {len(wanted)} windows never came: {[(end in shown, end in seen) for end in left[:5]]}")
     closed_at = read_back(servers)
+    if left := [end for end in wanted if end not in closed_at]:
+        sys.exit(f"{len(left)} windows closed that not all topics had passed: {left[:5]}")
     took_s = (closed_at[last - 1] - closed_at[first]) / 1e3
     rate = (last - 1 - first) / took_s * A_SECOND / CYCLE_S
     print(f"{rate:,.0f} readings a second came to Kafka")

@@ -33,10 +33,18 @@ use crate::telemetry::{self, Board};
 /// Whether what does not depend on each other is done at the same time: each waits for a disk or a server, and for a processor afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// One after the other, always in the same order.
-    InTurn,
+    /// One after the other, from the one of this number on and round to the one before it: so is every order of two of them once come by.
+    InTurn(usize),
     /// Beside each other.
     Beside,
+}
+
+/// What is done before an epoch is decided.
+enum Prepared {
+    /// A sink of this name has staged this.
+    Sink(String, Staged),
+    /// The state is written, which took so long.
+    State(Duration),
 }
 
 /// A file of what operators saved, before it is written.
@@ -143,7 +151,7 @@ impl Pen {
         }
         if let Some(manifest) = self.decided.clone() {
             self.mend_copies(&manifest)?;
-            self.commit(manifest.epoch, &manifest.staged, Order::InTurn)?;
+            self.commit(manifest.epoch, &manifest.staged, Order::InTurn(0))?;
         }
         let generation = self.generation;
         for (name, sink) in self.sinks.clone() {
@@ -195,9 +203,11 @@ impl Pen {
         // After a start event time begins at what is read first, below where it stood: what has closed stays closed.
         let passed_us = self.decided.as_ref().map_or(i64::MIN, |decided| decided.watermark_us);
         let packed = self.pack_state(epoch, decision.blocks)?;
-        let prepared = self.prepare(epoch, known.is_none(), &packed, order)?;
+        let (prepared, wrote) = self.prepare(epoch, known.is_none(), &packed, order)?;
         let staged = known.as_ref().map_or(prepared, |manifest| manifest.staged.clone());
+        let folding = Instant::now();
         let state = self.written_state(epoch, decision.watermark_us, packed)?;
+        self.board.step(&telemetry::Step::Saved { took: wrote + folding.elapsed() });
         let manifest = Manifest {
             pipeline: self.pipeline.clone(),
             schema: self.schema.clone(),
@@ -253,8 +263,8 @@ impl Pen {
             };
             Box::new(write) as Step<'_, ()>
         });
-        let steps = steps.collect();
-        self.each(vec![None; places.len()], steps, order).map(drop)
+        let steps: Vec<_> = steps.collect();
+        self.each(&vec![None; places.len()], &steps, order).map(drop)
     }
 
     /// Looks after what this pen writes.
@@ -286,14 +296,15 @@ impl Pen {
         (idle, from)
     }
 
-    /// Has what the sinks got made durable, out of sight, unless that is done (`sinks`), and writes what operators saved.
+    /// Has what the sinks got made durable, out of sight, where that is not done (`sinks`), and writes what operators saved; gives how
+    /// long the latter took.
     fn prepare(
         &mut self,
         epoch: u64,
         sinks: bool,
         state: &[Packed],
         order: Order,
-    ) -> Result<Vec<(String, Staged)>, CheckpointError> {
+    ) -> Result<(Vec<(String, Staged)>, Duration), CheckpointError> {
         let sinks = if sinks { &*self.sinks } else { &[] };
         let mut names: Vec<_> = sinks.iter().map(|(name, _)| Some(name.clone())).collect();
         let mut steps = Vec::with_capacity(sinks.len() + 1);
@@ -303,45 +314,38 @@ impl Pen {
                 let began = Instant::now();
                 let part = sink.prepare(epoch)?;
                 board.sink_prepared(&name, began.elapsed());
-                Ok(Some((name.clone(), part)))
+                Ok(Prepared::Sink(name.clone(), part))
             };
             steps.push(Box::new(prepare) as Step<'_, _>);
         }
-        let (store, board) = (Arc::clone(&self.store), Arc::clone(&self.board));
+        let store = Arc::clone(&self.store);
         let save = move || {
             let began = Instant::now();
             state.iter().try_for_each(|file| store.write(&file.name, &file.bytes))?;
-            board.step(&telemetry::Step::Saved { took: began.elapsed() });
-            Ok(None)
+            Ok(Prepared::State(began.elapsed()))
         };
         names.push(None);
         steps.push(Box::new(save));
-        Ok(self.each(names, steps, order)?.into_iter().flatten().collect())
+        let (mut staged, mut wrote) = (Vec::new(), Duration::ZERO);
+        for prepared in self.each(&names, &steps, order)? {
+            match prepared {
+                Prepared::Sink(name, part) => staged.push((name, part)),
+                Prepared::State(took) => wrote = took,
+            }
+        }
+        Ok((staged, wrote))
     }
 
-    /// Does every step; each that fails and can be tried again, of the sink of that name if of one, is tried until it works.
+    /// Does every step, of the sink of that name if of one. Those that fail and can be tried again are tried, all of them each time, until
+    /// they work: one that is away keeps no other from coming back.
     fn each<T: Send>(
         &mut self,
-        names: Vec<Option<String>>,
-        steps: Vec<Step<'_, T>>,
+        names: &[Option<String>],
+        steps: &[Step<'_, T>],
         order: Order,
     ) -> Result<Vec<T>, CheckpointError> {
-        let mut first: Vec<_> = match (order, &*steps) {
-            (Order::Beside, [here, others @ ..]) if !others.is_empty() => thread::scope(|scope| {
-                let others: Vec<_> = others.iter().map(|step| scope.spawn(step)).collect();
-                let others = iter::once(here()).chain(others.into_iter().map(|other| match other.join() {
-                    Ok(done) => done,
-                    Err(panic) => resume_unwind(panic),
-                }));
-                others.map(Some).collect()
-            }),
-            _ => steps.iter().map(|_| None).collect(),
-        };
-        let mut all = Vec::new();
-        for ((name, step), first) in names.iter().zip(&steps).zip(&mut first) {
-            all.push(self.retried(name.as_deref(), || first.take().unwrap_or_else(step))?);
-        }
-        Ok(all)
+        let names: Vec<_> = names.iter().map(Option::as_deref).collect();
+        self.all_retried(&names, |open| tried(open.iter().map(|&number| &steps[number]).collect(), order))
     }
 
     fn commit(
@@ -351,6 +355,11 @@ impl Pen {
         order: Order,
     ) -> Result<(), CheckpointError> {
         let generation = self.generation;
+        if !self.store.fences() {
+            // Who has been taken over since disturbs no sink, also none that the newer run has not come to yet.
+            let store = Arc::clone(&self.store);
+            self.retried(None, || still_ours(&*store, generation))?;
+        }
         // A sink that was added since has nothing in an older epoch.
         let nothing = Staged::default();
         let steps = self.sinks.iter().map(|(name, sink)| {
@@ -364,10 +373,9 @@ impl Pen {
             };
             Box::new(commit) as Step<'_, ()>
         });
-        let (steps, names) =
-            (steps.collect(), self.sinks.iter().map(|(name, _)| Some(name.clone())).collect());
-        // One that is away does not keep from the others what is decided.
-        self.each(names, steps, order).map(drop)
+        let steps: Vec<_> = steps.collect();
+        let names: Vec<_> = self.sinks.iter().map(|(name, _)| Some(name.clone())).collect();
+        self.each(&names, &steps, order).map(drop)
     }
 
     /// What operators saved, as files: those that change in part, and those that are whole.
@@ -491,35 +499,60 @@ impl Pen {
         sink: Option<&str>,
         mut step: impl FnMut() -> Result<T, CheckpointError>,
     ) -> Result<T, CheckpointError> {
+        Ok(self.all_retried(&[sink], |_| vec![step()])?.swap_remove(0))
+    }
+
+    /// The same of several: `attempt` tries those of these numbers once. Ends as soon as one fails in a way that no other try mends.
+    fn all_retried<T>(
+        &mut self,
+        sinks: &[Option<&str>],
+        mut attempt: impl FnMut(&[usize]) -> Vec<Result<T, CheckpointError>>,
+    ) -> Result<Vec<T>, CheckpointError> {
+        let mut done: Vec<Option<T>> = sinks.iter().map(|_| None).collect();
         let mut tries = 0;
         loop {
-            match step() {
-                Err(error) if can_wait(&error) && self.tell_failure(sink, &error) && (self.retry)(tries) => {
-                    if tries == 0 {
-                        warn!(%error, "waiting for it, and trying again");
-                    }
-                    tries += 1;
-                }
-                done => {
-                    if tries > 0 && done.is_ok() {
-                        info!(tries, "it works again");
-                        if let Some(name) = sink {
-                            self.board.sink_answers(name);
+            let open: Vec<usize> = (0..done.len()).filter(|&number| done[number].is_none()).collect();
+            if open.is_empty() {
+                return Ok(done.into_iter().flatten().collect());
+            }
+            let mut failed = Vec::new();
+            for (&number, outcome) in open.iter().zip(attempt(&open)) {
+                match outcome {
+                    Ok(made) => {
+                        done[number] = Some(made);
+                        if tries > 0 {
+                            info!(tries, "it works again");
+                            sinks[number].inspect(|name| self.board.sink_answers(name));
                         }
                     }
-                    return done;
+                    Err(error) => failed.push((sinks[number], error)),
                 }
             }
+            if let Some(worst) = failed.iter().position(|(_, error)| !can_wait(error)) {
+                return Err(failed.swap_remove(worst).1);
+            }
+            for (sink, error) in &failed {
+                self.tell_failure(*sink, error);
+            }
+            if failed.is_empty() {
+                continue;
+            }
+            if !(self.retry)(tries) {
+                return Err(failed.swap_remove(0).1);
+            }
+            if tries == 0 {
+                failed.iter().for_each(|(_, error)| warn!(%error, "waiting for it, and trying again"));
+            }
+            tries += 1;
         }
     }
 
-    /// States that something is tried again, which is `true`.
-    fn tell_failure(&self, sink: Option<&str>, error: &CheckpointError) -> bool {
+    /// States that something is tried again.
+    fn tell_failure(&self, sink: Option<&str>, error: &CheckpointError) {
         match sink {
             Some(name) => self.board.sink_failed(name, &error.to_string()),
             None => self.board.checkpoint_failed(&error.to_string()),
         }
-        true
     }
 
     fn unwritable(&self, epoch: u64, cause: &dyn std::fmt::Display) -> CheckpointError {
@@ -541,6 +574,28 @@ fn with_decisions(mut cuts: Vec<PartitionCut>, decided: &[PartitionCut]) -> Vec<
         }
     }
     cuts
+}
+
+/// Does every step once, and gives what came of each, in their order.
+fn tried<T: Send>(steps: Vec<&Step<'_, T>>, order: Order) -> Vec<Result<T, CheckpointError>> {
+    match (order, &*steps) {
+        (Order::InTurn(first), [_, ..]) => {
+            let first = first % steps.len();
+            let mut outcomes: Vec<_> =
+                steps[first..].iter().chain(&steps[..first]).map(|step| step()).collect();
+            outcomes.rotate_right(first);
+            outcomes
+        }
+        (Order::Beside, [here, others @ ..]) if !others.is_empty() => thread::scope(|scope| {
+            let others: Vec<_> = others.iter().map(|step| scope.spawn(step)).collect();
+            let others = iter::once(here()).chain(others.into_iter().map(|other| match other.join() {
+                Ok(done) => done,
+                Err(panic) => resume_unwind(panic),
+            }));
+            others.collect()
+        }),
+        _ => steps.iter().map(|step| step()).collect(),
+    }
 }
 
 fn can_wait(error: &CheckpointError) -> bool {

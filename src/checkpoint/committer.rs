@@ -81,7 +81,8 @@ impl Inline {
 impl Committer for Inline {
     fn submit(&mut self, decision: Decision) {
         self.show();
-        let answer = self.pen.decide(decision, Order::InTurn);
+        let first = decision.epoch as usize;
+        let answer = self.pen.decide(decision, Order::InTurn(first));
         if answer.is_ok()
             && let Some(written) = self.pen.written()
         {
@@ -335,12 +336,19 @@ mod tests {
     fn a_sink_that_is_away_does_not_keep_from_the_others_what_is_decided() {
         let dir = tempfile::tempdir().expect("a directory");
         let (visible, shows) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let comes_back = Arc::clone(&visible);
-        let away: InCommit = Box::new(move || match comes_back.load(Ordering::Acquire) {
-            true => Ok(()),
-            false => Err(SinkError::Unavailable { sink: "away".to_owned(), cause: "it is away".to_owned() }),
+        let unavailable =
+            |sink: &str| SinkError::Unavailable { sink: sink.to_owned(), cause: "it is away".to_owned() };
+        // Away until the other one has come back, which is away once.
+        let (comes_back, tries) = (Arc::clone(&visible), AtomicBool::new(false));
+        let away: InCommit = Box::new(move || {
+            let is_first = !tries.swap(true, Ordering::AcqRel);
+            if is_first || !comes_back.load(Ordering::Acquire) { Err(unavailable("away")) } else { Ok(()) }
         });
+        let was_away = AtomicBool::new(false);
         let other: InCommit = Box::new(move || {
+            if !was_away.swap(true, Ordering::AcqRel) {
+                return Err(unavailable("other"));
+            }
             visible.store(true, Ordering::Release);
             Ok(())
         });

@@ -33,8 +33,8 @@ pub trait LeftJoin<'scope, T: Timestamp, K, V> {
     /// multiply. A change costs as much as the rows of its own key. What comes out at a time is consolidated: no row is put in and
     /// taken out there.
     /// # State
-    /// Both sides, arranged by key, and the keys of the right one; for good. Not saved: who needs it after a restart puts both in
-    /// anew.
+    /// Both sides, arranged by key, and the keys of the right one three times more (all, those that are there, and these arranged); for
+    /// good. Not saved: who needs it after a restart puts both in anew.
     /// # Errors
     /// None. Neither side may hold an entry a negative number of times.
     /// # Source
@@ -47,9 +47,9 @@ pub trait LeftJoin<'scope, T: Timestamp, K, V> {
     ///
     /// timely::execute_directly(|worker| {
     ///     worker.dataflow::<u64, _, _>(|scope| {
-    ///         let (_left, cycles) = scope.new_collection_from([(1, "first"), (2, "second")]);
-    ///         let (_right, labels) = scope.new_collection_from([(2, "leaks")]);
-    ///         let (_both, expected) = scope.new_collection_from([(1, ("first", None)), (2, ("second", Some("leaks")))]);
+    ///         let (_left, cycles) = scope.new_collection_from([(1, 10), (2, 20)]);
+    ///         let (_right, labels) = scope.new_collection_from([(2, 7)]);
+    ///         let (_both, expected) = scope.new_collection_from([(1, (10, None)), (2, (20, Some(7)))]);
     ///         cycles.left_join(labels).assert_eq(expected);
     ///     });
     /// });
@@ -74,11 +74,12 @@ where
         let matched = left.clone().join_core(right.clone(), |key: &K, value: &V, other: &W| {
             Some((key.clone(), (value.clone(), Some(other.clone()))))
         });
-        let known = right.as_collection(|key, _| key.clone()).distinct();
-        let alone = left
-            .as_collection(|key: &K, value: &V| (key.clone(), value.clone()))
-            .antijoin(known)
-            .map(|(key, value)| (key, (value, None)));
+        let known = right.as_collection(|key, _| key.clone()).distinct().arrange_by_self();
+        let not_alone = left
+            .clone()
+            .join_core(known, |key: &K, value: &V, ()| Some((key.clone(), (value.clone(), None))));
+        let all = left.as_collection(|key: &K, value: &V| (key.clone(), (value.clone(), None)));
+        let alone = all.concat(not_alone.negate());
         matched.concat(alone).consolidate()
     }
 }

@@ -81,12 +81,16 @@ impl<W: Write> Sink for ConsoleTopics<W> {
         // What an earlier commit has printed is cleared away; nothing else removes a staged directory.
         if !description.dir.is_empty() && staging.books.dir(&description.dir).exists() {
             let failed = |error: std::io::Error| staging.books.failed(format!("cannot print: {error}"));
+            let mut whole = Vec::new();
             staging.read(&description, |line| {
+                whole.clear();
                 match format {
-                    ConsoleFormat::JsonLines => writer.write_all(line).and_then(|()| writer.write_all(b"\n")),
-                    ConsoleFormat::Text => writer.write_all(text(line).as_bytes()),
+                    ConsoleFormat::JsonLines => whole.extend_from_slice(line),
+                    ConsoleFormat::Text => whole.extend_from_slice(text(line).as_bytes()),
                 }
-                .map_err(failed)
+                whole.push(b'\n');
+                // A line at once: other sinks write there too.
+                writer.write_all(&whole).map_err(failed)
             })?;
             writer.flush().map_err(failed)?;
         }
@@ -99,9 +103,9 @@ fn text(line: &[u8]) -> String {
     match serde_json::from_slice(line) {
         Ok(Line { topic, payload, payload_base64 }) => {
             let payload = payload.or(payload_base64).unwrap_or(Cow::Borrowed("null"));
-            format!("{topic}: {}\n", printable(&payload))
+            format!("{topic}: {}", printable(&payload))
         }
-        Err(_) => format!("{}\n", printable(&String::from_utf8_lossy(line))),
+        Err(_) => printable(&String::from_utf8_lossy(line)),
     }
 }
 

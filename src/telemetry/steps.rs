@@ -1,8 +1,10 @@
 //! The steps by which an epoch becomes visible, for whoever traces them.
 //!
 //! ```text
-//! Ended ─► Prepared, one a sink ─► Saved ─► Decided ─► Committed, one a sink ─► Visible
+//! Ended ─► Prepared, one a sink, in any order ─► Saved ─► Decided ─► Committed, one a sink, in any order ─► Visible
 //! ```
+//!
+//! Sinks prepare beside each other, with the state written meanwhile, and commit beside each other: how long each took is its last try.
 //!
 //! Each is told when it is over, by the thread that did it, on the process that leads. [`Step::Failed`] may come before any
 //! of them, and then again: what fails is tried again.
@@ -27,9 +29,9 @@ pub enum Step<'a> {
         /// How long it took.
         took: Duration,
     },
-    /// The operators' state is written.
+    /// The operators' state is written, and what was written before is folded where it was its turn.
     Saved {
-        /// How long it took.
+        /// How long it took by itself; a part of it beside what sinks prepared.
         took: Duration,
     },
     /// The manifest and its copies are written: the epoch stands.

@@ -46,12 +46,13 @@ audited_with_tables() { # OUT [--lake=URL]: tables and topics too; and as a depl
 
 # A broker and a PostgreSQL, and where they are in the environment of the program. On exit what still runs in the background is killed
 # and all is removed. Also `servers`, flags; `psql`; `python`.
-broker_and_postgres() { # NAME KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT: the first free ones from there
+broker_and_postgres() { # NAME KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT [END]: the first free ones from there; END ends them
     python=$(python_venv)
     own_place "$1"
     KAFKA_PORT=$(free_port "$2") && KAFKA_CONTROLLER_PORT=$(free_port "$3") && PG_PORT=$(free_port "$4")
     export KAFKA_PORT KAFKA_CONTROLLER_PORT PG_PORT
-    trap end_broker_and_postgres EXIT
+    # shellcheck disable=SC2064
+    trap "${5:-end_broker_and_postgres}" EXIT
     tests/services/kafka.sh start
     tests/services/postgres.sh start
     eval "$(tests/services/postgres.sh env)"

@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -160,6 +160,8 @@ fn an_answer_without_end_is_not_read_to_it() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let served = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        // An answer before the question is none.
+        assert!(stream.read(&mut [0; 1 << 12]).unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
     });
