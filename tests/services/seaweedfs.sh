@@ -27,7 +27,7 @@ start() {
         tls=(-s3.cert.file="$TLS/server.crt" -s3.key.file="$TLS/server.key")
     fi
     printf '{"identities":[{"name":"tidegate","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin","Read","Write","List","Tagging"]}]}\n' "$S3_USER" "$S3_PASSWORD" >"$D/s3.json"
-    spawn "$PID" "$LOG" "$V/bin/weed" server -ip=$HOST -ip.bind=$HOST -dir="$D/data" -s3 -s3.port="$S3_PORT" -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$D/s3.json" ${tls[@]+"${tls[@]}"} \
+    spawn "$PID" "$LOG" "$V/bin/weed" -logdir="$D" server -ip=$HOST -ip.bind=$HOST -dir="$D/data" -s3 -s3.port="$S3_PORT" -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$D/s3.json" ${tls[@]+"${tls[@]}"} \
         -master.port="$SEAWEEDFS_MASTER_PORT" -volume.port="$SEAWEEDFS_VOLUME_PORT" -filer.port="$SEAWEEDFS_FILER_PORT" -volume.max=50 -master.volumeSizeLimitMB=64
     wait_until 60 "$PID" "$LOG" answers
     wait_until 60 "$PID" "$LOG" writes
